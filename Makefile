@@ -1,0 +1,30 @@
+# Two commands for a stranger: `make demo` and `make test`. The rest is for people who work on refilm.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types check clean
+
+# One stamp for the environment, so that a second `make` does not install again.
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find src -name '*.cpp' -o -name '*.hpp')
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python examples/demo.py
+
+test: .venv/installed
+	$(BIN)/pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/mypy
+
+check: lint types test
+
+clean:
+	rm -rf .venv build demo

@@ -1,0 +1,103 @@
+"""LS3D-Conv as a layer: it predicts from its input where each tap samples, and how much the tap counts."""
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refilm.ops import ls3d_conv
+
+IMPORTANCE_AT_START = 0.95
+
+
+class LS3DConv(nn.Conv3d):
+    """`nn.Conv3d` with a learnable sampling position and an importance for every tap, both predicted from the input.
+
+    [N, C, T, H, W] -> [N, O, T', H', W'], arguments as `nn.Conv3d`, kernel sizes odd. One 3x3x3 convolution predicts
+    both: its first 2K channels are the offsets (dy, dx) of the K taps, in pixels; its last K, through a sigmoid, their
+    importances. It starts with zero weights: the layer starts as the plain convolution, times 0.95.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int, int],
+        stride: int | tuple[int, int, int] = 1,
+        padding: int | tuple[int, int, int] = 0,
+        dilation: int | tuple[int, int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        if any(k % 2 == 0 for k in self.kernel_size):
+            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
+        self.taps = math.prod(self.kernel_size)
+        # Each prediction is made around the middle of the kernel it is for. Width first, as F.pad wants it.
+        self._sampling_pad = [
+            1 + p - d * (k // 2)
+            for p, d, k in zip(_triple(self.padding)[::-1], self.dilation[::-1], self.kernel_size[::-1], strict=True)
+            for _ in range(2)
+        ]
+        self.sampling = nn.Conv3d(in_channels, 3 * self.taps, 3, _triple(self.stride))
+        self.reset_sampling()
+
+    @classmethod
+    def from_conv3d(cls, conv: nn.Conv3d) -> Self:
+        """A layer with the weights of a trained convolution, which it computes at the start, times 0.95."""
+        if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+            raise ValueError(
+                f"conv must be padded with zeros by numbers, got {conv.padding!r} of {conv.padding_mode!r}"
+            )
+        layer = cls(
+            conv.in_channels,
+            conv.out_channels,
+            _triple(conv.kernel_size),
+            _triple(conv.stride),
+            _triple(conv.padding),
+            _triple(conv.dilation),
+            conv.groups,
+            conv.bias is not None,
+        ).to(conv.weight.device, conv.weight.dtype)
+        with torch.no_grad():
+            layer.weight.copy_(conv.weight)
+            if layer.bias is not None and conv.bias is not None:
+                layer.bias.copy_(conv.bias)
+        return layer.train(conv.training)
+
+    def reset_sampling(self) -> None:
+        """Set the predictor to its start: offsets 0, importances 0.95, whatever the input."""
+        assert self.sampling.bias is not None
+        nn.init.zeros_(self.sampling.weight)
+        nn.init.zeros_(self.sampling.bias)
+        logit = math.log(IMPORTANCE_AT_START / (1 - IMPORTANCE_AT_START))
+        with torch.no_grad():
+            self.sampling.bias[2 * self.taps :] = logit
+
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(offset [N, 2K, T', H', W'] in pixels, importance [N, K, T', H', W'] in [0, 1]) for x [N, C, T, H, W]."""
+        predicted = self.sampling(F.pad(x, self._sampling_pad))
+        offset, logit = predicted.split((2 * self.taps, self.taps), dim=1)
+        return offset, logit.sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        offset, importance = self.predict(x)
+        return ls3d_conv(
+            x,
+            self.weight,
+            offset,
+            importance,
+            self.bias,
+            self.stride,
+            _triple(self.padding),
+            self.dilation,
+            self.groups,
+        )
+
+
+def _triple(value: str | Sequence[int]) -> tuple[int, int, int]:
+    time, height, width = (int(v) for v in value)
+    return time, height, width

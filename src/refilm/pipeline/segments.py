@@ -17,11 +17,13 @@ class SegmentEnd:
     """Follows a segment's last frame.
 
     frames_in   source frames that are this segment's own, context not counted
+    end_time    when the last of them ends, seconds
     next_start  where to begin reading in order to make the next segment; None after the last one
     """
 
     index: int
     frames_in: int
+    end_time: Fraction
     stage: Stage
     next_start: Bookmark | None
 
@@ -53,6 +55,7 @@ def run_segments(
         opening = source.get(own)
         begin_time = opening.time if opening is not None and index > 0 else None
         end_time = None
+        last = opening
         for number in range(max(0, own - stage.past), following + stage.future):
             frame = source.get(number)
             if frame is None:
@@ -60,13 +63,16 @@ def run_segments(
                 break
             if number == following:
                 end_time = frame.time
+            elif number < following:
+                last = frame
             yield from _owned(stage.push(frame), begin_time, end_time)
             source.forget(min(number, following - before))
         after = source.get(following)
         start = first_frame(index + 1, length, before)
         bookmark = source.get(start)
         next_start = None if after is None or bookmark is None else Bookmark(start, bookmark.time, digest(bookmark))
-        yield SegmentEnd(index, min(source.read, following) - own, stage, next_start)
+        assert last is not None, "a segment is begun only if it has a frame"
+        yield SegmentEnd(index, min(source.read, following) - own, last.time + last.duration, stage, next_start)
         if next_start is None:
             return
 

@@ -19,7 +19,7 @@ import refilm
 from refilm.errors import JobError, VideoError
 from refilm.pipeline.background import running_ahead
 from refilm.pipeline.report import Report, Tally
-from refilm.pipeline.scene_cuts import LOOK_BACK, mark_scenes
+from refilm.pipeline.scene_cuts import SceneCuts
 from refilm.pipeline.segments import SegmentEnd, run_segments
 from refilm.pipeline.stage import Stage, StreamShape
 from refilm.pipeline.workfolder import FinishedPiece, WorkFolder, fingerprint, sha256, sync, write_atomically
@@ -179,10 +179,10 @@ class Job:
     ) -> Iterator[FinishedPiece]:
         """Decode, compute and encode from segment `first` on, in three threads; each finished piece is safe on the disk."""
         frames = iter(reader) if start is None else reader.resume_at(start)
-        lead = LOOK_BACK if self.scene_cuts else 0
+        lead = SceneCuts.context_past if self.scene_cuts else 0
         total = _expected_frames(reader.info)
         with ExitStack() as stack:
-            decoded = stack.enter_context(running_ahead(self._marked(frames, start), _QUEUE))
+            decoded = stack.enter_context(running_ahead(SceneCuts().mark(frames) if self.scene_cuts else frames, _QUEUE))
             results = run_segments(decoded, lambda: self.make_stage(reader.info), self.segment_frames, lead, first)
             results = stack.enter_context(running_ahead(results, _QUEUE))
             index, ended = first, False
@@ -215,9 +215,6 @@ class Job:
                 folder.keep(piece)
                 yield piece
                 index, ended = index + 1, piece.next_start is None
-
-    def _marked(self, frames: Iterator[Frame], start: Bookmark | None) -> Iterator[Frame]:
-        return mark_scenes(frames, first_known=start is None) if self.scene_cuts else frames
 
     def _publish(
         self,

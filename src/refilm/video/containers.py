@@ -10,15 +10,14 @@ from pathlib import Path
 
 import av
 import av.error
-import av.logging
 from av.container import InputContainer
 
 from refilm.errors import VideoError
 
 SEQUENCE_RATE = Fraction(25)  # a folder of pictures has no clock; FFmpeg's default
 
-# FFmpeg's own lines go to no terminal: what matters of them is said in our errors and warnings.
-av.logging.set_level(av.logging.PANIC)
+# PyAV's default, no logging at all, is kept: with any level set, decoder threads take the interpreter lock to log, and a
+# codec that is freed while they wait for it hangs.
 
 
 def is_sequence(path: Path) -> bool:

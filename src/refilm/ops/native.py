@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+import torch  # noqa: F401  first, so that the kernels share the OpenMP library that torch brings
+
 module: ModuleType | None
 reason: str  # why `module` is None; empty if it is not
 
@@ -12,3 +14,10 @@ except ImportError as error:
     module, reason = None, str(error)
 
 available = module is not None
+# The instruction sets with kernels that this processor has, the best first; the first one serves.
+isas: list[str] = module.isas() if module else []
+
+
+def has_bf16() -> bool:
+    """Whether the kernels multiply bfloat16 as it is; otherwise they go through float32."""
+    return module is not None and bool(module.has_bf16(isas[0]))

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refilm.ops import native
 from refilm.ops.layout import clip_format
-from refilm.ops.ls3d_conv import reference
+from refilm.ops.ls3d_conv import cpu, reference
 from refilm.ops.ls3d_conv.reference import Geometry, Triple
 
 
@@ -169,3 +170,34 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _op.register_autograd(_backward, setup_context=_setup_context)
+
+
+if native.available:
+
+    @_op.register_kernel("cpu")
+    def _(
+        x: Tensor,
+        weight: Tensor,
+        offset: Tensor,
+        importance: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> Tensor:
+        return cpu.forward(x, weight, offset, importance, bias, _geometry(stride, padding, dilation, groups))
+
+    @_backward_op.register_kernel("cpu")
+    def _(
+        grad: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        offset: Tensor,
+        importance: Tensor,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return cpu.backward(grad, x, weight, offset, importance, _geometry(stride, padding, dilation, groups))

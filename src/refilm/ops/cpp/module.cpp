@@ -1,0 +1,106 @@
+// `refilm._native`: the CPU kernels for Python. Arrays come in as they are; the Python side has checked the shapes.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "../ls3d_conv/cpu.hpp"
+
+namespace nb = nanobind;
+using Array = nb::ndarray<nb::device::cpu>;
+using Triple = std::array<int64_t, 3>;
+
+namespace {
+
+struct Isa {
+  const char* name;
+  const refilm::Ls3dKernels* ls3d;
+  bool supported;
+};
+
+const std::vector<Isa>& isas() {  // best first
+  static const std::vector<Isa> all = [] {
+    std::vector<Isa> found;
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+    found.push_back({"avx512bf16", &refilm::avx512bf16::ls3d_kernels, avx512 && __builtin_cpu_supports("avx512bf16")});
+    found.push_back({"avx512", &refilm::avx512::ls3d_kernels, avx512});
+    found.push_back({"avx2", &refilm::avx2::ls3d_kernels, avx2});
+#endif
+    found.push_back({"baseline", &refilm::baseline::ls3d_kernels, true});
+    return found;
+  }();
+  return all;
+}
+
+const Isa& find(const std::string& name) {
+  for (const Isa& isa : isas())
+    if (isa.supported && name == isa.name) return isa;
+  throw nb::value_error(("this processor has no " + name).c_str());
+}
+
+template <typename T>
+refilm::Planes<T> planes(const Array& a) {
+  return {(T*)a.data(), a.stride(0), a.stride(1), a.stride(2), a.stride(3), a.stride(4)};
+}
+
+// `x` is [N, T, H, W, C] and contiguous, `grid` is [N, ., T', H', W'].
+void describe(refilm::Ls3dProblem& p, const Array& x, const Array& weight, const Array& offset, const Array& importance,
+              Triple stride, Triple padding, Triple dilation, int64_t groups, int threads) {
+  refilm::Axis* axes[3] = {&p.t, &p.y, &p.x};
+  for (int i = 0; i < 3; i++)
+    *axes[i] = {int64_t(x.shape(1 + i)), int64_t(offset.shape(2 + i)), int64_t(weight.shape(2 + i)),
+                stride[i],               padding[i],                   dilation[i]};
+  p.batch = x.shape(0), p.channels = x.shape(4), p.outputs = weight.shape(0), p.groups = groups;
+  p.input = x.data(), p.weight = weight.data(), p.threads = threads;
+  p.offset = planes<const float>(offset), p.importance = planes<const float>(importance);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.def("isas", [] {
+    std::vector<std::string> names;
+    for (const Isa& isa : isas())
+      if (isa.supported) names.push_back(isa.name);
+    return names;
+  }, "Instruction sets with kernels that this processor has, the best first.");
+  m.def("has_bf16", [](const std::string& isa) { return find(isa).ls3d->forward_bf16 != nullptr; });
+  m.def("ls3d_forward", [](const std::string& isa, bool bf16, Array x, Array weight, Array offset, Array importance,
+                           nb::object bias, Array out, Triple stride, Triple padding, Triple dilation, int64_t groups, int threads) {
+    refilm::Ls3dForward p;
+    describe(p, x, weight, offset, importance, stride, padding, dilation, groups, threads);
+    p.bias = bias.is_none() ? nullptr : (const float*)nb::cast<Array>(bias).data();
+    p.output = planes<void>(out);
+    const auto* kernels = find(isa).ls3d;
+    nb::gil_scoped_release unlocked;
+    (bf16 ? kernels->forward_bf16 : kernels->forward)(p);
+  });
+  m.def("ls3d_backward", [](const std::string& isa, Array grad, Array x, Array weight, Array offset, Array importance,
+                            Array x_grad, Array weight_grad, Array offset_grad, Array importance_grad,
+                            Triple stride, Triple padding, Triple dilation, int64_t groups, int threads) {
+    refilm::Ls3dBackward p;
+    describe(p, x, weight, offset, importance, stride, padding, dilation, groups, threads);
+    p.grad = (const float*)grad.data(), p.input_grad = (float*)x_grad.data(), p.weight_grad = (float*)weight_grad.data();
+    p.offset_grad = planes<float>(offset_grad), p.importance_grad = planes<float>(importance_grad);
+    const auto* kernels = find(isa).ls3d;
+    nb::gil_scoped_release unlocked;
+    kernels->backward(p);
+  });
+  m.def("multiply_add", [](const std::string& isa, int64_t rounds, int threads) {
+    const auto* kernels = find(isa).ls3d;
+    {
+      nb::gil_scoped_release unlocked;
+      kernels->multiply_add(rounds, threads);
+    }
+    return rounds * 16 * kernels->lanes * 2 * threads;
+  }, "Does nothing but multiply and add, in registers, and returns how many operations that was.");
+}

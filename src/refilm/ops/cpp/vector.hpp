@@ -1,0 +1,87 @@
+// One SIMD register of floats, whatever the machine: GCC's and Clang's vector types, sized by the instruction set this
+// file is compiled for. Included by sources that are compiled once for each set, so everything here lives in a
+// namespace of that set: the linker must never pick an AVX-512 copy of a function for a machine without it. For the
+// same reason such sources use no templates of the standard library.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+#if defined(__clang__)
+#define REFILM_UNROLL _Pragma("unroll")
+#else
+#define REFILM_UNROLL _Pragma("GCC unroll 16")
+#endif
+#define REFILM_INLINE inline __attribute__((always_inline))
+
+namespace refilm::REFILM_ISA {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, REGISTERS = 32;
+#elif defined(__AVX2__)
+constexpr int LANES = 8, REGISTERS = 16;
+#else
+constexpr int LANES = 4, REGISTERS = 16;
+#endif
+
+typedef float Vector __attribute__((vector_size(LANES * 4)));
+typedef float UnalignedVector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef float Quad __attribute__((vector_size(16)));
+
+static REFILM_INLINE Vector load(const float* p) { return *(const UnalignedVector*)p; }
+static REFILM_INLINE void store(float* p, Vector v) { *(UnalignedVector*)p = v; }
+static REFILM_INLINE Vector broadcast(float f) { return Vector{} + f; }
+
+template <typename T>
+static REFILM_INLINE T smaller(T a, T b) { return b < a ? b : a; }
+template <typename T>
+static REFILM_INLINE T larger(T a, T b) { return a < b ? b : a; }
+static REFILM_INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
+// Fold a register to four lanes, adding.
+static REFILM_INLINE Quad fold(Vector v) {
+#if defined(__AVX512F__)
+  auto half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  return __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+#else
+  return v;
+#endif
+}
+
+// (sum a, sum b, sum c, sum d): one transposition for four sums.
+static REFILM_INLINE Quad sums(Vector a, Vector b, Vector c, Vector d) {
+  Quad qa = fold(a), qb = fold(b), qc = fold(c), qd = fold(d);
+  Quad ab = __builtin_shufflevector(qa, qb, 0, 4, 1, 5) + __builtin_shufflevector(qa, qb, 2, 6, 3, 7);  // a b a b
+  Quad cd = __builtin_shufflevector(qc, qd, 0, 4, 1, 5) + __builtin_shufflevector(qc, qd, 2, 6, 3, 7);
+  return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+}
+
+// bfloat16: stored as its 16 bits, which are the upper half of a float's. `Bf16` is a type of its own to overload on.
+struct Bf16 {
+  uint16_t bits;
+};
+static REFILM_INLINE float widen(float f) { return f; }
+static REFILM_INLINE float widen(Bf16 h) {
+  uint32_t bits = uint32_t(h.bits) << 16;
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+static REFILM_INLINE void narrow(float* p, float f) { *p = f; }
+#ifdef __AVX512BF16__
+static REFILM_INLINE Vector load(const Bf16* p) {
+  return (Vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16);
+}
+static REFILM_INLINE void store(Bf16* p, Vector v) { _mm256_storeu_si256((__m256i*)p, (__m256i)_mm512_cvtneps_pbh((__m512)v)); }
+static REFILM_INLINE void narrow(Bf16* p, float f) {
+  Bf16 all[16];
+  store(all, broadcast(f));
+  *p = all[0];
+}
+#endif
+
+}  // namespace refilm::REFILM_ISA

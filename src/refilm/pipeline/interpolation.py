@@ -120,7 +120,12 @@ class Interpolate:
                 yield replace(nearer, time=instant, duration=step, starts_scene=False, origin="repeated")
             else:
                 yield replace(
-                    first, planes=from_rgb(next(pictures), first), time=instant, duration=step, starts_scene=False, origin="new"
+                    first,
+                    planes=from_rgb(next(pictures), first),
+                    time=instant,
+                    duration=step,
+                    starts_scene=False,
+                    origin="new",
                 )
 
     @property

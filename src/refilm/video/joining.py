@@ -13,7 +13,7 @@ from typing import Any
 import av
 import av.error
 from av.container import InputContainer, OutputContainer
-from av.stream import Stream
+from av.stream import AttachmentStream, Stream
 
 from refilm.errors import VideoError
 from refilm.video.containers import is_sequence, open_input, translated
@@ -21,7 +21,16 @@ from refilm.video.encoding import EncoderSettings, add_video_stream
 from refilm.video.probe import VideoInfo, describe_stream
 
 # What the muxer writes anew; copied, these would describe the source instead.
-_MUXERS_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "number_of_frames", "number_of_bytes", "bps"}
+_MUXERS_OWN = {
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "encoder",
+    "duration",
+    "number_of_frames",
+    "number_of_bytes",
+    "bps",
+}
 _TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm", "ogg")
 _TAKES_ATTACHMENTS = ("matroska",)
 
@@ -43,13 +52,18 @@ def output_format(path: Path) -> str:
 
 
 _FORMATS = {
-    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi", ".ts": "mpegts", ".m2ts": "mpegts",
-    ".nut": "nut", ".mxf": "mxf", ".flv": "flv", ".ogv": "ogg",
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",
+    ".ts": "mpegts", ".m2ts": "mpegts", ".nut": "nut", ".mxf": "mxf", ".flv": "flv", ".ogv": "ogg",
 }  # fmt: skip
 
 
 def join(
-    pieces: Sequence[Piece], settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str, warn: Callable[[str], None]
+    pieces: Sequence[Piece],
+    settings: EncoderSettings,
+    source: VideoInfo,
+    target: Path,
+    format_name: str,
+    warn: Callable[[str], None],
 ) -> None:
     """Write `target` from the pieces and from the source's other streams, chapters, attachments and metadata.
 
@@ -57,7 +71,10 @@ def join(
     Raises VideoError, or OSError when the disk is full; the target is then incomplete.
     """
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
-    with translated(target, "cannot be written"), av.open(str(target), "w", format=format_name, options=options) as output:
+    with (
+        translated(target, "cannot be written"),
+        av.open(str(target), "w", format=format_name, options=options) as output,
+    ):
         video = add_video_stream(output, settings)
         if source.rotation:
             video.set_display_rotation(source.rotation)
@@ -85,7 +102,7 @@ def write_pictures(pieces: Sequence[Piece], folder: Path, pattern: str) -> int:
     """The packets of a picture codec, a file each, numbered from 1; returns how many."""
     count = 0
     for piece in pieces:
-        for packet in sorted(_read(piece), key=lambda packet: packet.pts):
+        for packet in sorted(_read(piece), key=_shown_time):
             count += 1
             (folder / (pattern % count)).write_bytes(bytes(packet))
     return count
@@ -127,20 +144,24 @@ def _reordering(pts: list[int]) -> int:
     return max((place - rank[value] for place, value in enumerate(pts)), default=0)
 
 
-def _copy_streams(original: InputContainer, output: OutputContainer, source: VideoInfo, warn: Callable[[str], None]) -> dict[int, Any]:
+def _copy_streams(
+    original: InputContainer, output: OutputContainer, source: VideoInfo, warn: Callable[[str], None]
+) -> dict[int, Any]:
     """Output streams by the index of the source's; those that the container cannot hold are named and left out."""
     copied: dict[int, Any] = {}
     for stream in original.streams:
         if stream.index == source.video_index:
             continue
-        if stream.type == "attachment" and output.format.name in _TAKES_ATTACHMENTS:
-            output.add_attachment(stream.name, stream.mimetype or "application/octet-stream", stream.data)
+        if isinstance(stream, AttachmentStream) and output.format.name in _TAKES_ATTACHMENTS:
+            output.add_attachment(
+                stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
+            )
         elif (twin := _twin(stream, output)) is not None:
             twin.metadata.update(_own(stream.metadata))
             twin.disposition = stream.disposition
             copied[stream.index] = twin
         elif not _is_chapter_track(stream, source):
-            warn(f"{describe_stream(stream)} is left out: {output.format.name} cannot hold it; .mkv holds nearly everything")
+            warn(f"{describe_stream(stream)} is left out: {output.format.name} cannot hold it; .mkv holds nearly all")
     return copied
 
 
@@ -171,7 +192,11 @@ def _copy_descriptions(
 
 
 def _own(metadata: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if key.lower().split("-")[0] not in _MUXERS_OWN and not key.startswith("_STATISTICS")}
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower().split("-")[0] not in _MUXERS_OWN and not key.startswith("_STATISTICS")
+    }
 
 
 def _copied_packets(original: InputContainer, copied: dict[int, Any]) -> Iterator[av.Packet]:
@@ -184,6 +209,10 @@ def _copied_packets(original: InputContainer, copied: dict[int, Any]) -> Iterato
                 yield packet
     except av.error.FFmpegError:
         return  # the source is cut off here, which reading its video has already told
+
+
+def _shown_time(packet: av.Packet) -> int:
+    return packet.pts or 0
 
 
 def _decode_time(packet: av.Packet) -> Fraction:

@@ -21,7 +21,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 app = App(
     name="refilm",
     version=refilm.__version__,
-    help="Make video better. Sound, subtitles, timing and colour stay as they were; stopped jobs go on where they were.",
+    help="Make video better. Sound, subtitles, timing and colour stay as they are; stopped jobs go on where they stood.",
     help_format="plaintext",
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import av.error
 from av.container import InputContainer, OutputContainer
-from av.stream import AttachmentStream, Stream
+from av.stream import AttachmentStream, Disposition, Stream
 
 from refilm.errors import VideoError
 from refilm.video.containers import is_sequence, open_input, translated
@@ -83,8 +83,11 @@ def join(
             _mux_all(output, _video_packets(pieces, settings, video))
             return
         with open_input(source.path) as original:
+            shift = max(Fraction(0), -_first_shown(pieces) * settings.time_base)
+            if shift:
+                warn(f"the source starts at {float(-shift):.3f} s, which no player shows: all of it is moved to 0")
             copied = _copy_streams(original, output, source, warn)
-            _copy_descriptions(original, output, format_name, warn)
+            _copy_descriptions(original, output, format_name, shift, warn)
             video.metadata.update(_own(original.streams[source.video_index].metadata))
             video.disposition = original.streams[source.video_index].disposition
             try:
@@ -94,8 +97,10 @@ def join(
                     f"{target}: the {format_name} container refuses this combination of streams ({error.strerror}); "
                     "write to .mkv instead, which holds nearly everything"
                 ) from error
-            others = _copied_packets(original, copied)
-            _mux_all(output, heapq.merge(_video_packets(pieces, settings, video), others, key=_decode_time))
+            packets = heapq.merge(
+                _video_packets(pieces, settings, video), _copied_packets(original, copied), key=_decode_time
+            )
+            _mux_all(output, _shifted(packets, shift))
 
 
 def write_pictures(pieces: Sequence[Piece], folder: Path, pattern: str) -> int:
@@ -152,7 +157,12 @@ def _copy_streams(
     for stream in original.streams:
         if stream.index == source.video_index:
             continue
-        if isinstance(stream, AttachmentStream) and output.format.name in _TAKES_ATTACHMENTS:
+        if stream.disposition & Disposition.attached_pic and output.format.name in _TAKES_ATTACHMENTS:
+            # Matroska keeps cover pictures among the attachments; FFmpeg shows them as streams
+            name = stream.metadata.get("filename", f"cover.{stream.codec_context.name}")
+            mime_type = stream.metadata.get("mimetype", f"image/{stream.codec_context.name}")
+            output.add_attachment(name, mime_type, _cover(source.path, stream.index))
+        elif isinstance(stream, AttachmentStream) and output.format.name in _TAKES_ATTACHMENTS:
             output.add_attachment(
                 stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
             )
@@ -163,6 +173,12 @@ def _copy_streams(
         elif not _is_chapter_track(stream, source):
             warn(f"{describe_stream(stream)} is left out: {output.format.name} cannot hold it; .mkv holds nearly all")
     return copied
+
+
+def _cover(path: Path, index: int) -> bytes:
+    """The one packet of a cover picture, read apart so as not to disturb the copying of the others."""
+    with open_input(path) as container:
+        return next((bytes(packet) for packet in container.demux(container.streams[index]) if packet.size), b"")
 
 
 def _twin(stream: Stream, output: OutputContainer) -> Any | None:
@@ -181,11 +197,18 @@ def _is_chapter_track(stream: Stream, source: VideoInfo) -> bool:
 
 
 def _copy_descriptions(
-    original: InputContainer, output: OutputContainer, format_name: str, warn: Callable[[str], None]
+    original: InputContainer,
+    output: OutputContainer,
+    format_name: str,
+    shift: Fraction,
+    warn: Callable[[str], None],
 ) -> None:
     output.metadata.update(_own(original.metadata))
     if chapters := original.chapters():
         if format_name in _TAKES_CHAPTERS:
+            for chapter in chapters:
+                ticks = round(shift / chapter["time_base"])
+                chapter["start"], chapter["end"] = chapter["start"] + ticks, chapter["end"] + ticks
             output.set_chapters(chapters)
         else:
             warn(f"{len(chapters)} chapters are left out: {format_name} cannot hold them; .mkv and .mp4 can")
@@ -209,6 +232,19 @@ def _copied_packets(original: InputContainer, copied: dict[int, Any]) -> Iterato
                 yield packet
     except av.error.FFmpegError:
         return  # the source is cut off here, which reading its video has already told
+
+
+def _first_shown(pieces: Sequence[Piece]) -> int:
+    return min(pieces[0].pts)
+
+
+def _shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:
+    for packet in packets:
+        if shift:
+            ticks = round(shift / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+        yield packet
 
 
 def _shown_time(packet: av.Packet) -> int:

@@ -1,0 +1,4 @@
+"""placeholder"""
+
+available = False
+reason = "not written"

@@ -10,7 +10,7 @@ def flow_projection(flow: Tensor, weight: Tensor | None = None) -> tuple[Tensor,
     """Carry each pixel along `flow`, and say for each place where things landed how far back they came from.
 
     A pixel that lands inside the frame gives -flow to the four pixels around where it lands; each takes the mean of
-    what it is given, by `weight`. A hole takes the mean of the nearest filled pixels to its left, right, top and bottom.
+    what it is given, by `weight`. A hole takes the mean of the nearest filled pixels left, right, above and below.
 
     flow    [N, 2, H, W]   (dx, dy) in pixels, scaled by the time: t * flow_0_to_1
     weight  [N, 1, H, W]   positive, say 1 / depth, so that near things win; None: all alike

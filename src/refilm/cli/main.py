@@ -21,8 +21,9 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 app = App(
     name="refilm",
     version=refilm.__version__,
-    help="Make video better. Sound, subtitles, timing and colour stay as they are; stopped jobs go on where they stood.",
+    help="Make video better. Sound, subtitles, timing and colour stay as they are; stopped jobs go on where they were.",
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 
 _how_many = Group("How many frames", validator=validators.MutuallyExclusive(), sort_key=0)

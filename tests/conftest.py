@@ -21,3 +21,18 @@ def media(tmp_path_factory):
         return written[name]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory):
+    """`broken(name)`: the path of a file that is not a whole video, by its name in media.BROKEN."""
+    from media import BROKEN
+
+    folder, written = tmp_path_factory.mktemp("broken"), {}
+
+    def get(name):
+        if name not in written:
+            written[name] = BROKEN[name](folder)
+        return written[name]
+
+    return get

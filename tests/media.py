@@ -429,28 +429,50 @@ def ffprobe(path: Path, *options: str) -> dict[str, list[dict[str, str]]]:
     return json.loads(_tool("ffprobe", "-v", "error", *options, "-of", "json", str(path)))
 
 
-def probed_times(path: Path, stream: str = "v:0") -> list[Fraction]:
-    """Presentation times of the frames that ffprobe decodes and shows, seconds."""
-    found = ffprobe(path, "-select_streams", stream, "-show_entries", "frame=pts:stream=time_base")
-    time_base = Fraction(found["streams"][0]["time_base"])
-    return [int(frame["pts"]) * time_base for frame in found["frames"]]
+@dataclass(frozen=True)
+class Probed:
+    """What ffprobe says of a file.
+
+    times     presentation times of the video frames it decodes and shows, seconds
+    tags      colour tags of the video, in its words; no entry where the file is silent
+    streams   (kind, codec, language) of every stream, as Media.streams
+    video     all else it says of the video stream
+    """
+
+    times: list[Fraction]
+    tags: dict[str, str]
+    streams: list[tuple[str, str, str | None]]
+    video: dict[str, str]
+
+
+def probed(path: Path) -> Probed:
+    found = ffprobe(path, "-show_streams", "-show_frames", "-show_entries", "frame=pts,stream_index")
+    video = next(stream for stream in found["streams"] if stream["codec_type"] == "video")
+    streams = []
+    for stream in found["streams"]:
+        language = stream.get("tags", {}).get("language")
+        streams.append(
+            (stream["codec_type"], stream.get("codec_name", "none"), None if language == "und" else language)
+        )
+    time_base = Fraction(video["time_base"])
+    return Probed(
+        times=[int(f["pts"]) * time_base for f in found["frames"] if f.get("stream_index") == video["index"]],
+        tags={key: word for key, word in video.items() if key.startswith("color_") and word != "unknown"},
+        streams=streams,
+        video=video,
+    )
+
+
+def probed_times(path: Path) -> list[Fraction]:
+    return probed(path).times
 
 
 def probed_tags(path: Path) -> dict[str, str]:
-    """Colour tags of the video stream, in ffprobe's words; no entry where the file is silent."""
-    entries = "stream=color_space,color_range,color_primaries,color_transfer"
-    stream = ffprobe(path, "-select_streams", "v:0", "-show_entries", entries)["streams"][0]
-    return {key: word for key, word in stream.items() if key.startswith("color_") and word != "unknown"}
+    return probed(path).tags
 
 
 def probed_streams(path: Path) -> list[tuple[str, str, str | None]]:
-    """(kind, codec, language) of every stream, as Media.streams."""
-    streams = ffprobe(path, "-show_streams")["streams"]
-    languages = [stream.get("tags", {}).get("language") for stream in streams]
-    return [
-        (stream["codec_type"], stream.get("codec_name", "none"), None if language == "und" else language)
-        for stream, language in zip(streams, languages, strict=True)
-    ]
+    return probed(path).streams
 
 
 def packet_hashes(path: Path, stream: str) -> list[tuple[Fraction, str]]:

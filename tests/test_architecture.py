@@ -33,7 +33,9 @@ def test_imports_point_down(package):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("refilm."):
                 target = node.module.split(".")[1]
-                assert target in MAY_IMPORT[package] | {package} | ALWAYS, f"{path}:{node.lineno} imports refilm.{target}"
+                assert target in MAY_IMPORT[package] | {package} | ALWAYS, (
+                    f"{path}:{node.lineno} imports refilm.{target}"
+                )
 
 
 def test_help_does_not_wait_for_torch():

@@ -119,7 +119,7 @@ def test_another_source_under_the_same_name_is_refused(film, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         smooth(source, tmp_path / "out.mp4", on_progress=stop_after(1))
     write(source, replace(CLIPS["b-frames"], times=even(100, 24)))
-    with pytest.raises(refilm.JobError, match="source was .* now is"):
+    with pytest.raises(refilm.JobError, match=r"source was .* now is"):
         smooth(source, tmp_path / "out.mp4")
 
 
@@ -139,7 +139,7 @@ def test_two_jobs_on_one_output_do_not_meet(film, tmp_path):
 def test_an_existing_output_is_not_touched_unless_told(media, tmp_path):
     output = tmp_path / "out.mp4"
     output.write_text("precious")
-    with pytest.raises(refilm.JobError, match="exists.*--overwrite"):
+    with pytest.raises(refilm.JobError, match=r"exists.*--overwrite"):
         smooth(media("cfr-24").path, output)
     assert output.read_text() == "precious"
     with pytest.raises(KeyboardInterrupt):

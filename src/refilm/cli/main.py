@@ -171,6 +171,47 @@ def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     return DONE
 
 
+@app.command(name="eval")
+def evaluate(
+    model: str,
+    folder: Path,
+    /,
+    *,
+    protocol: str = "interpolation-x2",
+    results: Path = Path("results"),
+    weights: str = "default",
+    device: str = "cpu",
+    pictures: Path | None = None,
+) -> int:
+    """Measure a model on videos, beside the plain ways to do the same, and write the tables.
+
+    Parameters
+    ----------
+    model
+        A name from `refilm models`, or a baseline: frame-repeat, frame-blend, minterpolate.
+    folder
+        Videos of one scene each; its name becomes the set's.
+    protocol
+        What is asked of the model: interpolation-x2 or interpolation-x4.
+    results
+        Where the figures go: RESULTS/SET/MODEL.json and a table.
+    weights
+        "default", or a weight file.
+    device
+        Where the model runs: cpu, cuda, ...
+    pictures
+        A folder for strips of frames: before, truth, result, after.
+    """
+    from refilm import evaluation
+
+    def note(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    evaluation.evaluate(model, folder, protocol, results, weights=weights, device=device, pictures=pictures, note=note)
+    print((results / folder.resolve().name / f"{protocol.split('-')[0]}.md").read_text())
+    return DONE
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

@@ -207,7 +207,7 @@ def _copy_descriptions(
     if chapters := original.chapters():
         if format_name in _TAKES_CHAPTERS:
             for chapter in chapters:
-                ticks = round(shift / chapter["time_base"])
+                ticks = round(shift / (chapter["time_base"] or 1))
                 chapter["start"], chapter["end"] = chapter["start"] + ticks, chapter["end"] + ticks
             output.set_chapters(chapters)
         else:

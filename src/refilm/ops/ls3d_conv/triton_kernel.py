@@ -7,6 +7,7 @@ The gradient of x is added up with atomics, so its last bits vary from run to ru
 # ruff: noqa: E741  (O is the number of outputs everywhere else)
 # mypy: disable-error-code="no-untyped-def"
 
+import os
 from typing import Any
 
 import torch
@@ -29,6 +30,15 @@ SPLITS = 16  # shares of the pixels in the gradient of the weights, added up in 
 
 
 if available:
+
+    @triton.jit
+    def _dot(a, b, total, PRECISION: tl.constexpr):
+        """total + a b"""
+        if PRECISION == "widened":
+            total = tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
+        else:
+            total = tl.dot(a, b, total, input_precision=PRECISION)
+        return total
 
     @triton.jit
     def _position(p, tap, offset, importance, T2, H2, W2, KH, KW, sT, sH, sW, pT, pH, pW, dT, dH, dW, P,
@@ -92,7 +102,7 @@ if available:
                 # weight is [K, G, CG, OG]
                 w = tl.load(weight + ((tap * (C // CG) + g) * CG + c)[:, None] * OG + o[None, :],
                             mask=(c < CG)[:, None] & (o < OG)[None, :], other=0.0)  # fmt: skip
-                total = tl.dot(column.to(w.dtype), w, total, input_precision=PRECISION)
+                total = _dot(column.to(w.dtype), w, total, PRECISION)
         if BIAS:
             total += tl.load(bias + g * OG + o, mask=o < OG, other=0.0).to(tl.float32)[None, :]
         to = out + p.to(tl.int64)[:, None] * O + g * OG + o[None, :]
@@ -138,7 +148,7 @@ if available:
                                 mask=(c < CG)[None, :] & (o < OG)[:, None], other=0.0)  # fmt: skip
                     gy = tl.load(grad + p.to(tl.int64)[:, None] * O + g * OG + o[None, :],
                                  mask=(p < P)[:, None] & (o < OG)[None, :], other=0.0)  # fmt: skip
-                    column_grad = tl.dot(gy, w, column_grad, input_precision=PRECISION)
+                    column_grad = _dot(gy, w, column_grad, PRECISION)
                 cc = g * CG + c
                 d0 += _scatter(x, x_grad, column_grad, in0 & (p < P), at0, m * (1 - down) * (1 - right), cc, c < CG)
                 d1 += _scatter(x, x_grad, column_grad, in1 & (p < P), at1, m * (1 - down) * right, cc, c < CG)
@@ -174,7 +184,7 @@ if available:
             column = _columns(x, n, t, y, x_, m, T, H, W, C, g * CG + c, c < CG)
             gy = tl.load(grad + p.to(tl.int64)[:, None] * O + g * OG + o[None, :],
                          mask=(p < P)[:, None] & (o < OG)[None, :], other=0.0)  # fmt: skip
-            total = tl.dot(tl.trans(column.to(gy.dtype)), gy, total, input_precision=PRECISION)
+            total = _dot(tl.trans(column.to(gy.dtype)), gy, total, PRECISION)
         to = weight_grad + (((split * K + tap) * (C // CG) + g) * CG + c)[:, None] * OG + o[None, :]
         tl.store(to, total, mask=(c < CG)[:, None] & (o < OG)[None, :])
 
@@ -255,6 +265,8 @@ def _packed(weight: Tensor, groups: int) -> Tensor:
 
 def _precision() -> str:
     """How float32 is multiplied: as torch's own matrix products are."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return "widened"  # the interpreter multiplies the bits of bfloat16 as if they were integers
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 

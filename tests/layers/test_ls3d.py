@@ -1,9 +1,9 @@
 import pytest
 import torch
+from tolerance import TOLERANCE
 from torch import nn
 
 from refilm.layers.ls3d import LS3DConv
-from tests.tolerance import TOLERANCE
 
 
 @pytest.mark.parametrize(

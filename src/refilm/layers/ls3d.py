@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refilm.layers.conv3d import Conv3d
 from refilm.ops import ls3d_conv
 
 IMPORTANCE_AT_START = 0.95
@@ -36,13 +36,14 @@ class LS3DConv(nn.Conv3d):
         if any(k % 2 == 0 for k in self.kernel_size):
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
         self.taps = math.prod(self.kernel_size)
-        # Each prediction is made around the middle of the kernel it is for. Width first, as F.pad wants it.
-        self._sampling_pad = [
-            1 + p - d * (k // 2)
-            for p, d, k in zip(_triple(self.padding)[::-1], self.dilation[::-1], self.kernel_size[::-1], strict=True)
-            for _ in range(2)
+        # Each prediction is made around the middle of the kernel it is for; that may lie inside the map.
+        around = [
+            1 + p - d * (k // 2) for p, d, k in zip(_triple(self.padding), self.dilation, self.kernel_size, strict=True)
         ]
-        self.sampling = nn.Conv3d(in_channels, 3 * self.taps, 3, _triple(self.stride))
+        self._inside = [max(0, -p) for p in around]
+        self.sampling = Conv3d(
+            in_channels, 3 * self.taps, 3, _triple(self.stride), _triple([max(0, p) for p in around])
+        )
         self.reset_sampling()
 
     @classmethod
@@ -79,7 +80,10 @@ class LS3DConv(nn.Conv3d):
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(offset [N, 2K, T', H', W'] in pixels, importance [N, K, T', H', W'] in [0, 1]) for x [N, C, T, H, W]."""
-        predicted = self.sampling(F.pad(x, self._sampling_pad))
+        if any(self._inside):
+            t, h, w = (slice(i, n - i) for i, n in zip(self._inside, x.shape[2:], strict=True))
+            x = x[:, :, t, h, w]
+        predicted = self.sampling(x)
         offset, logit = predicted.split((2 * self.taps, self.taps), dim=1)
         return offset, logit.sigmoid()
 

@@ -44,8 +44,7 @@ struct Ls3dKernels {
   void (*forward)(const Ls3dForward&);
   void (*forward_bf16)(const Ls3dForward&);
   void (*backward)(const Ls3dBackward&);
-  float (*multiply_add)(int64_t rounds, int threads);  // to measure the peak: `rounds` x 16 vector multiply-adds a thread
-  int lanes;
+  int64_t (*multiply_add)(int64_t rounds, int threads);  // to measure the peak; returns how many operations it did
 };
 
 namespace baseline { extern const Ls3dKernels ls3d_kernels; }

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ops.ls3d_conv.cases import CASES, LAST, Case
+from tolerance import TOLERANCE
 
 from refilm.ops import native
 from refilm.ops.ls3d_conv import cpu, reference
-from tests.ops.ls3d_conv.cases import CASES, LAST, Case
-from tests.tolerance import TOLERANCE
 
 pytestmark = pytest.mark.skipif(not native.available, reason=f"no CPU kernels: {native.reason}")
 GRADIENTS = ("x", "weight", "offset", "importance")

@@ -6,11 +6,11 @@ from math import floor
 import pytest
 import torch
 import torch.nn.functional as F
+from ops.ls3d_conv.cases import CASES, LAST, Case
+from tolerance import TOLERANCE
 from torch import Tensor
 
 from refilm.ops import ls3d_conv
-from tests.ops.ls3d_conv.cases import CASES, LAST, Case
-from tests.tolerance import TOLERANCE
 
 TINY = [
     Case(size=(2, 3, 4), channels=2, outputs=2),

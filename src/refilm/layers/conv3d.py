@@ -1,0 +1,132 @@
+"""3D convolution that stays on oneDNN where PyTorch leaves it.
+
+In float32 on a CPU, PyTorch 2.13 sends an ungrouped convolution of a single clip to its own slow loops when
+C * T * H <= 20480 and the kernel is at most 3 high or wide, whatever W is: five times slower, both ways. Those are the
+shapes of video interpolation. Here such a convolution calls oneDNN by name; everything else is `F.conv3d` unchanged.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refilm.ops.layout import clip_format
+
+# As in PyTorch's choice of a backend (aten/src/ATen/native/Convolution.cpp, use_mkldnn).
+SLOW_BELOW = 20480
+LAST = torch.channels_last_3d
+HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
+
+def conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1, 1, 1),
+    padding: Sequence[int] = (0, 0, 0),
+    dilation: Sequence[int] = (1, 1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """`F.conv3d`: [N, C, T, H, W] -> [N, O, T', H', W'], with the same gradients. A result is channels last if x is."""
+    if not takes_slow_path(x, weight, stride, groups):
+        return F.conv3d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
+    out: Tensor = torch.ops.refilm.onednn_conv3d(x, weight, bias, padding, dilation)
+    return out
+
+
+def takes_slow_path(x: Tensor, weight: Tensor, stride: Sequence[int], groups: int) -> bool:
+    """Whether PyTorch would run this convolution without oneDNN, and `conv3d` can do better (stride 1)."""
+    return (
+        HAS_ONEDNN
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and groups == 1
+        and tuple(stride) == (1, 1, 1)
+        and x.shape[0] == 1
+        and x.shape[1] * x.shape[2] * x.shape[3] <= SLOW_BELOW
+        and min(weight.shape[-2:]) <= 3
+        # a matrix product in all but name, where the slow path is not slow
+        and weight[0, 0].numel() > 1
+    )
+
+
+class Conv3d(nn.Conv3d):
+    """`nn.Conv3d` on the fast path."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode != "zeros" or isinstance(self.padding, str):
+            return super()._conv_forward(input, weight, bias)
+        return conv3d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+@torch.library.custom_op("refilm::onednn_conv3d", mutates_args=())
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    # channels last is oneDNN's fastest layout; a contiguous clip costs two copies, cheap beside the convolution
+    rows, weight = x.contiguous(memory_format=LAST), weight.contiguous(memory_format=LAST)
+    out: Tensor = torch.ops.aten.mkldnn_convolution(rows, weight, bias, padding, (1, 1, 1), dilation, 1)
+    return out.contiguous(memory_format=clip_format(x))
+
+
+@_onednn.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    size = [
+        n + 2 * p - d * (k - 1) for n, k, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True)
+    ]
+    return torch.empty(x.shape[0], weight.shape[0], *size, dtype=x.dtype, memory_format=clip_format(x))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, bias, ctx.padding, ctx.dilation = inputs
+    ctx.save_for_backward(x, weight)
+    ctx.has_bias = bias is not None
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    x_grad = weight_grad = bias_grad = None
+    if ctx.needs_input_grad[0]:
+        # the same convolution, with the kernel turned round; padding beyond the kernel's reach was of no use to x
+        reach = [d * (k - 1) - p for d, k, p in zip(ctx.dilation, weight.shape[2:], ctx.padding, strict=True)]
+        t, h, w = (slice(max(0, -r), n - max(0, -r)) for r, n in zip(reach, grad.shape[2:], strict=True))
+        turned = weight.flip(2, 3, 4).transpose(0, 1)
+        x_grad = torch.ops.refilm.onednn_conv3d(
+            grad[:, :, t, h, w], turned, None, [max(0, r) for r in reach], ctx.dilation
+        )
+    if ctx.needs_input_grad[1]:
+        weight_grad = _weight_gradient(grad, x, weight, ctx.padding, ctx.dilation)
+    if ctx.has_bias and ctx.needs_input_grad[2]:
+        bias_grad = grad.sum((0, 2, 3, 4))
+    return x_grad, weight_grad, bias_grad, None, None
+
+
+_onednn.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _weight_gradient(
+    grad: Tensor, x: Tensor, weight: Tensor, padding: Sequence[int], dilation: Sequence[int]
+) -> Tensor:
+    """Cuts the clip into an upper and a lower half: a batch of two is what PyTorch gives to oneDNN."""
+    rows = grad.shape[3]
+    half, reach = (rows + 1) // 2, dilation[1] * (weight.shape[3] - 1)
+    padded = F.pad(x, (0, 0, padding[1], padding[1]))
+    halves = torch.cat([padded[:, :, :, : half + reach], padded[:, :, :, rows - half :]])
+    grads = torch.cat([grad[:, :, :, :half], grad[:, :, :, rows - half :]])
+    if rows % 2:
+        grads[1, :, :, 0] = 0  # the middle row is in both halves
+    result: Tensor = torch.ops.aten.convolution_backward(
+        grads.contiguous(memory_format=LAST),
+        halves.contiguous(memory_format=LAST),
+        weight.contiguous(memory_format=LAST),
+        None,
+        (1, 1, 1),
+        (padding[0], 0, padding[2]),
+        dilation,
+        False,
+        (0, 0, 0),
+        1,
+        (False, True, False),
+    )[1]
+    return result

@@ -1,0 +1,138 @@
+"""The settings of a training: dataclass default < recipe (TOML) < command line."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from refilm.data import Motion
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training does, but for how long it runs.
+
+    model          name in `refilm.models.MODELS`
+    config         fields of the model's config that depart from the table's
+    start          weight file to start from; LS3D-Conv layers may start from plain convolutions
+    train, val     folders of packs; relative ones are looked up from the recipe's folder upwards
+    motion         what the crops are drawn as, in proportion to their weights
+    widen_until    step at which `motion` holds; before it, only its first kind, then a rising share of the others
+    crop           side of the square crops, model input pixels
+    batch          crops a step
+    steps          length of the cosine schedule, after which the learning rate stays at its floor
+    warmup         steps over which the learning rate rises from zero
+    learning_rate  of AdamW, at its highest
+    floor          the lowest learning rate, relative to the highest
+    weight_decay   of AdamW
+    clip_norm      the gradient's norm is cut to this
+    epsilon        of the Charbonnier loss sqrt(d^2 + epsilon^2); far above the errors it acts as L2, below as L1
+    guide          weight of the distance (in quarter-size pixels) between the offsets of a "sampled" skip and a
+                   classical optical flow's, at the start: it leads off the plateau of frame blending
+    guide_until    step from which the guide has gone, so that the flow's own errors are not learned
+    ema_decay      of the running mean of the weights, which is what validates and ships
+    val_every      steps between validations
+    val_frames     frames a clip that a validation predicts, evenly spread; 0: every second frame of each clip
+    seed           of initialisation and crops
+    """
+
+    model: str = "vi-ls3d-small"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ""
+    train: tuple[str, ...] = ()
+    val: str = ""
+    motion: tuple[Motion, ...] = (Motion(gap=2, shrink=1, weight=1.0),)
+    widen_until: int = 0
+    crop: int = 96
+    batch: int = 8
+    steps: int = 10_000
+    warmup: int = 100
+    learning_rate: float = 1e-3
+    floor: float = 0.02
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    epsilon: float = 0.01
+    guide: float = 0.0
+    guide_until: int = 0
+    ema_decay: float = 0.999
+    val_every: int = 500
+    val_frames: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError("train must name at least one pack of clips")
+        if self.crop % 4:
+            raise ValueError(f"crop must be a multiple of 4 (the model's stride), got {self.crop}")
+        for name in ("batch", "steps", "learning_rate", "clip_norm", "epsilon", "val_every"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if self.guide and self.config.get("skip", "sampled") != "sampled":
+            raise ValueError('guide leads the offsets of skip = "sampled"; set guide = 0 for any other')
+        if not self.motion:
+            raise ValueError("motion must list at least one kind of crop")
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON and TOML can hold it."""
+        return asdict(self)
+
+
+def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
+    """The config a recipe describes.
+
+    settings  "key=value" each, the value in TOML's syntax (a bare word counts as a string); "config.skip=blend"
+              reaches into a table
+
+    Raises ValueError that names the nearest key for one that does not exist, and FileNotFoundError for a missing
+    recipe or pack.
+    """
+    path = Path(path)
+    values = tomllib.loads(path.read_text())
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"a setting must be key=value, got {setting!r}")
+        table = values
+        *tables, name = key.strip().split(".")
+        for step in tables:
+            table = table.setdefault(step, {})
+        table[name] = _toml_value(text)
+    _check_keys(values, TrainConfig, str(path))
+    if "motion" in values:
+        for kind in values["motion"]:
+            _check_keys(kind, Motion, f"{path}, motion")
+        values["motion"] = tuple(Motion(**kind) for kind in values["motion"])
+    values["train"] = tuple(_find(folder, path.parent) for folder in values.get("train", ()))
+    for key in ("val", "start"):
+        if values.get(key):
+            values[key] = _find(values[key], path.parent)
+    return TrainConfig(**values)
+
+
+def _check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
+    known = [f.name for f in fields(kind)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            raise ValueError(f"{where}: unknown key {key!r}; did you mean {(near or known)[0]!r}?")
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _find(name: str, folder: Path) -> str:
+    """A file or folder, looked for from the recipe's folder upwards, so that a recipe works from any checkout."""
+    for base in (folder.resolve(), *folder.resolve().parents):
+        if (base / name).exists():
+            return str((base / name).resolve())
+    raise FileNotFoundError(f"{name} is neither in {folder.resolve()} nor in a folder above it")

@@ -1,0 +1,161 @@
+"""Running a training: from a recipe to a checkpoint, and from a checkpoint to a weight file."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from refilm.data import Motion, read_packs
+from refilm.training.config import TrainConfig, read_recipe
+from refilm.training.interpolation import Interpolation, validate
+from refilm.weights import Weights, save_weights
+
+
+def train(
+    recipe: str | Path,
+    minutes: float | None = None,
+    settings: Sequence[str] = (),
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = False,
+) -> Path:
+    """Train as a recipe says, for as long as given, and return the checkpoint.
+
+    recipe    TOML file of `TrainConfig` fields
+    minutes   go on for this long (decoding the packs included), at the lowest learning rate when the recipe's steps
+              are over; None: stop when they are
+    settings  "key=value" each, over the recipe's
+    out       folder of checkpoint, log and resolved config; default runs/<recipe's name>
+    device    Lightning's accelerator: "auto", "cpu", "gpu"
+
+    A training that finds its own checkpoint in `out` goes on from there, exactly as if it had not stopped.
+    Raises ValueError when that checkpoint was made with other settings (the length `steps` may change).
+    """
+    recipe = Path(recipe)
+    config = read_recipe(recipe, settings)
+    out = Path(out) if out is not None else Path("runs") / recipe.stem
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "last.ckpt"
+    deadline = Deadline(minutes)
+    _check_same(out / "config.json", config, resuming=checkpoint.exists())
+    (out / "config.json").write_text(json.dumps({"recipe": recipe.name, **config.plain()}, indent=1))
+
+    task = Interpolation(config, read_packs(*config.train), read_packs(config.val) if config.val else None)
+    trainer = lightning.Trainer(
+        accelerator=device,
+        devices=1,
+        max_steps=config.steps if minutes is None else -1,
+        gradient_clip_val=config.clip_norm,
+        logger=CSVLogger(out, name="log"),
+        log_every_n_steps=min(50, config.steps),
+        check_val_every_n_epoch=None,
+        val_check_interval=config.val_every,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        callbacks=[deadline, Keep(checkpoint, config.val_every)],
+    )
+    # the task draws its own batches; the loaders only count
+    steps: DataLoader[int] = DataLoader(range(config.steps), batch_size=None)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*ModelCheckpoint.*")
+        trainer.fit(
+            task,
+            steps,
+            DataLoader([0], batch_size=None) if config.val else None,  # type: ignore[arg-type]
+            ckpt_path=checkpoint if checkpoint.exists() else None,
+            weights_only=True,
+        )
+    _save(trainer, checkpoint)
+    return checkpoint
+
+
+def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
+    """Write a training's averaged weights as a weight file that ships, validated on every second frame.
+
+    note  goes with the figures: the budget the training had
+    """
+    checkpoint = Path(checkpoint)
+    plain = json.loads((checkpoint.parent / "config.json").read_text())
+    recipe = plain.pop("recipe")
+    config = restore(plain)
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    task = Interpolation(config, read_packs(config.val), None)
+    task.load_state_dict(state["state_dict"])
+    model = task.ema.module
+    # what ships is rounded to half precision, so that is what is measured
+    model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
+    figures = validate(model, read_packs(config.val), 0)
+    metrics = {"protocol": "x2, odd frames from even neighbours, RGB PSNR in dB, a value a clip", **figures}
+    weights = Weights(
+        config.model,
+        asdict(model.config),  # type: ignore[call-overload]
+        model.state_dict(),
+        {"file": recipe, "steps": state["global_step"], "note": note},
+        metrics,
+    )
+    return save_weights(weights, folder)
+
+
+def restore(plain: dict[str, Any]) -> TrainConfig:
+    """The inverse of `TrainConfig.plain`."""
+    return TrainConfig(
+        **{**plain, "train": tuple(plain["train"]), "motion": tuple(Motion(**m) for m in plain["motion"])}
+    )
+
+
+class Deadline(Callback):
+    """Ends a training in time for its last checkpoint."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self._clock = time.monotonic
+        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if self._end is not None and self._clock() > self._end:
+            trainer.should_stop = True
+
+
+class Keep(Callback):
+    """Writes the checkpoint every so many steps: a machine may go away."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path, self._every = path, every
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if trainer.global_step % self._every == 0:
+            _save(trainer, self._path)
+
+
+def _save(trainer: lightning.Trainer, path: Path) -> None:
+    """Whole or not at all: a checkpoint cut off in the middle would end the training for good."""
+    partial = path.with_suffix(".part")
+    trainer.save_checkpoint(partial)
+    partial.replace(path)
+
+
+def _check_same(path: Path, config: TrainConfig, resuming: bool) -> None:
+    """Refuse to go on from a checkpoint of other settings."""
+    if not (resuming and path.exists()):
+        return
+    before = json.loads(path.read_text())
+    now = json.loads(json.dumps(config.plain()))
+    for key, value in now.items():
+        if key not in ("steps", "val_every", "val_frames", "train", "val", "start") and before[key] != value:
+            raise ValueError(
+                f"{path.parent} holds a training with {key} = {before[key]}, not {value}; "
+                "give another folder with --out, or remove this one to start afresh"
+            )

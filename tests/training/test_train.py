@@ -1,0 +1,115 @@
+import csv
+import json
+
+import av
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+
+from refilm.data import Motion
+from refilm.models import create_model
+from refilm.training import TrainConfig, export, read_recipe, train
+from refilm.training.interpolation import classical_offsets, kinds_at, rate
+
+RECIPE = """
+model = "vi-ls3d-small"
+train = ["pack"]
+val = "pack"
+config = { channels = 8, ls3d_blocks = [6] }
+crop = 16
+batch = 2
+steps = 4
+val_every = 2
+val_frames = 1
+[[motion]]
+gap = 2
+shrink = 1
+weight = 1.0
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "pack").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8)
+    with av.open(str(tmp_path / "pack" / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for i in range(6):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(noise[:, i : i + 48]), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    entry = {"file": "a.mkv", "source": "s", "frames": 6, "width": 48, "height": 32, "motion": 3.0, "bytes": 1}
+    (tmp_path / "pack" / "index.json").write_text(json.dumps([entry]))
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    return tmp_path / "tiny.toml"
+
+
+def test_a_resumed_training_equals_an_undisturbed_one(recipe, tmp_path):
+    whole = train(recipe, out=tmp_path / "whole", device="cpu")
+    train(recipe, minutes=0, out=tmp_path / "parts", device="cpu")  # stops after its first step
+    parts = train(recipe, out=tmp_path / "parts", device="cpu")
+    one, two = (torch.load(path, weights_only=True) for path in (whole, parts))
+    assert one["global_step"] == two["global_step"] == 4
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], value, rtol=0, atol=0)
+    assert whole.stat().st_size < 16 * 2**20
+
+
+def test_a_run_leaves_log_config_and_weights_that_load(recipe, tmp_path):
+    checkpoint = train(recipe, out=tmp_path / "run", device="cpu", settings=["steps=2"])
+    rows = list(csv.DictReader((tmp_path / "run/log/version_0/metrics.csv").open()))
+    assert any(row["val_psnr"] for row in rows)
+    assert json.loads((tmp_path / "run/config.json").read_text())["steps"] == 2
+    path = export(checkpoint, tmp_path / "weights", note="a test")
+    assert create_model("vi-ls3d-small", weights=path).config.ls3d_blocks == (6,)
+
+
+def test_convolutions_serve_as_the_start_of_ls3d_blocks(recipe, tmp_path):
+    short = ["steps=1", "val_every=1"]
+    first = train(recipe, out=tmp_path / "conv", device="cpu", settings=["config.ls3d_blocks=[]", *short])
+    weights = export(first, tmp_path)
+    assert train(recipe, out=tmp_path / "ls3d", device="cpu", settings=[f"start={weights}", *short]).exists()
+
+
+def test_other_settings_do_not_resume(recipe, tmp_path):
+    train(recipe, out=tmp_path / "run", device="cpu", settings=["steps=1", "val_every=1"])
+    with pytest.raises(ValueError, match=r"batch = 2, not 3; give another folder"):
+        train(recipe, out=tmp_path / "run", device="cpu", settings=["steps=1", "batch=3"])
+
+
+def test_recipes_name_the_nearest_key(recipe):
+    with pytest.raises(ValueError, match="unknown key 'learning_rat'; did you mean 'learning_rate'"):
+        read_recipe(recipe, ["learning_rat=1"])
+    with pytest.raises(ValueError, match="key=value"):
+        read_recipe(recipe, ["steps"])
+    with pytest.raises(ValueError, match="crop must be a multiple of 4"):
+        read_recipe(recipe, ["crop=17"])
+    with pytest.raises(FileNotFoundError, match="elsewhere is neither in"):
+        read_recipe(recipe, ['train=["elsewhere"]'])
+    assert read_recipe(recipe, ["config.skip=blend"]).config["skip"] == "blend"
+
+
+def test_schedule_warms_up_and_falls_to_its_floor():
+    config = TrainConfig(train=("x",), steps=100, warmup=10, floor=0.1)
+    assert rate(config, 0) == pytest.approx(0.1)
+    assert rate(config, 10) > 0.9
+    assert rate(config, 100) == rate(config, 500) == pytest.approx(0.1)
+
+
+def test_motion_widens():
+    config = TrainConfig(train=("x",), motion=(Motion(2, 2, 1.0), Motion(4, 1, 2.0)), widen_until=10)
+    assert [kind.weight for kind in kinds_at(config, 5)] == [1.0, 1.0]
+
+
+def test_classical_offsets_point_into_each_input():
+    noise = torch.rand(1, 3, 12, 17, generator=torch.Generator().manual_seed(0))
+    wide = torch.nn.functional.interpolate(noise, scale_factor=8, mode="bicubic").clamp(0, 1)
+    before, middle, after = (wide[:, :, :, 20 + 2 * i : 116 + 2 * i].unsqueeze(2) for i in range(3))
+    offsets = classical_offsets(torch.cat([before, after], dim=2), middle)
+    # in quarter-size pixels (dy, dx): the scene moves left by 2, so the first input has it 2 pixels to the right
+    assert offsets.median(dim=4).values.median(dim=3).values.flatten().tolist() == pytest.approx(
+        [0, 0.5, 0, -0.5], abs=0.1
+    )

@@ -1,8 +1,8 @@
 """refilm: make video better, and understand it.
 
-    refilm.interpolate("in.mp4", "out.mp4", times=4)      # file to file; returns a Report
-    refilm.open("in.mp4")                                 # iterates over Frames with exact times
-    refilm.create_model("flow-blend")                     # a model on tensors [N, C, T, H, W]
+refilm.interpolate("in.mp4", "out.mp4", times=4)      # file to file; returns a Report
+refilm.open("in.mp4")                                 # iterates over Frames with exact times
+refilm.create_model("flow-blend")                     # a model on tensors [N, C, T, H, W]
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from refilm.errors import JobError, RefilmError, VideoError, WeightsError
 if TYPE_CHECKING:
     from refilm.models import create_model, list_models
     from refilm.pipeline.tasks import interpolate
+    from refilm.video import frames as open
     from refilm.video import probe
-    from refilm.video import frames as open  # noqa: A004
 
 try:
     __version__ = version("refilm")
@@ -25,8 +25,17 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0"
 
 __all__ = [
-    "JobError", "RefilmError", "VideoError", "WeightsError", "__version__", "create_model", "interpolate", "list_models", "open", "probe",
-]  # fmt: skip
+    "JobError",
+    "RefilmError",
+    "VideoError",
+    "WeightsError",
+    "__version__",
+    "create_model",
+    "interpolate",
+    "list_models",
+    "open",
+    "probe",
+]
 
 # Found when first used: torch takes a second to load, and `refilm --help` need not wait for it.
 _LAZY = {

@@ -12,9 +12,13 @@ from refilm.video import Colour, Frame, PixelFormat
 YUV420 = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 
 
-def gray_frame(level: int, time: Fraction, duration: Fraction = Fraction(1, 25), cut: bool = False, size: tuple[int, int] = (8, 12)) -> Frame:
+def gray_frame(
+    level: int, time: Fraction, duration: Fraction = Fraction(1, 25), cut: bool = False, size: tuple[int, int] = (8, 12)
+) -> Frame:
     """A frame of one luma level, so that it tells which picture it is."""
-    planes = tuple(np.full(shape, level if n == 0 else 128, np.uint8) for n, shape in enumerate(YUV420.plane_shapes(*size)))
+    planes = tuple(
+        np.full(shape, level if n == 0 else 128, np.uint8) for n, shape in enumerate(YUV420.plane_shapes(*size))
+    )
     return Frame(planes, YUV420, Colour(), time, duration, starts_scene=cut)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -64,7 +65,7 @@ def test_is_as_new_after_flush(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_durations_reach_from_frame_to_frame_and_add_up_to_the_source(name):
     results = run(STAGES[name](), stream(6))
-    for frame, following in zip(results, results[1:], strict=False):
+    for frame, following in itertools.pairwise(results):
         assert frame.time + frame.duration == following.time
     end = results[-1].time + results[-1].duration
     assert 0 <= end - Fraction(6, 25) < results[0].duration
@@ -95,7 +96,11 @@ def test_time_base_says_every_output_time_exactly(name):
 
 
 def test_original_frames_keep_pixels_and_times_and_new_ones_fall_at_exact_fractions():
-    frames = [gray_frame(40, Fraction(0)), gray_frame(80, Fraction(1, 7)), gray_frame(120, Fraction(1, 2), Fraction(1, 3))]
+    frames = [
+        gray_frame(40, Fraction(0)),
+        gray_frame(80, Fraction(1, 7)),
+        gray_frame(120, Fraction(1, 2), Fraction(1, 3)),
+    ]
     results = run(Interpolate(Blend(), times=4), frames)
     assert [frame.time for frame in results[:5]] == [Fraction(k, 28) for k in range(5)]
     assert results[0].planes is frames[0].planes

@@ -31,7 +31,9 @@ def test_scales_up_without_a_seam():
     def double(part):
         return F.interpolate(part[:, :, 0], scale_factor=2, mode="nearest")[:, :, None]
 
-    torch.testing.assert_close(run_tiled(double, clip, reach=0, scale=2, tile=8), run_tiled(double, clip, reach=0, scale=2))
+    torch.testing.assert_close(
+        run_tiled(double, clip, reach=0, scale=2, tile=8), run_tiled(double, clip, reach=0, scale=2)
+    )
 
 
 def test_a_model_that_needs_the_whole_picture_is_never_tiled():

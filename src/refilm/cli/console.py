@@ -8,7 +8,8 @@ import time
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from refilm.pipeline.job import Progress
@@ -29,7 +30,11 @@ class JobConsole:
 
     def __enter__(self) -> JobConsole:
         if not self._json and self._console.is_terminal:
-            columns = (BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f} frames"), TextColumn("{task.fields[speed]}"))
+            columns = (
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.total:.0f} frames"),
+                TextColumn("{task.fields[speed]}"),
+            )
             self._bar = Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True)
             self._task = self._bar.add_task("", total=None, speed="", visible=False)
             self._bar.start()
@@ -89,17 +94,37 @@ def report_table(report: Report) -> Table:
     table = Table(show_header=False, box=None, title=f"{report.output}", title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    table.add_row("frames", f"{report.frames_in} in, {report.frames_out} out: {report.frames_kept} kept, {report.frames_new} new, "
-                            f"{report.frames_repeated} repeated at cuts or ends, {report.frames_dropped} dropped")  # fmt: skip
-    table.add_row("duration", f"{report.duration_in:.3f} s in, {report.duration_out:.3f} s out; sound and picture drift by {1000 * report.av_drift:.1f} ms")
+    rows = [
+        (
+            "frames",
+            f"{report.frames_in} in, {report.frames_out} out: {report.frames_kept} kept, {report.frames_new} new, "
+            f"{report.frames_repeated} repeated, {report.frames_dropped} dropped",
+        ),
+        (
+            "duration",
+            f"{report.duration_in:.3f} s in, {report.duration_out:.3f} s out; "
+            f"sound and picture drift by {1000 * report.av_drift:.1f} ms",
+        ),
+    ]
     if report.colour_change is not None:
         codes = ", ".join(f"{change:+.2f}" for change in report.colour_change)
-        table.add_row("colour", f"new frames differ from the source's by {codes} of 255 on the mean of each plane")
-    if report.self_check is not None:
-        check = report.self_check
-        table.add_row("self-check", f"{check.frames} real frames predicted from their neighbours: {check.model:.2f} dB; "
-                                    f"plain blending {check.blend:.2f} dB, repeating {check.repeat:.2f} dB")  # fmt: skip
-    table.add_row("model", f"{report.settings.get('model')}" + (f" ({report.weights})" if report.weights else ""))
-    table.add_row("speed", f"{report.seconds:.1f} s, {report.frames_per_second:.1f} output frames a second, "
-                           f"{report.real_time_factor:.2f} x real time; peak memory {report.peak_memory_mb:.0f} MB")  # fmt: skip
+        rows.append(("colour", f"the planes of new frames differ from the source's by {codes} of 255 on the mean"))
+    if (check := report.self_check) is not None:
+        rows.append(
+            (
+                "self-check",
+                f"{check.frames} real frames predicted from their neighbours: {check.model:.2f} dB "
+                f"(plain blending {check.blend:.2f} dB, repeating {check.repeat:.2f} dB)",
+            )
+        )
+    rows += [
+        ("model", f"{report.settings.get('model')}" + (f" ({report.weights})" if report.weights else "")),
+        (
+            "speed",
+            f"{report.seconds:.1f} s, {report.frames_per_second:.1f} output frames a second, "
+            f"{report.real_time_factor:.2f} x real time; peak memory {report.peak_memory_mb:.0f} MB",
+        ),
+    ]
+    for row in rows:
+        table.add_row(*row)
     return table

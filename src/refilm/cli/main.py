@@ -21,7 +21,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 app = App(
     name="refilm",
     version=refilm.__version__,
-    help="Make video better. Sound, subtitles, timing and colour stay as they were; a stopped job goes on where it was.",
+    help="Make video better. Sound, subtitles, timing and colour stay as they are; stopped jobs go on where they stood.",
     help_format="plaintext",
 )
 
@@ -34,9 +34,9 @@ _running = Group("Running", sort_key=3)
 @dataclass(frozen=True)
 class EncodingOptions:
     codec: str | None = None
-    "Encoder: libx264, libx265, libsvtav1, ffv1, prores_ks, ... Default: libx264, above 8 bit libx265, for .webm libvpx-vp9."
+    "Encoder: libx264, libx265, libsvtav1, ffv1, ... Default: libx264, above 8 bit libx265, for .webm libvpx-vp9."
     crf: float | None = None
-    "Quality; lower is better and larger. Default: near transparent (libx264 17, libx265 19, libvpx-vp9 and libsvtav1 24)."
+    "Quality; lower is better and larger. Default: near transparent (libx264 17, libx265 19, the others 24)."
     preset: str | None = None
     "Speed against size: ultrafast ... medium ... veryslow for libx264 and libx265, 0 ... 13 for libsvtav1."
     pix_fmt: str | None = None
@@ -69,8 +69,8 @@ def interpolate(
     model: str | None = None,
     scene_cuts: bool = True,
     tile: int | None = None,
-    encoding: EncodingOptions = EncodingOptions(),  # noqa: B008  frozen
-    run: RunOptions = RunOptions(),  # noqa: B008  frozen
+    encoding: EncodingOptions = EncodingOptions(),
+    run: RunOptions = RunOptions(),
 ) -> int:
     """Make a video smoother: add frames between its own.
 
@@ -93,9 +93,8 @@ def interpolate(
     tile
         Side in pixels of the parts in which large pictures go through the model; smaller needs less memory.
     """
-    from refilm.pipeline import tasks  # torch takes a second to load, which --help need not wait for
-
     from refilm.cli.console import JobConsole
+    from refilm.pipeline import tasks  # torch takes a second to load, which --help need not wait for
 
     console = JobConsole(run.json)
     with console:
@@ -120,7 +119,9 @@ def interpolate(
 
 
 @app.command
-def probe(source: Annotated[Path, Parameter(name="IN")], /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def probe(
+    source: Annotated[Path, Parameter(name="IN")], /, *, json: Annotated[bool, Parameter(negative="")] = False
+) -> int:
     """Say what a video file holds, and how refilm will read it.
 
     Parameters
@@ -178,6 +179,8 @@ def run(arguments: list[str]) -> int:
     """The exit code of `refilm ARGUMENTS`; errors a user can mend are printed in one line, without a traceback."""
     as_json = "--json" in arguments
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl-C
+    # Idle OpenMP threads that spin take the cores from decoder and encoder; this is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return int(app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or DONE)
     except CycloptsError as error:

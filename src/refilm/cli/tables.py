@@ -19,8 +19,8 @@ from av.codec.codec import UnknownCodecError
 from rich.table import Table
 
 import refilm
-from refilm.models import MODELS, default_model, list_models, results
-from refilm.ops import kernels
+from refilm.models import MODELS, default_model, list_models
+from refilm.models.defaults import RANKED_BY, read_results, results_folder
 from refilm.video import VideoInfo
 
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")
@@ -50,7 +50,10 @@ def video_table(info: VideoInfo) -> Table:
         ("pixel shape", f"{info.sample_aspect_ratio.numerator}:{info.sample_aspect_ratio.denominator}"),
         ("rotation", f"{info.rotation} degrees"),
         ("colour, as tagged", ", ".join(f"{key} {value}" for key, value in said.items())),
-        ("colour, as read", f"matrix {read_as.matrix}, range {read_as.range}, primaries {read_as.primaries}, transfer {read_as.transfer}"),
+        (
+            "colour, as read",
+            ", ".join(f"{key} {getattr(read_as, key)}" for key in said),
+        ),
         ("chapters", str(info.chapters)),
         *(("beside it", str(other)) for other in info.others),
     ]
@@ -60,17 +63,20 @@ def video_table(info: VideoInfo) -> Table:
 def models_with_figures(pattern: str) -> list[dict[str, Any]]:
     """A record a model: task, parameters, whether weights ship, and its figures in results/."""
     records = []
-    default = default_model("interpolation")
-    measured = results("interpolation")
+    defaults = {default_model(task) for task in RANKED_BY}
+    measured = {result["model"]: result["protocols"] for result in read_results(results_folder())}
     for name in list_models(pattern):
-        figures = measured.get(name)
+        task = MODELS[name].build.task
+        mean = measured.get(name, {}).get(RANKED_BY[task], {}).get("mean", {})
         records.append(
             {
                 "name": name,
-                "task": MODELS[name].task,
-                "default": name == default,
-                "psnr": None if figures is None else figures["mean"]["psnr"],
-                "ssim": None if figures is None else figures["mean"]["ssim"],
+                "task": task,
+                "weights": MODELS[name].weights,
+                "default": name in defaults,
+                "protocol": RANKED_BY[task],
+                "psnr_db": mean.get("psnr_db"),
+                "ssim": mean.get("ssim"),
             }
         )
     return records
@@ -81,7 +87,7 @@ def models_table(records: list[dict[str, Any]]) -> Table:
     for title in ("model", "task", "PSNR, dB", "SSIM", ""):
         table.add_column(title)
     for record in records:
-        psnr, ssim = record["psnr"], record["ssim"]
+        psnr, ssim = record["psnr_db"], record["ssim"]
         table.add_row(
             record["name"],
             record["task"],
@@ -94,6 +100,8 @@ def models_table(records: list[dict[str, Any]]) -> Table:
 
 def examine() -> dict[str, Any]:
     """Everything a bug report needs to say about the installation."""
+    from refilm.ops import kernels
+
     encoders = {name: _encoder_state(name) for name in _ENCODERS}
     return {
         "refilm": refilm.__version__,

@@ -6,9 +6,9 @@ Source   the motion is DIS: Kroeger et al., "Fast Optical Flow using Dense Inver
 
 A new frame at time t is asked for its pixels, not painted with those of its neighbours, so it has no holes. Each frame
 in turn is the origin: the pixel of it that reaches x at time t is the s with s + tau * flow(s) = x (tau = t from frame
-0, 1 - t from frame 1), found by iteration. Along that motion both frames are sampled, at s and at s + flow(s). The
-result is the weighted mean of the four samples; the weights fall with distance in time, where a motion has no
-counterpart in the opposite direction (occlusion), where the motion tears (uncovered background) and outside the frame.
+0, 1 - t from frame 1), found by iteration. Along that motion both frames are sampled, on the line through x. The result
+is the weighted mean of the four samples; the weights fall with distance in time, where a motion has no counterpart in
+the opposite direction (occlusion), and outside the frame.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class FlowBlendConfig:
     """Defaults: the best mean PSNR among those measured, docs/choices.md#flow-blend."""
 
     refinement: int = 10  # variational refinement steps of DIS on each scale
-    inversion_steps: int = 3  # fixed-point steps that find where a pixel of the new frame comes from
-    occlusion_pixels: float = 8.0  # disagreement of the two flows at which a motion loses half its vote
-    occlusion_floor: float = 0.5  # share of its vote that an inconsistent motion keeps: a hedge, both may be wrong
-    border_pixels: float = 2.0  # distance outside the frame at which a sample's vote falls to 1/e
+    inversion_steps: int = 1  # fixed-point steps that find where a pixel of the new frame comes from
+    occlusion_pixels: float = 2.0  # disagreement of the two flows at which a motion loses half its vote
+    occlusion_floor: float = 0.1  # share of its vote that an inconsistent motion keeps: a hedge, both may be wrong
+    border_pixels: float = 8.0  # distance outside the frame at which a sample's vote falls to 1/e
 
     def __post_init__(self) -> None:
         if self.refinement < 0 or self.inversion_steps < 1:
@@ -116,7 +116,7 @@ class FlowBlend(nn.Module):
         disagreement = (motion + sample(opposite, end)).square().sum(1, keepdim=True)
         consistency = 1 / (1 + disagreement / self.config.occlusion_pixels**2)
         floor = self.config.occlusion_floor
-        trust = (floor + (1 - floor) * consistency) * coverage(start)  # [2N, 1, H, W]
+        trust = floor + (1 - floor) * consistency  # [2N, 1, H, W]
         at_start = trust * (1 - elapsed) * self._visibility(start)
         at_end = trust * elapsed * self._visibility(end)
 
@@ -209,16 +209,3 @@ def motion_at(flow: Tensor, elapsed: Tensor, steps: int) -> Tensor:
     for _ in range(steps):
         motion = sample(flow, grid - elapsed * motion)
     return motion
-
-
-def coverage(position: Tensor) -> Tensor:
-    """[N, 2, H, W] -> [N, 1, H, W]: origin pixels per pixel of the new frame, at most 1, square-rooted.
-
-    It is the Jacobian determinant of the positions. Near 0 a sliver of the origin is stretched over background that it
-    does not show; the root halves the vote's exponent, which measured best.
-    """
-    padded = F.pad(position, (1, 1, 1, 1), mode="replicate")
-    dx = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
-    dy = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
-    area = dx[:, :1] * dy[:, 1:] - dx[:, 1:] * dy[:, :1]
-    return area.clamp(0.02, 1).sqrt()

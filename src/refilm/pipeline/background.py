@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
-_END = object()
 
 
 @contextmanager
@@ -19,10 +18,11 @@ def running_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
     FFmpeg and torch let go of the interpreter lock, so decoding, computing and encoding overlap. An exception of
     `items` is raised where the next item is asked for. Leaving the block ends the thread.
     """
-    waiting: queue.Queue[object] = queue.Queue(maxsize=depth)
+    # an item, or the exception that came instead of it; None at the end
+    waiting: queue.Queue[tuple[T, None] | tuple[None, BaseException] | None] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
 
-    def put(item: object) -> bool:
+    def put(item: tuple[T, None] | tuple[None, BaseException] | None) -> bool:
         while not stopped.is_set():
             try:
                 waiting.put(item, timeout=0.1)
@@ -36,23 +36,21 @@ def running_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
             for item in items:
                 if not put((item, None)):
                     return
-            put((_END, None))
+            put(None)
         except BaseException as error:  # handed to the caller, whatever it is
             put((None, error))
 
-    def taken() -> Iterator[T]:
-        while True:
-            item, error = waiting.get()  # type: ignore[misc]
+    def results() -> Iterator[T]:
+        while (taken := waiting.get()) is not None:
+            item, error = taken
             if error is not None:
                 raise error
-            if item is _END:
-                return
-            yield item
+            yield item  # type: ignore[misc]  # mypy does not pair the halves of the tuple
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        yield taken()
+        yield results()
     finally:
         stopped.set()
         thread.join()

@@ -120,7 +120,12 @@ class Interpolate:
                 yield replace(nearer, time=instant, duration=step, starts_scene=False, origin="repeated")
             else:
                 yield replace(
-                    first, planes=from_rgb(next(pictures), first), time=instant, duration=step, starts_scene=False, origin="new"
+                    first,
+                    planes=from_rgb(next(pictures), first),
+                    time=instant,
+                    duration=step,
+                    starts_scene=False,
+                    origin="new",
                 )
 
     @property
@@ -142,7 +147,7 @@ class Interpolate:
     def _rgb(self, place: int) -> Tensor:
         frame, rgb = self._held[place]
         if rgb is None:
-            rgb = frame.rgb.clamp_(0, 1)
+            rgb = frame.rgb  # not clamped: codes beyond white stay what they are, as in the frames beside the new one
             self._held[place] = (frame, rgb)
         return rgb
 
@@ -159,7 +164,7 @@ class Interpolate:
                 multiple=self._model.size_multiple,
                 tile=self._tile,
             )
-        return list(result[0].clamp(0, 1).cpu().unbind(dim=1))
+        return list(result[0].cpu().unbind(dim=1))
 
     def _check_itself(self) -> None:
         """Predict the middle one of three real frames, and note how far off the model and the plain ways are."""

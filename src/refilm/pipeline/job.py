@@ -19,13 +19,20 @@ import refilm
 from refilm.errors import JobError, VideoError
 from refilm.pipeline.background import running_ahead
 from refilm.pipeline.report import Report, Tally
-from refilm.pipeline.scene_cuts import LOOK_BACK, mark_scenes
+from refilm.pipeline.scene_cuts import SceneCuts
 from refilm.pipeline.segments import SegmentEnd, run_segments
 from refilm.pipeline.stage import Stage, StreamShape
 from refilm.pipeline.workfolder import FinishedPiece, WorkFolder, fingerprint, sha256, sync, write_atomically
 from refilm.video import Bookmark, Frame, VideoInfo, VideoReader
 from refilm.video.containers import is_sequence, sequence_files
-from refilm.video.encoding import EncoderSettings, PieceWriter, choose_codec, choose_pix_fmt, encoder_options, output_colour
+from refilm.video.encoding import (
+    EncoderSettings,
+    PieceWriter,
+    choose_codec,
+    choose_pix_fmt,
+    encoder_options,
+    output_colour,
+)
 from refilm.video.formats import held_format
 from refilm.video.joining import join, output_format, write_pictures
 
@@ -52,8 +59,8 @@ class Progress(NamedTuple):
 
     frames: int
     total: int | None
-    seconds: float      # since this run began
-    resumed_from: int   # source frames that an earlier run had done
+    seconds: float  # since this run began
+    resumed_from: int  # source frames that an earlier run had done
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Job:
     """One input, one output, and what is done in between.
 
     make_stage   a fresh stage for each segment, given the source
-    settings     whatever decides the stage's result, for the job's identity: an unfinished job goes on only under the same
+    settings     whatever decides the stage's result; an unfinished job goes on only under the same
     weights      file name of the weights in use, for the report
     scene_cuts   find cuts and keep the stages from mixing scenes
     rate         frames a second, if the source is a picture sequence
@@ -99,7 +106,9 @@ class Job:
                 resumed = sum(piece.frames_in for piece in pieces)
                 if not pieces or pieces[-1].next_start is not None:
                     start = pieces[-1].next_start if pieces else None
-                    for piece in self._make_pieces(reader, encoder, folder, start, len(pieces), resumed, on_progress, began):
+                    for piece in self._make_pieces(
+                        reader, encoder, folder, start, len(pieces), resumed, on_progress, began
+                    ):
                         pieces.append(piece)
                 warnings = reader.losses.warnings()
                 for warning in warnings:
@@ -138,7 +147,7 @@ class Job:
         )
 
     def _begin_or_continue(self, folder: WorkFolder, encoder: EncoderSettings) -> EncoderSettings:
-        """The settings of the unfinished job if this is the same one, else those of a new one. JobError if it differs."""
+        """The settings of the unfinished job if it is this one, else those of a new one. JobError if it differs."""
         identity = self._identity(encoder)
         former = folder.identity()
         if former is None or self.restart:
@@ -156,13 +165,18 @@ class Job:
 
     def _identity(self, encoder: EncoderSettings) -> dict[str, Any]:
         """Everything the video packets depend on, in words that can be compared and shown."""
-        encoding = {key: value if isinstance(value, dict) else str(value) for key, value in asdict(encoder).items() if key != "threads"}
+        encoding = {
+            key: value if isinstance(value, dict) else str(value)
+            for key, value in asdict(encoder).items()
+            if key != "threads"
+        }
         files = sequence_files(self.source) if is_sequence(self.source) else [self.source]
         return {
             "refilm": refilm.__version__,
             "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
             "source": "-".join([str(len(files)), *(fingerprint(file)[:16] for file in (files[0], files[-1]))]),
-            "settings": self.settings | {"scene_cuts": self.scene_cuts, "segment_frames": self.segment_frames, "rate": str(self.rate)},
+            "settings": self.settings
+            | {"scene_cuts": self.scene_cuts, "segment_frames": self.segment_frames, "rate": str(self.rate)},
             "encoding": encoding,
         }
 
@@ -177,47 +191,63 @@ class Job:
         on_progress: Callable[[Progress], None],
         began: float,
     ) -> Iterator[FinishedPiece]:
-        """Decode, compute and encode from segment `first` on, in three threads; each finished piece is safe on the disk."""
+        """Decode, compute and encode from segment `first` on, in three threads; what is yielded is safe on the disk."""
         frames = iter(reader) if start is None else reader.resume_at(start)
-        lead = LOOK_BACK if self.scene_cuts else 0
-        total = _expected_frames(reader.info)
+        lead = SceneCuts.context_past if self.scene_cuts else 0
+        total, info = _expected_frames(reader.info), reader.info
+
+        def note_frame(frame: Frame) -> None:
+            reached = int((frame.time - info.start_time) * info.frame_rate)
+            on_progress(Progress(max(resumed, reached), total, time.monotonic() - began, resumed))
+
         with ExitStack() as stack:
-            decoded = stack.enter_context(running_ahead(self._marked(frames, start), _QUEUE))
+            decoded = stack.enter_context(
+                running_ahead(SceneCuts().mark(frames) if self.scene_cuts else frames, _QUEUE)
+            )
             results = run_segments(decoded, lambda: self.make_stage(reader.info), self.segment_frames, lead, first)
             results = stack.enter_context(running_ahead(results, _QUEUE))
             index, ended = first, False
             while not ended:
-                writer = PieceWriter(folder.unfinished_path(index), encoder)
-                tally = Tally()
-                try:
-                    for item in results:
-                        if isinstance(item, SegmentEnd):
-                            break
-                        writer.write(item)
-                        tally.count(item)
-                        reached = int((item.time - reader.info.start_time) * reader.info.frame_rate)
-                        on_progress(Progress(max(resumed, reached), total, time.monotonic() - began, resumed))
-                    writer.close()
-                except BaseException:
-                    writer.abort()
-                    raise
-                tally.add_check(item.stage)
-                piece = FinishedPiece(
-                    index=index,
-                    frames_in=item.frames_in,
-                    source_end=str(item.end_time),
-                    pts=writer.pts,
-                    durations=[writer.durations[pts] for pts in writer.pts],
-                    sha256=sha256(folder.unfinished_path(index)),
-                    next_start=item.next_start,
-                    tally=tally.sums,
-                )
-                folder.keep(piece)
+                piece = self._make_piece(index, results, encoder, folder, note_frame)
                 yield piece
                 index, ended = index + 1, piece.next_start is None
 
-    def _marked(self, frames: Iterator[Frame], start: Bookmark | None) -> Iterator[Frame]:
-        return mark_scenes(frames, first_known=start is None) if self.scene_cuts else frames
+    def _make_piece(
+        self,
+        index: int,
+        results: Iterator[Frame | SegmentEnd],
+        encoder: EncoderSettings,
+        folder: WorkFolder,
+        note_frame: Callable[[Frame], None],
+    ) -> FinishedPiece:
+        """Encode up to the segment's end, and keep the piece."""
+        writer = PieceWriter(folder.unfinished_path(index), encoder)
+        tally = Tally()
+        try:
+            for item in results:
+                if isinstance(item, SegmentEnd):
+                    end = item
+                    break
+                writer.write(item)
+                tally.count(item)
+                note_frame(item)
+            writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+        tally.close(end)
+        piece = FinishedPiece(
+            index=index,
+            frames_in=end.frames_in,
+            source_end=str(end.end_time),
+            pts=writer.pts,
+            durations=[writer.durations[pts] for pts in writer.pts],
+            sha256=sha256(folder.unfinished_path(index)),
+            next_start=end.next_start,
+            tally=tally.sums,
+        )
+        folder.keep(piece)
+        return piece
 
     def _publish(
         self,
@@ -247,7 +277,9 @@ class Job:
         join(parts, encoder, source, joined, output_format(target), note)
         sync(joined)
         if target.exists() and not self.output.overwrite:
-            raise JobError(f"{target}: appeared while the job ran; move it away and run the same command again, or add --overwrite")
+            raise JobError(
+                f"{target}: appeared while the job ran; move it away and run the same command again, or add --overwrite"
+            )
         os.replace(joined, target)
         sync(target.parent)
         return warnings
@@ -339,7 +371,8 @@ def _disk_full_told(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise JobError(
-                f"{folder.parent}: the disk is full; make room and run the same command again, finished segments are kept in {folder.name}"
+                f"{folder.parent}: the disk is full; make room and run the same command again, "
+                f"finished segments are kept in {folder.name}"
             ) from error
         raise JobError(f"{error.filename or folder}: {error.strerror}") from error
 
@@ -349,7 +382,9 @@ def _replace_folder(pictures: Path, target: Path, overwrite: bool) -> None:
     final = target.parent
     if final.exists() and any(final.iterdir()):
         if not overwrite:
-            raise JobError(f"{final}: was filled while the job ran; empty it and run the same command again, or add --overwrite")
+            raise JobError(
+                f"{final}: was filled while the job ran; empty it and run the same command again, or add --overwrite"
+            )
         for old in sequence_files(target):
             old.unlink()
         for picture in sorted(pictures.iterdir()):

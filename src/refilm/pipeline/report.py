@@ -12,9 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from refilm.pipeline.stage import Stage
+from refilm.pipeline.segments import SegmentEnd, mean_codes
 from refilm.video import Frame, VideoInfo
 from refilm.video.encoding import EncoderSettings
 
@@ -26,14 +24,17 @@ class Tally:
         self.sums: dict[str, float] = {}
 
     def count(self, frame: Frame) -> None:
-        """Frames by origin, and the mean code of each plane apart for pictures of the source and new ones."""
+        """Frames by origin, and the mean codes of new ones."""
         self._add(frame.origin, 1)
-        if frame.origin != "repeated":
-            for number, plane in enumerate(frame.planes):
-                self._add(f"{frame.origin} plane {number}", float(np.mean(plane)))
+        if frame.origin == "new":
+            for number, mean in enumerate(mean_codes(frame)):
+                self._add(f"new plane {number}", mean)
 
-    def add_check(self, stage: Stage) -> None:
-        check = getattr(stage, "check", None)
+    def close(self, end: SegmentEnd) -> None:
+        """What is known only when the segment is done: the source's mean codes, and the stage's check of itself."""
+        for number, total in enumerate(end.levels):
+            self._add(f"source plane {number}", total)
+        check = getattr(end.stage, "check", None)
         for name, value in asdict(check).items() if check is not None else ():
             self._add(f"check {name}", value)
 
@@ -43,7 +44,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class SelfCheckResult:
-    """PSNR (dB, RGB) of real frames of this film predicted from their two neighbours, twice as far apart as in the job."""
+    """PSNR (dB, RGB) of real frames of this film, each predicted from its two neighbours."""
 
     frames: int
     model: float
@@ -114,7 +115,7 @@ class Report:
             duration_out=float(span_out[1] - span_out[0]),
             # sound is copied with its times, so it drifts by as much as the picture's beginning or end has moved
             av_drift=float(max((new - old for old, new in zip(span_in, span_out, strict=True)), key=abs)),
-            colour_change=_colour_change(total, source.format.bits),
+            colour_change=_colour_change(total, frames_in, source.format.bits),
             self_check=_self_check(total),
             seconds=round(seconds, 3),
             frames_per_second=round(float(frames_out * share) / seconds, 3),
@@ -130,13 +131,13 @@ class Report:
         return json.dumps(asdict(self), indent=1)
 
 
-def _colour_change(total: dict[str, float], bits: int) -> list[float] | None:
-    new, kept = total.get("new", 0), total.get("source", 0)
-    if not new or not kept:
+def _colour_change(total: dict[str, float], frames_in: int, bits: int) -> list[float] | None:
+    new = total.get("new", 0)
+    if not new:
         return None
     planes = range(sum(key.startswith("new plane") for key in total))
     scale = 2 ** (bits - 8)
-    return [round((total[f"new plane {p}"] / new - total[f"source plane {p}"] / kept) / scale, 3) for p in planes]
+    return [round((total[f"new plane {p}"] / new - total[f"source plane {p}"] / frames_in) / scale, 3) for p in planes]
 
 
 def _self_check(total: dict[str, float]) -> SelfCheckResult | None:

@@ -18,12 +18,14 @@ class SegmentEnd:
 
     frames_in   source frames that are this segment's own, context not counted
     end_time    when the last of them ends, seconds
+    levels      for each plane, the sum of their mean codes
     next_start  where to begin reading in order to make the next segment; None after the last one
     """
 
     index: int
     frames_in: int
     end_time: Fraction
+    levels: list[float]
     stage: Stage
     next_start: Bookmark | None
 
@@ -55,7 +57,7 @@ def run_segments(
         opening = source.get(own)
         begin_time = opening.time if opening is not None and index > 0 else None
         end_time = None
-        last = opening
+        last, levels = opening, [0.0] * (len(opening.planes) if opening is not None else 0)
         for number in range(max(0, own - stage.past), following + stage.future):
             frame = source.get(number)
             if frame is None:
@@ -63,8 +65,9 @@ def run_segments(
                 break
             if number == following:
                 end_time = frame.time
-            elif number < following:
+            elif own <= number < following:
                 last = frame
+                levels = [total + mean for total, mean in zip(levels, mean_codes(frame), strict=True)]
             yield from _owned(stage.push(frame), begin_time, end_time)
             source.forget(min(number, following - before))
         after = source.get(following)
@@ -72,9 +75,14 @@ def run_segments(
         bookmark = source.get(start)
         next_start = None if after is None or bookmark is None else Bookmark(start, bookmark.time, digest(bookmark))
         assert last is not None, "a segment is begun only if it has a frame"
-        yield SegmentEnd(index, min(source.read, following) - own, last.time + last.duration, stage, next_start)
+        yield SegmentEnd(index, min(source.read, following) - own, last.time + last.duration, levels, stage, next_start)
         if next_start is None:
             return
+
+
+def mean_codes(frame: Frame) -> list[float]:
+    """The mean sample of each plane."""
+    return [float(plane.mean()) for plane in frame.planes]
 
 
 def _owned(results: Iterator[Frame], begin: Fraction | None, end: Fraction | None) -> Iterator[Frame]:

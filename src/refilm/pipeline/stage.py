@@ -20,9 +20,9 @@ class StreamShape:
 
     width: int
     height: int
-    frame_rate: Fraction      # nominal
-    time_base: Fraction       # every frame time is a whole number of these seconds
-    start_time: Fraction      # of the first frame
+    frame_rate: Fraction  # nominal
+    time_base: Fraction  # every frame time is a whole number of these seconds
+    start_time: Fraction  # of the first frame
 
 
 class Stage(Protocol):

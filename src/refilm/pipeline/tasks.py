@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from refilm.models import create_model, default_model
+from refilm.models import MODELS, create_model, default_model
 from refilm.pipeline.interpolation import Interpolate
 from refilm.pipeline.job import Job, Output, Progress
 from refilm.pipeline.report import Report
+from refilm.video import VideoInfo
 
 
 def interpolate(
@@ -21,7 +22,7 @@ def interpolate(
     fps: Fraction | float | str | None = None,
     *,
     model: str | None = None,
-    weights: str | None = "default",
+    weights: str | Path | None = "default",
     device: str = "cpu",
     codec: str | None = None,
     crf: float | None = None,
@@ -55,6 +56,7 @@ def interpolate(
     rate = None if fps is None else _rate(fps)
     name = model if model is not None else default_model("interpolation")
     network = create_model(name, weights=weights).to(torch.device(device)).eval()
+    weights_name = MODELS[name].weights if weights == "default" else None if weights is None else Path(weights).name
     Interpolate(network, times, rate)  # raises for bad arguments before any file is touched
 
     def make_stage(info: VideoInfo) -> Interpolate:
@@ -67,12 +69,13 @@ def interpolate(
         settings={
             "task": "interpolate",
             "model": name,
-            "weights": network.weights_name,
+            "weights": weights_name,
             "times": times,
             "fps": None if rate is None else str(rate),
             "device": torch.device(device).type,
             "tile": tile,
         },
+        weights=weights_name,
         scene_cuts=scene_cuts,
         rate=None if input_fps is None else _rate(input_fps),
         restart=restart,
@@ -87,4 +90,8 @@ def _rate(value: Fraction | float | str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"wanted a frame rate such as 60, 59.94 or 60000/1001, got {value!r}") from None
     nearest = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
-    return nearest if rate.denominator > 1 and rate.denominator != 1001 and abs(rate - nearest) < Fraction(1, 200) else rate
+    return (
+        nearest
+        if rate.denominator > 1 and rate.denominator != 1001 and abs(rate - nearest) < Fraction(1, 200)
+        else rate
+    )

@@ -9,7 +9,13 @@ from torch import Tensor
 
 
 def run_tiled(
-    run: Callable[[Tensor], Tensor], clip: Tensor, *, reach: int | None, multiple: int = 1, scale: int = 1, tile: int | None = None
+    run: Callable[[Tensor], Tensor],
+    clip: Tensor,
+    *,
+    reach: int | None,
+    multiple: int = 1,
+    scale: int = 1,
+    tile: int | None = None,
 ) -> Tensor:
     """`run` on a clip, by overlapping tiles if `tile` is given and the clip is larger.
 

@@ -61,7 +61,9 @@ class WorkFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise JobError(f"{self.path}: another refilm is working on this output; wait for it, or stop it") from error
+                raise JobError(
+                    f"{self.path}: another refilm is working on this output; wait for it, or stop it"
+                ) from error
             yield
         finally:
             os.close(lock)
@@ -91,7 +93,7 @@ class WorkFolder:
         return self.path / f"{index:06d}.part"
 
     def keep(self, piece: FinishedPiece) -> None:
-        """Makes the encoded `unfinished_path` a piece for good: first its data on the disk, then its name, then its record."""
+        """Makes the encoded `unfinished_path` a piece for good: first its data, then its name, then its record."""
         unfinished = self.unfinished_path(piece.index)
         sync(unfinished)
         os.replace(unfinished, self.piece_path(piece.index))

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import av
 import av.error
-import av.logging
 from av.container import InputContainer
 
 from refilm.errors import VideoError
 
 SEQUENCE_RATE = Fraction(25)  # a folder of pictures has no clock; FFmpeg's default
 
-# FFmpeg's own lines go to no terminal: what matters of them is said in our errors and warnings.
-av.logging.set_level(av.logging.PANIC)
+# PyAV's logging stays off, as is its default: with any level set, decoder threads take the interpreter lock to log, and
+# a codec that is freed while they wait for it hangs.
 
 
 def is_sequence(path: Path) -> bool:
@@ -88,7 +87,9 @@ def _open_sequence(path: Path, rate: Fraction, options: dict[str, str]) -> Input
     head, tail = _numbered(path) or ("", "")
     first = int(files[0].name[len(head) : len(files[0].name) - len(tail)])
     if int(files[-1].name[len(head) : len(files[-1].name) - len(tail)]) != first + len(files) - 1:
-        raise VideoError(f"{path}: the sequence has gaps ({len(files)} pictures from {files[0].name} to {files[-1].name})")
+        raise VideoError(
+            f"{path}: the sequence has gaps ({len(files)} pictures from {files[0].name} to {files[-1].name})"
+        )
     options |= {"framerate": str(rate), "start_number": str(first)}
     return av.open(str(path), format="image2", options=options)
 

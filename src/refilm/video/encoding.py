@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import av.error
@@ -25,7 +26,7 @@ from refilm.video.frame import Colour, Frame, PixelFormat
 from refilm.video.probe import VideoInfo
 from refilm.video.tags import ColourTags
 
-# Near transparent, because the source has been through one encoder already. FFmpeg's own defaults (23, 28) are for delivery.
+# Near transparent, because the source has been through one encoder already; FFmpeg's own 23 and 28 are for delivery.
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
 _DEFAULT_CODEC = {".webm": "libvpx-vp9", ".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg"}
 # How each encoder spells a quality of 0 to 51 or 63.
@@ -38,25 +39,27 @@ class EncoderSettings:
     """Everything that decides the packets of the output's video stream; equal settings, equal packets."""
 
     codec: str
-    format: str                      # pixel format handed to the encoder
+    format: str  # pixel format handed to the encoder
     width: int
     height: int
     time_base: Fraction
-    frame_rate: Fraction             # nominal; encoders use it for rate control only
+    frame_rate: Fraction  # nominal; encoders use it for rate control only
     sample_aspect_ratio: Fraction
     tags: ColourTags
-    threads: int                     # part of the settings: x264's packets depend on it
+    threads: int  # part of the settings: x264's packets depend on it
     options: dict[str, str] = field(default_factory=dict)
 
 
 def choose_codec(output: Path, codec: str | None, source: PixelFormat) -> str:
-    """FFmpeg's encoder name: the one asked for, or what suits the container and bit depth. VideoError if there is none."""
+    """FFmpeg's name of the encoder asked for, or of what suits container and bit depth. VideoError for unknown ones."""
     if codec is None:
         codec = _DEFAULT_CODEC.get(output.suffix.lower(), "libx264" if source.bits == 8 else "libx265")
     try:
         encoder = Codec(codec, "w")
     except av.codec.codec.UnknownCodecError:
-        raise VideoError(f"no encoder named {codec!r}; FFmpeg's names are wanted, such as libx264, libx265, ffv1") from None
+        raise VideoError(
+            f"no encoder named {codec!r}; FFmpeg's names are wanted, such as libx264, libx265, ffv1"
+        ) from None
     if encoder.type != "video":
         raise VideoError(f"{codec!r} encodes {encoder.type}, not video; take libx264, libx265 or ffv1")
     return encoder.name
@@ -71,7 +74,7 @@ def choose_pix_fmt(codec: str, source: PixelFormat, wanted: str | None) -> str:
         return wanted
     if source.name in supported or not supported:
         return source.name
-    # Pictures and films are played everywhere as YUV 4:2:0; an RGB source keeps full chroma only if nothing else is left.
+    # YUV 4:2:0 is what plays everywhere; an RGB source keeps full chroma only where that costs nothing.
     target = source if source.kind != "rgb" else PixelFormat("yuv420p", "yuv", source.bits, 1, 1)
 
     def loss(name: str) -> tuple[bool, ...] | tuple[int, ...]:
@@ -79,7 +82,15 @@ def choose_pix_fmt(codec: str, source: PixelFormat, wanted: str | None) -> str:
         shrinks = max(held.chroma_w - target.chroma_w, 0) + max(held.chroma_h - target.chroma_h, 0)
         grows = max(target.chroma_w - held.chroma_w, 0) + max(target.chroma_h - held.chroma_h, 0)
         exact = not (codec in ("png", "ffv1") and held.kind == source.kind)
-        return (exact, held.kind != target.kind, max(source.bits - held.bits, 0), shrinks, held.bits, grows, name.startswith("yuvj"))
+        return (
+            exact,
+            held.kind != target.kind,
+            max(source.bits - held.bits, 0),
+            shrinks,
+            held.bits,
+            grows,
+            name.startswith("yuvj"),
+        )
 
     return min((name for name in supported if _can_hold(name)), key=loss)
 
@@ -120,8 +131,7 @@ def output_colour(source: VideoInfo, pix_fmt: str) -> tuple[ColourTags, Colour]:
 
 def add_video_stream(container: OutputContainer, settings: EncoderSettings) -> VideoStream:
     """An encoding stream, configured and not yet open: pieces and the final file describe themselves alike."""
-    options = settings.options | ({"strict": "experimental"} if settings.codec in ("vp9", "av1") else {})
-    stream: VideoStream = container.add_stream(settings.codec, rate=settings.frame_rate, options=options)
+    stream: Any = container.add_stream(settings.codec, rate=settings.frame_rate, options=dict(settings.options))
     context: Any = stream.codec_context
     context.width, context.height, context.pix_fmt = settings.width, settings.height, settings.format
     context.time_base = stream.time_base = settings.time_base
@@ -133,7 +143,7 @@ def add_video_stream(container: OutputContainer, settings: EncoderSettings) -> V
     context.flags |= Flags.global_header
     if settings.codec == "libx265" and container.format.name in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # the only one Apple's players take
-    return stream
+    return cast(VideoStream, stream)
 
 
 class PieceWriter:
@@ -173,10 +183,9 @@ class PieceWriter:
                 self._container.close()
 
     def abort(self) -> None:
-        try:
+        # the piece is thrown away: what led here is the error to tell
+        with contextlib.suppress(av.error.FFmpegError, OSError):
             self._container.close()
-        except (av.error.FFmpegError, OSError):
-            pass  # the piece is thrown away: what led here is the error to tell
 
     def _mux(self, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
@@ -200,7 +209,9 @@ def to_picture(frame: Frame, settings: EncoderSettings) -> VideoFrame:
     held = held_format(settings.format)
     planes = frame.planes
     if held != frame.format:
-        colour = guess_colour(settings.width, settings.height, held.kind, settings.tags.named(), yuvj=settings.format.startswith("yuvj"))
+        colour = guess_colour(
+            settings.width, settings.height, held.kind, settings.tags.named(), yuvj=settings.format.startswith("yuvj")
+        )
         planes = from_rgb(to_rgb(frame).clamp_(0, 1), (held, colour))
     picture = VideoFrame(settings.width, settings.height, held.name)
     for plane, samples in zip(picture.planes, planes, strict=True):

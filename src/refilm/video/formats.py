@@ -26,7 +26,14 @@ def held_format(name: str) -> PixelFormat:
     source = VideoFormat(name)
     wide = max((component.bits for component in source.components), default=0)
     bits = next((depth for depth in _DEPTHS if depth >= wide), None)
-    if not source.components or bits is None or source.is_bayer or "f32" in name or "f16" in name or name.startswith("xyz"):
+    if (
+        not source.components
+        or bits is None
+        or source.is_bayer
+        or "f32" in name
+        or "f16" in name
+        or name.startswith("xyz")
+    ):
         raise VideoError(f"pixel format {name} is not supported; convert first: ffmpeg -i IN -pix_fmt yuv444p16le OUT")
     if source.is_rgb or source.has_palette:
         return PixelFormat(f"gbrp{_suffix(bits)}", "rgb", bits)

@@ -13,7 +13,7 @@ from typing import Any
 import av
 import av.error
 from av.container import InputContainer, OutputContainer
-from av.stream import Stream
+from av.stream import AttachmentStream, Disposition, Stream
 
 from refilm.errors import VideoError
 from refilm.video.containers import is_sequence, open_input, translated
@@ -21,7 +21,16 @@ from refilm.video.encoding import EncoderSettings, add_video_stream
 from refilm.video.probe import VideoInfo, describe_stream
 
 # What the muxer writes anew; copied, these would describe the source instead.
-_MUXERS_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "number_of_frames", "number_of_bytes", "bps"}
+_MUXERS_OWN = {
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "encoder",
+    "duration",
+    "number_of_frames",
+    "number_of_bytes",
+    "bps",
+}
 _TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm", "ogg")
 _TAKES_ATTACHMENTS = ("matroska",)
 
@@ -43,13 +52,18 @@ def output_format(path: Path) -> str:
 
 
 _FORMATS = {
-    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi", ".ts": "mpegts", ".m2ts": "mpegts",
-    ".nut": "nut", ".mxf": "mxf", ".flv": "flv", ".ogv": "ogg",
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",
+    ".ts": "mpegts", ".m2ts": "mpegts", ".nut": "nut", ".mxf": "mxf", ".flv": "flv", ".ogv": "ogg",
 }  # fmt: skip
 
 
 def join(
-    pieces: Sequence[Piece], settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str, warn: Callable[[str], None]
+    pieces: Sequence[Piece],
+    settings: EncoderSettings,
+    source: VideoInfo,
+    target: Path,
+    format_name: str,
+    warn: Callable[[str], None],
 ) -> None:
     """Write `target` from the pieces and from the source's other streams, chapters, attachments and metadata.
 
@@ -57,7 +71,10 @@ def join(
     Raises VideoError, or OSError when the disk is full; the target is then incomplete.
     """
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
-    with translated(target, "cannot be written"), av.open(str(target), "w", format=format_name, options=options) as output:
+    with (
+        translated(target, "cannot be written"),
+        av.open(str(target), "w", format=format_name, options=options) as output,
+    ):
         video = add_video_stream(output, settings)
         if source.rotation:
             video.set_display_rotation(source.rotation)
@@ -66,8 +83,11 @@ def join(
             _mux_all(output, _video_packets(pieces, settings, video))
             return
         with open_input(source.path) as original:
+            shift = max(Fraction(0), -_first_shown(pieces) * settings.time_base)
+            if shift:
+                warn(f"the source starts at {float(-shift):.3f} s, which no player shows: all of it is moved to 0")
             copied = _copy_streams(original, output, source, warn)
-            _copy_descriptions(original, output, format_name, warn)
+            _copy_descriptions(original, output, format_name, shift, warn)
             video.metadata.update(_own(original.streams[source.video_index].metadata))
             video.disposition = original.streams[source.video_index].disposition
             try:
@@ -77,15 +97,17 @@ def join(
                     f"{target}: the {format_name} container refuses this combination of streams ({error.strerror}); "
                     "write to .mkv instead, which holds nearly everything"
                 ) from error
-            others = _copied_packets(original, copied)
-            _mux_all(output, heapq.merge(_video_packets(pieces, settings, video), others, key=_decode_time))
+            packets = heapq.merge(
+                _video_packets(pieces, settings, video), _copied_packets(original, copied), key=_decode_time
+            )
+            _mux_all(output, _shifted(packets, shift))
 
 
 def write_pictures(pieces: Sequence[Piece], folder: Path, pattern: str) -> int:
     """The packets of a picture codec, a file each, numbered from 1; returns how many."""
     count = 0
     for piece in pieces:
-        for packet in sorted(_read(piece), key=lambda packet: packet.pts):
+        for packet in sorted(_read(piece), key=_shown_time):
             count += 1
             (folder / (pattern % count)).write_bytes(bytes(packet))
     return count
@@ -127,21 +149,36 @@ def _reordering(pts: list[int]) -> int:
     return max((place - rank[value] for place, value in enumerate(pts)), default=0)
 
 
-def _copy_streams(original: InputContainer, output: OutputContainer, source: VideoInfo, warn: Callable[[str], None]) -> dict[int, Any]:
+def _copy_streams(
+    original: InputContainer, output: OutputContainer, source: VideoInfo, warn: Callable[[str], None]
+) -> dict[int, Any]:
     """Output streams by the index of the source's; those that the container cannot hold are named and left out."""
     copied: dict[int, Any] = {}
     for stream in original.streams:
         if stream.index == source.video_index:
             continue
-        if stream.type == "attachment" and output.format.name in _TAKES_ATTACHMENTS:
-            output.add_attachment(stream.name, stream.mimetype or "application/octet-stream", stream.data)
+        if stream.disposition & Disposition.attached_pic and output.format.name in _TAKES_ATTACHMENTS:
+            # Matroska keeps cover pictures among the attachments; FFmpeg shows them as streams
+            name = stream.metadata.get("filename", f"cover.{stream.codec_context.name}")
+            mime_type = stream.metadata.get("mimetype", f"image/{stream.codec_context.name}")
+            output.add_attachment(name, mime_type, _cover(source.path, stream.index))
+        elif isinstance(stream, AttachmentStream) and output.format.name in _TAKES_ATTACHMENTS:
+            output.add_attachment(
+                stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
+            )
         elif (twin := _twin(stream, output)) is not None:
             twin.metadata.update(_own(stream.metadata))
             twin.disposition = stream.disposition
             copied[stream.index] = twin
         elif not _is_chapter_track(stream, source):
-            warn(f"{describe_stream(stream)} is left out: {output.format.name} cannot hold it; .mkv holds nearly everything")
+            warn(f"{describe_stream(stream)} is left out: {output.format.name} cannot hold it; .mkv holds nearly all")
     return copied
+
+
+def _cover(path: Path, index: int) -> bytes:
+    """The one packet of a cover picture, read apart so as not to disturb the copying of the others."""
+    with open_input(path) as container:
+        return next((bytes(packet) for packet in container.demux(container.streams[index]) if packet.size), b"")
 
 
 def _twin(stream: Stream, output: OutputContainer) -> Any | None:
@@ -160,18 +197,29 @@ def _is_chapter_track(stream: Stream, source: VideoInfo) -> bool:
 
 
 def _copy_descriptions(
-    original: InputContainer, output: OutputContainer, format_name: str, warn: Callable[[str], None]
+    original: InputContainer,
+    output: OutputContainer,
+    format_name: str,
+    shift: Fraction,
+    warn: Callable[[str], None],
 ) -> None:
     output.metadata.update(_own(original.metadata))
     if chapters := original.chapters():
         if format_name in _TAKES_CHAPTERS:
+            for chapter in chapters:
+                ticks = round(shift / chapter["time_base"])
+                chapter["start"], chapter["end"] = chapter["start"] + ticks, chapter["end"] + ticks
             output.set_chapters(chapters)
         else:
             warn(f"{len(chapters)} chapters are left out: {format_name} cannot hold them; .mkv and .mp4 can")
 
 
 def _own(metadata: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if key.lower().split("-")[0] not in _MUXERS_OWN and not key.startswith("_STATISTICS")}
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower().split("-")[0] not in _MUXERS_OWN and not key.startswith("_STATISTICS")
+    }
 
 
 def _copied_packets(original: InputContainer, copied: dict[int, Any]) -> Iterator[av.Packet]:
@@ -184,6 +232,23 @@ def _copied_packets(original: InputContainer, copied: dict[int, Any]) -> Iterato
                 yield packet
     except av.error.FFmpegError:
         return  # the source is cut off here, which reading its video has already told
+
+
+def _first_shown(pieces: Sequence[Piece]) -> int:
+    return min(pieces[0].pts)
+
+
+def _shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:
+    for packet in packets:
+        if shift:
+            ticks = round(shift / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+        yield packet
+
+
+def _shown_time(packet: av.Packet) -> int:
+    return packet.pts or 0
 
 
 def _decode_time(packet: av.Packet) -> Fraction:

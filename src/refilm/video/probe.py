@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
 from refilm.video.colour import guess_colour
-from refilm.video.containers import open_input, translated
+from refilm.video.containers import open_input
 from refilm.video.formats import has_alpha, held_format, is_full_range
 from refilm.video.frame import Colour, PixelFormat
 from refilm.video.tags import ColourTags
@@ -27,8 +27,8 @@ class StreamInfo:
     """One stream that is not the main video: it is carried over, not looked into."""
 
     index: int
-    kind: str       # "audio", "subtitle", "data", "attachment", "video"
-    codec: str      # FFmpeg's name, "unknown" where it has none
+    kind: str  # "audio", "subtitle", "data", "attachment", "video"
+    codec: str  # FFmpeg's name, "unknown" where it has none
     language: str | None = None
     title: str | None = None
 
@@ -88,7 +88,8 @@ def main_video(container: InputContainer, path: Path) -> VideoStream:
     moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not moving:
         counts = ", ".join(
-            f"{len(list(streams))} {kind}" for kind, streams in itertools.groupby(sorted(s.type or "unknown" for s in container.streams))
+            f"{len(list(streams))} {kind}"
+            for kind, streams in itertools.groupby(sorted(s.type or "unknown" for s in container.streams))
         )
         raise VideoError(f"{path}: no video stream ({counts or 'no stream at all'} found)")
     stream = next((stream for stream in moving if stream.disposition & Disposition.default), moving[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,24 +26,27 @@ from refilm.video.probe import VideoInfo, describe, main_video
 class Bookmark:
     """A frame to come back to: where it is in the stream, and what it looked like."""
 
-    index: int          # frames before it in the stream
+    index: int  # frames before it in the stream
     time: Fraction
-    digest: str         # of its samples: a decoder that starts at a key frame must give the same picture
+    digest: str  # of its samples: a decoder that starts at a key frame must give the same picture
 
 
 @dataclass
 class ReadLosses:
     """What could not be read; a job reports it, so nothing is cut in silence."""
 
-    damaged_packets: int = 0     # the decoder refused them
-    out_of_order: int = 0        # frames whose time did not rise, dropped
-    resized: int = 0             # frames of another size than the first, scaled to it
-    missing_seconds: Fraction = Fraction(0)   # declared by the file, but not there
+    damaged_packets: int = 0  # the decoder refused them
+    out_of_order: int = 0  # frames whose time did not rise, dropped
+    resized: int = 0  # frames of another size than the first, scaled to it
+    missing_seconds: Fraction = Fraction(0)  # declared by the file, but not there
 
     def warnings(self) -> list[str]:
         lines = []
         if self.missing_seconds > 0:
-            lines.append(f"the source ends {float(self.missing_seconds):.2f} s before its declared end (truncated?); processed up to its last good frame")
+            lines.append(
+                f"the source ends {float(self.missing_seconds):.2f} s before its declared end (truncated?); "
+                "it was processed up to its last good frame"
+            )
         if self.damaged_packets:
             lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
         if self.out_of_order:
@@ -90,7 +93,7 @@ class VideoReader:
         return self._with_durations(self._in_order(self._pictures))
 
     def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
-        """Frames from the bookmarked one on. Seeks if that provably leads to the same picture, else decodes up to it."""
+        """Frames from the bookmarked one on: by seeking if that finds the same picture, else by decoding up to it."""
         try:
             self._container.seek(
                 math.floor(bookmark.time / self._time_base), stream=self._stream, backward=True, any_frame=False
@@ -189,7 +192,7 @@ def digest(frame: Frame) -> str:
     """A fingerprint of a frame's samples."""
     state = hashlib.blake2b(digest_size=16)
     for plane in frame.planes:
-        state.update(np.ascontiguousarray(plane))
+        state.update(np.ascontiguousarray(plane).data)
     return state.hexdigest()
 
 
@@ -201,7 +204,8 @@ def _planes(picture: VideoFrame, info: VideoInfo) -> tuple[np.ndarray, ...]:
         # same family and depth or more bits, so swscale only moves samples; it is not asked to change colours
         picture = picture.reformat(format=held.name)
     return tuple(
-        _plane(plane, held, shape) for plane, shape in zip(picture.planes, held.plane_shapes(info.height, info.width), strict=True)
+        _plane(plane, held, shape)
+        for plane, shape in zip(picture.planes, held.plane_shapes(info.height, info.width), strict=True)
     )
 
 

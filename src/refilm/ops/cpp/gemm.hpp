@@ -98,7 +98,8 @@ static REFILM_INLINE void for_each_panel(int64_t width, F f) {
 template <typename E> constexpr int STEP = 1;
 template <> constexpr int STEP<Bf16> = 2;
 
-// Packs b[k][n] = source[k * k_stride + n * n_stride] (K x N, both without padding) into panels, rows k0.. of Kp.
+// Packs b[k][n] = source[k * k_stride + n * n_stride] (K x N, both without padding) into panels, rows k0.. of Kp,
+// k in the order of `place`.
 // Columns past N become zero; rows that the caller leaves out must have been zeroed.
 template <typename E>
 static void pack(const E* source, int64_t K, int64_t k_stride, int64_t N, int64_t n_stride, E* panels, int64_t k0, int64_t Kp) {
@@ -109,8 +110,10 @@ static void pack(const E* source, int64_t K, int64_t k_stride, int64_t N, int64_
     E* panel = panels + j * Kp;
     const int64_t n = smaller(columns, N - j);
     for (int64_t i = 0; i < n; i++)
-      for (int64_t k = 0; k < K; k++)
-        panel[(k0 + k) / S * S * columns + i * S + (k0 + k) % S] = source[k * k_stride + (j + i) * n_stride];
+      for (int64_t k = 0; k < K; k++) {
+        const int64_t to = k0 + place<E>(k, K);
+        panel[to / S * S * columns + i * S + to % S] = source[k * k_stride + (j + i) * n_stride];
+      }
     for (int64_t i = n; i < columns; i++)
       for (int64_t k = 0; k < K; k++) panel[(k0 + k) / S * S * columns + i * S + (k0 + k) % S] = E{};
   });

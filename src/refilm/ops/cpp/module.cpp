@@ -2,10 +2,12 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <array>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -75,10 +77,10 @@ NB_MODULE(_native, m) {
   }, "Instruction sets with kernels that this processor has, the best first.");
   m.def("has_bf16", [](const std::string& isa) { return find(isa).ls3d->forward_bf16 != nullptr; });
   m.def("ls3d_forward", [](const std::string& isa, bool bf16, Array x, Array weight, Array offset, Array importance,
-                           nb::object bias, Array out, Triple stride, Triple padding, Triple dilation, int64_t groups, int threads) {
+                           std::optional<Array> bias, Array out, Triple stride, Triple padding, Triple dilation, int64_t groups, int threads) {
     refilm::Ls3dForward p;
     describe(p, x, weight, offset, importance, stride, padding, dilation, groups, threads);
-    p.bias = bias.is_none() ? nullptr : (const float*)nb::cast<Array>(bias).data();
+    p.bias = bias ? (const float*)bias->data() : nullptr;
     p.output = planes<void>(out);
     const auto* kernels = find(isa).ls3d;
     nb::gil_scoped_release unlocked;

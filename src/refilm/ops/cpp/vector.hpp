@@ -60,6 +60,13 @@ static REFILM_INLINE Quad sums(Vector a, Vector b, Vector c, Vector d) {
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
+static REFILM_INLINE bool finite(Quad q) {
+  const auto same = q - q == Quad{};  // inf - inf and NaN - NaN are NaN
+  int64_t halves[2];
+  memcpy(halves, &same, 16);
+  return (halves[0] & halves[1]) == -1;
+}
+
 // bfloat16: stored as its 16 bits, which are the upper half of a float's. `Bf16` is a type of its own to overload on.
 struct Bf16 {
   uint16_t bits;
@@ -81,6 +88,35 @@ static REFILM_INLINE void narrow(Bf16* p, float f) {
   Bf16 all[16];
   store(all, broadcast(f));
   *p = all[0];
+}
+#endif
+
+// to = wa a + wb b + wc c + wd d, for the next MIX<E> channels of a column. A column of bfloat16 holds every whole 32
+// channels with the even ones first, as `place` says: split so, they widen and narrow two for one instruction.
+template <typename E> constexpr int MIX = LANES;
+static REFILM_INLINE void mix(float* to, const float* a, const float* b, const float* c, const float* d, Vector wa,
+                              Vector wb, Vector wc, Vector wd) {
+  store(to, load(a) * wa + load(b) * wb + load(c) * wc + load(d) * wd);
+}
+template <typename E>
+static REFILM_INLINE int64_t place(int64_t c, int64_t channels) {
+  if (MIX<E> == LANES || c >= channels / MIX<E> * MIX<E>) return c;
+  return c / MIX<E> * MIX<E> + c % 2 * LANES + c % MIX<E> / 2;
+}
+#ifdef __AVX512BF16__
+template <> constexpr int MIX<Bf16> = 2 * LANES;
+static REFILM_INLINE void mix(Bf16* to, const Bf16* a, const Bf16* b, const Bf16* c, const Bf16* d, Vector wa, Vector wb,
+                              Vector wc, Vector wd) {
+  const __m512i odd_bits = _mm512_set1_epi32(0xffff0000);
+  Vector even = {}, odd = {};
+  const Bf16* corner[4] = {a, b, c, d};
+  const Vector weight[4] = {wa, wb, wc, wd};
+  REFILM_UNROLL for (int k = 0; k < 4; k++) {
+    const __m512i both = _mm512_loadu_si512(corner[k]);
+    even += (Vector)_mm512_slli_epi32(both, 16) * weight[k];
+    odd += (Vector)_mm512_and_si512(both, odd_bits) * weight[k];
+  }
+  _mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even));
 }
 #endif
 

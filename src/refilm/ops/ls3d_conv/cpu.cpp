@@ -16,8 +16,9 @@ namespace {
 constexpr int WIDE = 16;            // pixels in a row of a tile, at most
 constexpr int64_t TILE_PIXELS = 96; // so that the columns of a tile stay in the second-level cache
 constexpr int64_t COLUMN_VALUES = 640;  // values of a pixel's column at a time: taps x channels
-constexpr int64_t MOST_LANES = 8;       // independent shares of a backward, whatever the number of threads
-constexpr int64_t LANE_BYTES = 64 << 20;
+constexpr int64_t MOST_SHARES = 8;       // independent shares of a backward, whatever the number of threads
+constexpr int64_t SHARE_BYTES = 64 << 20;      // for their gradients of the weights, together
+constexpr int64_t WHOLE_FRAMES = 4;           // from so many frames on, shares are whole frames
 
 // Memory for all threads, allocated before they start: nothing may throw once they run.
 class Scratch {
@@ -92,8 +93,8 @@ REFILM_INLINE void read_row(float* to, const float* from, int64_t step, int64_t 
 }
 
 template <bool WITH_SLOPES>
-__attribute__((noinline)) void locate(const RowInputs& in, float y, float x, float x_step, int height, int width,
-                                      int channels, Samples& s, Slopes* slopes) {
+__attribute__((noinline)) void locate(const RowInputs& __restrict in, float y, float x, float x_step, int height, int width,
+                                      int channels, Samples& __restrict s, Slopes* __restrict slopes) {
   const float lowest = height + 1.f, rightmost = width + 1.f;
   for (int i = 0; i < WIDE; i++) {
     float py = y + in.dy[i], px = x + i * x_step + in.dx[i];
@@ -150,10 +151,10 @@ void locate_row(const Ls3dProblem& p, int64_t n, int64_t t, int64_t y, int64_t x
 // columns[i][q * pitch + c] = what tap q samples for pixel i of a row, channels c < CHANNELS (or `channels` if that is 0).
 // Pixel by pixel, all taps of one pixel together: their corners are neighbours, so most of them are in the first cache.
 template <int CHANNELS, typename E>
-void sample_row_of(int64_t channels, const E* const* frames, const Samples* samples, int64_t count, int64_t width,
-                   E* __restrict columns, int64_t ld, int64_t pitch) {
+void sample_row_of(int64_t channels, const E* const* frames, const Samples* samples, int64_t count, int64_t begin,
+                   int64_t end, E* __restrict columns, int64_t ld, int64_t pitch) {
   const int64_t C = CHANNELS ? CHANNELS : channels;
-  for (int64_t i = 0; i < width; i++)
+  for (int64_t i = begin; i < end; i++)
     for (int64_t q = 0; q < count; q++) {
       const Samples& s = samples[q];
       E* __restrict to = columns + i * ld + q * pitch;
@@ -167,8 +168,7 @@ void sample_row_of(int64_t channels, const E* const* frames, const Samples* samp
       const Vector va = broadcast(wa), vb = broadcast(wb), vc = broadcast(wc), vd = broadcast(wd);
       int64_t k = 0;
 #pragma GCC unroll 4
-      for (; k + LANES <= C; k += LANES)
-        store(to + k, load(a + k) * va + load(b + k) * vb + load(c + k) * vc + load(d + k) * vd);
+      for (; k + MIX<E> <= C; k += MIX<E>) mix(to + k, a + k, b + k, c + k, d + k, va, vb, vc, vd);
       if constexpr (!CHANNELS)
         for (; k < C; k++) narrow(to + k, widen(a[k]) * wa + widen(b[k]) * wb + widen(c[k]) * wc + widen(d[k]) * wd);
     }
@@ -178,9 +178,9 @@ template <typename E>
 void sample_row(int64_t channels, const E* const* frames, const Samples* samples, int64_t count, int64_t width,
                 E* columns, int64_t ld, int64_t pitch) {
   switch (channels) {
-    case 32: return sample_row_of<32>(channels, frames, samples, count, width, columns, ld, pitch);
-    case 64: return sample_row_of<64>(channels, frames, samples, count, width, columns, ld, pitch);
-    default: return sample_row_of<0>(channels, frames, samples, count, width, columns, ld, pitch);
+    case 32: return sample_row_of<32>(channels, frames, samples, count, 0, width, columns, ld, pitch);
+    case 64: return sample_row_of<64>(channels, frames, samples, count, 0, width, columns, ld, pitch);
+    default: return sample_row_of<0>(channels, frames, samples, count, 0, width, columns, ld, pitch);
   }
 }
 
@@ -300,26 +300,37 @@ void forward(const Ls3dForward& p) {
   }
 }
 
-// For one pixel and tap: adds the gradient `grad` of its column to the four corners of the frame's gradient, and gives
-// back the products of `grad` with the four corners.
-REFILM_INLINE Quad scatter(int64_t channels, const float* grad, const float* const* corner, float* const* corner_grad,
-                           const float* weight) {
+// For one pixel and tap, while its corners are at hand: samples its column again, adds the column's gradient `grad` to
+// the corners of the frame's gradient, and gives back the products of `grad` with the corners.
+template <int CHANNELS>
+REFILM_INLINE Quad scatter(int64_t some, const float* grad, const float* const* corner, float* const* corner_grad,
+                           const float* weight, float* __restrict column) {
+  const int64_t channels = CHANNELS ? CHANNELS : some;
   Vector sum[4] = {}, w[4];
   REFILM_UNROLL for (int k = 0; k < 4; k++) w[k] = broadcast(weight[k]);
   int64_t c = 0;
+#pragma GCC unroll 2
   for (; c + LANES <= channels; c += LANES) {
     const Vector g = load(grad + c);
+    Vector mixed = {};
     REFILM_UNROLL for (int k = 0; k < 4; k++) {
-      sum[k] += g * load(corner[k] + c);
+      const Vector x = load(corner[k] + c);
+      sum[k] += g * x;
+      mixed += w[k] * x;
       store(corner_grad[k] + c, load(corner_grad[k] + c) + w[k] * g);
     }
+    store(column + c, mixed);
   }
   Quad total = sums(sum[0], sum[1], sum[2], sum[3]);
-  for (; c < channels; c++)
+  for (; c < channels; c++) {
+    float mixed = 0;
     for (int k = 0; k < 4; k++) {
       total[k] += grad[c] * corner[k][c];
+      mixed += weight[k] * corner[k][c];
       corner_grad[k][c] += weight[k] * grad[c];
     }
+    column[c] = mixed;
+  }
   return total;
 }
 
@@ -346,7 +357,7 @@ void write_slopes(const Ls3dBackward& p, int64_t tap, int64_t n, int64_t t, int6
 // share sums are taken in one order, and the shares are added up in order. An item is a tile together with an input
 // frame; items are in the order (batch, frame, tile).
 struct Shares {
-  int64_t count, start[MOST_LANES + 1];
+  int64_t count, start[MOST_SHARES + 1];
   Shares(const Ls3dProblem& p, int64_t tiles, int64_t most) {
     const int64_t items = p.batch * p.t.in * tiles;
     count = larger<int64_t>(1, smaller(most, items));
@@ -363,6 +374,9 @@ struct Shares {
       done += each * tiles;
     }
     while (share <= count) start[share++] = items;
+    // With enough frames no share starts inside one, which saves a second copy of that frame's gradient.
+    if (p.batch * p.t.in >= WHOLE_FRAMES)
+      for (int64_t s = 0; s <= count; s++) start[s] = round_up(start[s], tiles);
   }
   static int64_t output_frame(const Ls3dProblem& p, int64_t frame, int64_t k) {  // -1: none
     const int64_t place = frame + p.t.padding - k * p.t.dilation;
@@ -387,7 +401,7 @@ struct Backward {
       : p(problem), plan(p, p.y.kernel * p.x.kernel), padded_c(round_up(plan.c, LANES)),
         ld(spread<float>(plan.together * plan.c)), grad_ld(spread<float>(plan.together * padded_c)),
         frame(p.y.in * p.x.in * p.channels), weights(p.groups * plan.taps * plan.c * plan.padded_o),
-        shares(p, plan.tiles.count(), larger<int64_t>(4, smaller(MOST_LANES, LANE_BYTES / (weights * 4)))) {
+        shares(p, plan.tiles.count(), larger<int64_t>(4, smaller(MOST_SHARES, SHARE_BYTES / (weights * 4)))) {
     columns_at = layout.add(p.groups * plan.rows * ld, 4);
     column_grad_at = layout.add(p.groups * plan.rows * grad_ld, 4);
     grad_at = layout.add(p.groups * plan.rows * plan.padded_o, 4);
@@ -417,21 +431,10 @@ struct Backward {
 
     for (int64_t tap = plane * plan.area; tap < (plane + 1) * plan.area; tap += plan.together) {
       const int64_t count = smaller(plan.together, (plane + 1) * plan.area - tap);
-      for (int64_t r = 0; r < tile.rows; r++) {
-        Samples* row = samples + r * plan.together;
-        locate_row<true>(p, n, t, tile.y + r, tile.x, tile.width, tap, count, row, slopes + r * plan.together);
-        const float* frames[COLUMN_VALUES];
-        for (int64_t g = 0; g < p.groups; g++) {
-          for (int64_t q = 0; q < count; q++) frames[q] = input + g * plan.c;
-          sample_row(plan.c, frames, row, count, tile.width, columns + (g * plan.rows + r * tile.width) * ld, ld, plan.c);
-        }
-      }
-      for (int64_t g = 0; g < p.groups; g++) {
-        for_each_panel(plan.padded_o, [&](int64_t j, auto v) {
-          transposed_block<decltype(v)::count>(
-              count * plan.c, pixels, columns + g * plan.rows * ld, ld, grad + g * grad_rows + j, plan.padded_o,
-              weight_grad + (g * plan.taps + tap) * plan.c * plan.padded_o + j, plan.padded_o);
-        });
+      for (int64_t r = 0; r < tile.rows; r++)
+        locate_row<true>(p, n, t, tile.y + r, tile.x, tile.width, tap, count, samples + r * plan.together,
+                         slopes + r * plan.together);
+      for (int64_t g = 0; g < p.groups; g++)
         for (int64_t q = 0; q < count; q++)
           for_each_panel(padded_c, [&](int64_t j, auto v) {
             constexpr int V = decltype(v)::count;
@@ -439,13 +442,45 @@ struct Backward {
                      packed + ((g * plan.taps + tap + q) * padded_c + j) * plan.o, V * LANES,
                      column_grad + g * plan.rows * grad_ld + q * padded_c + j, grad_ld, false);
           });
-      }
       for (int64_t r = 0; r < tile.rows; r++)
         row(scratch, n, t, tile.y + r, tile.x, tile.width, tap, count, r, input, frame_grad);
+      for (int64_t g = 0; g < p.groups; g++)
+        for_each_panel(plan.padded_o, [&](int64_t j, auto v) {
+          transposed_block<decltype(v)::count>(
+              count * plan.c, pixels, columns + g * plan.rows * ld, ld, grad + g * grad_rows + j, plan.padded_o,
+              weight_grad + (g * plan.taps + tap) * plan.c * plan.padded_o + j, plan.padded_o);
+        });
     }
   }
 
-  // From the gradients of the columns of a row to those of the frame, offsets and importances.
+  template <int CHANNELS>
+  void scatter_row(char* scratch, const Samples* samples, const Slopes* slopes, int64_t count, int64_t width,
+                   const float* grad, const float* input, float* frame_grad, float* columns) const {
+    Quad* const products = (Quad*)(scratch + products_at);
+    // outside the map: read zeros, write where nobody looks
+    const float* const zeros = (const float*)(scratch + zeros_at);
+    float* const waste = (float*)(scratch + waste_at);
+    for (int64_t i = 0; i < width; i++)
+      for (int64_t q = 0; q < count; q++) {
+        const float* corner[4];
+        float* corner_grad[4];
+        float weight[4];
+        REFILM_UNROLL for (int k = 0; k < 4; k++) {
+          const int32_t at = slopes[q].corner[k][i];
+          corner[k] = at < 0 ? zeros : input + at;
+          corner_grad[k] = at < 0 ? waste : frame_grad + at;
+          weight[k] = samples[q].weight[k][i];
+        }
+        float* const column = columns + i * ld + q * plan.c;
+        const Quad product =
+            scatter<CHANNELS>(plan.c, grad + i * grad_ld + q * padded_c, corner, corner_grad, weight, column);
+        products[q * WIDE + i] += product;
+        // something here is not finite: sample with care for corners without weight
+        if (!finite(product)) sample_row_of<CHANNELS>(plan.c, &input, samples + q, 1, i, i + 1, column - i * ld, ld, 0);
+      }
+  }
+
+  // From the gradients of the columns of a row to those of the frame, offsets and importances; samples the columns too.
   void row(char* scratch, int64_t n, int64_t t, int64_t y, int64_t x, int64_t width, int64_t tap, int64_t count,
            int64_t r, const float* input, float* frame_grad) const {
     const Samples* samples = (const Samples*)(scratch + samples_at) + r * plan.together;
@@ -454,20 +489,14 @@ struct Backward {
     memset(products, 0, sizeof(Quad) * WIDE * count);
     for (int64_t g = 0; g < p.groups; g++) {
       const float* grad = (const float*)(scratch + column_grad_at) + (g * plan.rows + r * width) * grad_ld;
-      for (int64_t i = 0; i < width; i++)
-        for (int64_t q = 0; q < count; q++) {
-          const float* corner[4];
-          float* corner_grad[4];
-          float weight[4];
-          for (int k = 0; k < 4; k++) {
-            const int32_t at = slopes[q].corner[k][i];
-            // outside the map: read zeros, write where nobody looks
-            corner[k] = at < 0 ? (const float*)(scratch + zeros_at) : input + at + g * plan.c;
-            corner_grad[k] = at < 0 ? (float*)(scratch + waste_at) : frame_grad + at + g * plan.c;
-            weight[k] = samples[q].weight[k][i];
-          }
-          products[q * WIDE + i] += scatter(plan.c, grad + i * grad_ld + q * padded_c, corner, corner_grad, weight);
-        }
+      const float* from = input + g * plan.c;
+      float* columns = (float*)(scratch + columns_at) + (g * plan.rows + r * width) * ld;
+      float* to = frame_grad + g * plan.c;
+      switch (plan.c) {
+        case 32: scatter_row<32>(scratch, samples, slopes, count, width, grad, from, to, columns); break;
+        case 64: scatter_row<64>(scratch, samples, slopes, count, width, grad, from, to, columns); break;
+        default: scatter_row<0>(scratch, samples, slopes, count, width, grad, from, to, columns);
+      }
     }
     for (int64_t q = 0; q < count; q++)
       write_slopes(p, tap + q, n, t, y, x, width, samples[q], slopes[q], products + q * WIDE);
@@ -478,13 +507,14 @@ struct Backward {
     const Scratch packed(p.groups * T * padded_c * O * 4), scratch(layout.bytes * p.threads);
     const Scratch weight_grads(shares.count * weights * 4);
     // A share that starts inside a frame adds to a frame of its own: another share adds to the same frame.
-    const Scratch frame_grads(shares.count * frame * 4);
+    const Scratch frame_grads(p.batch * p.t.in < WHOLE_FRAMES ? shares.count * frame * 4 : 0);
     const float* weight = (const float*)p.weight;
-    memset(p.input_grad, 0, sizeof(float) * p.batch * p.t.in * frame);
 
 #pragma omp parallel num_threads(p.threads)
     {
       char* const mine = scratch.at<char>(omp_get_thread_num() * layout.bytes);
+#pragma omp for nowait
+      for (int64_t f = 0; f < p.batch * p.t.in; f++) memset(p.input_grad + f * frame, 0, sizeof(float) * frame);
 #pragma omp for
       for (int64_t job = 0; job < p.groups * T; job++)
         pack(weight + job / T * O * C * T + job % T, O, C * T, C, T, packed.at<float>(job * padded_c * O * 4), 0, O);

@@ -1,0 +1,108 @@
+"""The table of all models, and how one is made from its name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from refilm.errors import WeightsError
+from refilm.models.vi_ls3d import VILS3D, VILS3DConfig
+from refilm.weights import SHIPPED, Weights, load_weights
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the table.
+
+    build    the model's class, called with `config`; without one where that is None
+    config   the values this name stands for
+    weights  the file in `refilm/weights` that ships, None where none does
+    learned  whether there is anything to load; a classical method has no weights to miss
+    """
+
+    build: Callable[..., nn.Module]
+    config: Any = None
+    weights: str | None = None
+    learned: bool = True
+
+
+from refilm.models.flow_blend import FlowBlend
+
+MODELS = {
+    "flow-blend": Model(FlowBlend, learned=False),
+    "vi-ls3d": Model(VILS3D, VILS3DConfig()),
+    "vi-ls3d-small": Model(VILS3D, VILS3DConfig(channels=32)),
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that match a shell pattern, sorted: `list_models("*ls3d*")`."""
+    return sorted(name for name in MODELS if fnmatch(name, pattern))
+
+
+def create_model(name: str, weights: str | Path | None = "default", **overrides: Any) -> nn.Module:
+    """The model of that name, ready to run.
+
+    name       one of `list_models()`
+    weights    "default": the file that ships; None: random initialisation; or the path of a weight file
+    overrides  fields of the model's config: `ls3d_blocks=()`
+
+    A weight file's own config wins over the table's, and `overrides` over both. The model comes in evaluation mode
+    when it has weights, in training mode when it has none. Raises ValueError for an unknown name or field,
+    WeightsError when the weights are missing, damaged or belong to another model.
+    """
+    row = _row(name)
+    if not row.learned:
+        if overrides or weights not in ("default", None):
+            raise ValueError(f"{name} has neither weights nor config")
+        return row.build()
+    if weights is None:
+        return row.build(_configure(name, row.config, overrides))
+    if weights == "default":
+        if row.weights is None:
+            raise WeightsError(
+                f"no weights ship for {name}; train some, pass weights=PATH, or weights=None for a random start"
+            )
+        weights = SHIPPED / row.weights
+    loaded = load_weights(weights)
+    if _row(loaded.model).build is not row.build:
+        raise WeightsError(f"{weights}: holds {loaded.model}, not {name}")
+    model = row.build(_configure(name, replace(row.config, **loaded.config), overrides))
+    fill(model, loaded)
+    return model.eval()
+
+
+def fill(model: nn.Module, weights: Weights, strict: bool = True) -> None:
+    """Copy weights into a model.
+
+    strict=False lets plain convolutions serve as the start of LS3D-Conv, whose sampling keeps its initialisation.
+    Raises WeightsError when names or shapes differ beyond that.
+    """
+    state = dict(weights.state)
+    if not strict:
+        state = {k: v for k, v in model.state_dict().items() if ".sampling." in k} | state
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"weights of {weights.model} do not fit the model: {error}") from None
+
+
+def _row(name: str) -> Model:
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"no model is called {name!r}{hint} There are: {', '.join(list_models())}")
+    return MODELS[name]
+
+
+def _configure(name: str, config: Any, overrides: dict[str, Any]) -> Any:
+    unknown = sorted(set(overrides) - set(vars(config)))
+    if unknown:
+        raise ValueError(f"{name} has no config field {unknown[0]!r}; there are: {', '.join(vars(config))}")
+    return replace(config, **overrides)

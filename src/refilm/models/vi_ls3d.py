@@ -1,0 +1,229 @@
+"""VI-LS3D-ConvNet: two frames in, the three frames between them out.
+
+Source   LS3D-Conv, "learnable sampling 3D convolution for video enhancement and action recognition"; section 3.1 and
+         Fig. 2 describe this network, the operator is `refilm.ops.ls3d_conv`.
+Departs  a skip connection over the whole network (`skip`), widths, kernel sizes and initialisation, on which the
+         paper is silent: docs/choices.md#vi-ls3d.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from refilm.layers.conv import Conv3d, TemporalUpsample
+from refilm.layers.ls3d import LS3DConv
+
+BLOCKS = (1, 2, 3, 4, 5, 6)  # the paper numbers its residual blocks from one: res1 ... res6
+OFFSET_UNIT = 4  # pixels: offsets count in positions of the trunk's maps, a quarter of the size
+GRID = 16  # instants are met to the nearest 1/16 of the interval
+
+
+@dataclass(frozen=True)
+class VILS3DConfig:
+    """Defaults: the paper's network at full width.
+
+    channels      width of every hidden layer
+    ls3d_blocks   which of the six residual blocks use LS3D-Conv; () is the paper's 3D-convolution baseline
+    skip          what the decoder's result is added to: "none" (the paper's figure), "blend" (the linear blend of
+                  the two frames) or "sampled" (the same blend, each frame sampled at learned offsets and weighed by
+                  learned importance: an LS3D-Conv of kernel 2x1x1 with fixed weights on the frames themselves)
+    """
+
+    channels: int = 64
+    ls3d_blocks: tuple[int, ...] = BLOCKS
+    skip: Literal["none", "blend", "sampled"] = "sampled"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
+        if self.channels < 1:
+            raise ValueError(f"channels must be at least 1, got {self.channels}")
+        if not set(self.ls3d_blocks) <= set(BLOCKS):
+            raise ValueError(f"ls3d_blocks must name blocks out of {BLOCKS}, got {self.ls3d_blocks}")
+        if self.skip not in ("none", "blend", "sampled"):
+            raise ValueError(f'skip must be "none", "blend" or "sampled", got {self.skip!r}')
+
+
+class LS3DResBlock(nn.Module):
+    """LS3D-Conv 3x3x3, ReLU, Conv3d 3x3x3, plus the input (Fig. 2a). [N, C, T, H, W] -> same shape."""
+
+    def __init__(self, channels: int, ls3d: bool) -> None:
+        super().__init__()
+        layer = LS3DConv if ls3d else Conv3d
+        self.conv1 = layer(channels, channels, 3, padding=1)
+        self.conv2 = Conv3d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+class VILS3D(nn.Module):
+    """The frames at 1/4, 1/2 and 3/4 between two frames (Fig. 2b).
+
+    The outer two of the five frames that come out reproduce the inputs; they cost nothing extra to learn and are
+    rarely of use.
+    """
+
+    task = "interpolation"
+    window = 2  # frames in
+    scale = 1  # output pixels per input pixel
+    size_multiple = 4  # H and W must be multiples of this: two layers of stride 2
+    supports_bfloat16 = True
+
+    def __init__(self, config: VILS3DConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or VILS3DConfig()
+        c = config.channels
+
+        def block(number: int) -> LS3DResBlock:
+            return LS3DResBlock(c, ls3d=number in config.ls3d_blocks)
+
+        self.encoder = nn.Sequential(
+            Conv3d(3, c, 3, stride=(1, 2, 2), padding=1),
+            nn.ReLU(),
+            Conv3d(c, c, 3, stride=(1, 2, 2), padding=1),
+            nn.ReLU(),
+        )
+        self.interpolation = nn.Sequential(
+            block(1), block(2), TemporalUpsample(c, c), block(3), block(4), TemporalUpsample(c, c), block(5), block(6)
+        )
+        # residual colour; "sampled" adds, for each of the two frames, an offset (dy, dx) and an importance
+        planes = 3 + (6 if config.skip == "sampled" else 0)
+        # kernel 4 at stride 2 covers every output pixel with equally many taps: no checkerboard
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose3d(c, c, (3, 4, 4), stride=(1, 2, 2), padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose3d(c, planes, (3, 4, 4), stride=(1, 2, 2), padding=1),
+        )
+        self.reset_parameters()
+
+    @property
+    def reach(self) -> int:
+        """Pixels of context a result depends on, on each side, while learned offsets are near zero.
+
+        Encoder 1 + 2, decoder 4 + 2, and at a quarter of the size two convolutions in each of six blocks and one in
+        each of two deconvolutions; LS3D-Conv looks as far as its offsets, which the network learns.
+        """
+        return 3 + 6 + 4 * (2 * len(BLOCKS) + 2)
+
+    def reset_parameters(self) -> None:
+        """He initialisation; each residual block starts small, and the whole network as its skip connection."""
+        for name, module in self.named_modules():
+            if name.endswith(".sampling"):
+                continue  # LS3D-Conv's own: zero, so that it samples where a plain convolution does
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                # values that one output sums over, whatever the layer's direction
+                taps = module.in_channels * math.prod(module.kernel_size)
+                if isinstance(module, nn.ConvTranspose3d):
+                    taps //= math.prod(module.stride)
+                nn.init.normal_(module.weight, std=(2 / taps) ** 0.5)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, LS3DResBlock):
+                with torch.no_grad():
+                    module.conv2.weight.mul_(0.2)
+        last = self.decoder[-1]
+        assert isinstance(last, nn.ConvTranspose3d)
+        assert last.bias is not None
+        if self.config.skip == "none":
+            nn.init.constant_(last.bias, 0.5)  # mid-grey
+        else:
+            nn.init.zeros_(last.weight)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """[N, 3, 2, H, W] -> [N, 3, 5, H, W], the frames at 0, 1/4, 1/2, 3/4 and 1; same range, not clamped.
+
+        Raises ValueError for any other number of frames or channels, or a size that is no multiple of `size_multiple`.
+        """
+        self._check(clip)
+        return self.compose(clip, self.decode(clip))
+
+    def decode(self, clip: Tensor) -> Tensor:
+        """What the decoder says. [N, 3, 2, H, W] -> [N, 3 or 9, 5, H, W]: colour, then what `sample` takes."""
+        x = (clip - 0.5).contiguous(memory_format=torch.channels_last_3d)
+        # oneDNN's bfloat16 weight gradient of a strided convolution is not finite at times (seen in torch 2.13)
+        with torch.autocast(clip.device.type, enabled=False):
+            features = self.encoder(x)
+        decoded: Tensor = self.decoder(self.interpolation(features))
+        return decoded
+
+    def compose(self, clip: Tensor, decoded: Tensor) -> Tensor:
+        """The five frames, from the two and what the decoder said of them."""
+        if self.config.skip == "none":
+            return decoded
+        if self.config.skip == "blend":
+            return decoded + blend(clip)
+        return decoded[:, :3] + sample(clip, decoded[:, 3:])
+
+    def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
+        """Frames at any instants between two frames, each to the nearest 1/16 of the interval.
+
+        The network itself gives quarters; a sixteenth is a quarter of the quarter it lies in.
+
+        clip    [N, 3, 2, H, W]
+        times   fractions of the interval, in (0, 1)
+        out     [N, 3, len(times), H, W], in the order of `times`
+        """
+        for time in times:
+            if not 0 < time < 1:
+                raise ValueError(f"times must lie between 0 and 1, both excluded, got {time}")
+        steps = [round(time * GRID) for time in times]
+        quarters = self(clip)
+        # the inputs themselves serve as the outer frames: they are exact
+        quarters = torch.cat([clip[:, :, :1], quarters[:, :, 1:4], clip[:, :, 1:]], dim=2)
+        sixteenths = {4 * i: quarters[:, :, i] for i in range(5)}
+        for quarter in sorted({step // 4 for step in steps if step % 4}):
+            finer = self(quarters[:, :, quarter : quarter + 2])
+            sixteenths |= {4 * quarter + i: finer[:, :, i] for i in (1, 2, 3)}
+        return torch.stack([sixteenths[step] for step in steps], dim=2)
+
+    def _check(self, clip: Tensor) -> None:
+        if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != self.window:
+            raise ValueError(f"vi-ls3d needs a clip [N, 3, 2, H, W], two RGB frames, got {list(clip.shape)}")
+        if clip.shape[3] % self.size_multiple or clip.shape[4] % self.size_multiple:
+            raise ValueError(
+                f"vi-ls3d needs H and W to be multiples of {self.size_multiple}, got {clip.shape[3]} x "
+                f"{clip.shape[4]}; pad the clip first"
+            )
+
+
+def blend(clip: Tensor) -> Tensor:
+    """The linear blend at 0, 1/4, 1/2, 3/4, 1. [N, C, 2, H, W] -> [N, C, 5, H, W]."""
+    time = torch.linspace(0, 1, 5, dtype=clip.dtype, device=clip.device).view(1, 1, 5, 1, 1)
+    return clip[:, :, :1] * (1 - time) + clip[:, :, 1:] * time
+
+
+def sample(clip: Tensor, sampling: Tensor) -> Tensor:
+    """The blend with each frame sampled at an offset and weighed by an importance; all zero is `blend` itself.
+
+    Positions outside the frame read its border: zeros would darken the edge.
+
+    clip       [N, C, 2, H, W]
+    sampling   [N, 6, 5, H, W]   (dy, dx) into the first frame, into the second, in units of OFFSET_UNIT pixels; then
+               each frame's importance as a logarithm, relative to the linear blend
+    out        [N, C, 5, H, W]
+    """
+    n, c, _, h, w = clip.shape
+    t = sampling.shape[2]
+    sampling = sampling.float()  # bfloat16 would round positions beyond 256 to whole pixels and more
+    time = torch.linspace(0, 1, t, device=clip.device).view(1, t, 1, 1)
+    importance = torch.stack([1 - time, time], dim=1) * sampling[:, 4:].clamp(-8, 8).exp()  # [N, 2, T, H, W]
+    importance = importance / importance.sum(dim=1, keepdim=True)
+    y = torch.arange(h, device=clip.device, dtype=torch.float32).view(1, 1, h, 1)
+    x = torch.arange(w, device=clip.device, dtype=torch.float32).view(1, 1, 1, w)
+    out = clip.new_zeros(n, c, t, h, w)
+    for i in range(2):
+        dy, dx = OFFSET_UNIT * sampling[:, 2 * i], OFFSET_UNIT * sampling[:, 2 * i + 1]  # [N, T, H, W]
+        grid = torch.stack([(x + dx + 0.5) * (2 / w) - 1, (y + dy + 0.5) * (2 / h) - 1], dim=-1)
+        frames = clip[:, :, i].float().unsqueeze(1).expand(n, t, c, h, w).reshape(n * t, c, h, w)
+        sampled = F.grid_sample(frames, grid.reshape(n * t, h, w, 2), padding_mode="border", align_corners=False)
+        out = out + sampled.view(n, t, c, h, w).transpose(1, 2) * importance[:, i : i + 1]
+    return out

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -28,24 +27,25 @@ SHOWN = 30  # the interval of the source that the picture shows
 def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     smooth, picture = FOLDER / "bikes-x4.mp4", FOLDER / "before-after.png"
-    code = run(["interpolate", str(SOURCE), str(smooth), "--times", "4", "--overwrite", "--restart"])
+    code = run(["interpolate", str(SOURCE), str(smooth), "--times", "4", "--overwrite"])
     if code:
         return code
     before = list(islice(refilm.open(SOURCE), SHOWN, SHOWN + 2))
-    after = [frame for frame in islice(refilm.open(smooth), 4 * SHOWN, 4 * SHOWN + 5)]
+    after = list(islice(refilm.open(smooth), 4 * SHOWN, 4 * SHOWN + 5, 2))
     cv2.imwrite(str(picture), comparison(before, after))
     print(f"\nresult:       {smooth}\nreport:       {smooth}.json\nbefore/after: {picture}")
-    print("(above: two neighbouring frames of the source and what a player shows between them, the first one again;")
-    print(" below: the same moments in the result)")
+    print("(above: a frame of the source, what a player shows half-way to the next, the next; below: the same in the result)")
     return 0
 
 
 def comparison(before: list[Frame], after: list[Frame]) -> np.ndarray:
-    """Two rows of one moment each quarter of a source interval: [H, W, 3] uint8, BGR for OpenCV."""
-    span = before[1].time - before[0].time
-    moments = [before[0].time + span * Fraction(quarter, 4) for quarter in range(5)]
-    shown = [before[0] if moment < before[1].time else before[1] for moment in moments]
-    return np.vstack([np.hstack([_bgr(frame) for frame in row]) for row in (shown, after)])
+    """The beginning, the middle and the end of one interval of the source, as they were and as they are.
+
+    before   the two frames of the source; the middle shows the first of them still
+    after    the three frames of the result
+    out      [H, W, 3] uint8, BGR for OpenCV
+    """
+    return np.vstack([np.hstack([_bgr(frame) for frame in row]) for row in ([before[0], *before], after)])
 
 
 def _bgr(frame: Frame) -> np.ndarray:

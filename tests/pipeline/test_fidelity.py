@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -21,8 +22,8 @@ from media import (
 import refilm
 
 TIMES = [
-    "cfr-24", "cfr-ntsc", "cfr-ntsc-mkv", "vfr", "vfr-mkv", "vfr-b-frames", "start-late", "start-late-mkv", "start-early",
-    "start-early-ts", "b-frames", "b-frames-mkv", "live-mkv", "edit-list", "audio-late-start",
+    "cfr-24", "cfr-ntsc", "cfr-ntsc-mkv", "vfr", "vfr-mkv", "vfr-b-frames", "start-late", "start-late-mkv",
+    "start-early", "start-early-ts", "b-frames", "b-frames-mkv", "live-mkv", "edit-list", "audio-late-start",
 ]  # fmt: skip
 LOSSLESSLY = {"crf": 0, "preset": "ultrafast"}
 
@@ -34,9 +35,7 @@ def smooth(source, output, **options):
 
 
 def expected_times(times, factor):
-    return [a + (b - a) * k / factor for a, b in zip(times, times[1:], strict=False) for k in range(factor)] + [
-        times[-1]
-    ]
+    return [a + (b - a) * k / factor for a, b in itertools.pairwise(times) for k in range(factor)] + [times[-1]]
 
 
 @pytest.mark.parametrize("name", TIMES)

@@ -21,8 +21,9 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 app = App(
     name="refilm",
     version=refilm.__version__,
-    help="Make video better. Sound, subtitles, timing and colour stay as they are; stopped jobs go on where they stood.",
+    help="Make video better. Sound, subtitles, timing and colour stay as they are; stopped jobs go on where they were.",
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 
 _how_many = Group("How many frames", validator=validators.MutuallyExclusive(), sort_key=0)
@@ -167,6 +168,47 @@ def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     from refilm.cli.tables import doctor_table, examine
 
     _show(examine(), doctor_table, json)
+    return DONE
+
+
+@app.command(name="eval")
+def evaluate(
+    model: str,
+    folder: Path,
+    /,
+    *,
+    protocol: str = "interpolation-x2",
+    results: Path = Path("results"),
+    weights: str = "default",
+    device: str = "cpu",
+    pictures: Path | None = None,
+) -> int:
+    """Measure a model on videos, beside the plain ways to do the same, and write the tables.
+
+    Parameters
+    ----------
+    model
+        A name from `refilm models`, or a baseline: frame-repeat, frame-blend, minterpolate.
+    folder
+        Videos of one scene each; its name becomes the set's.
+    protocol
+        What is asked of the model: interpolation-x2 or interpolation-x4.
+    results
+        Where the figures go: RESULTS/SET/MODEL.json and a table.
+    weights
+        "default", or a weight file.
+    device
+        Where the model runs: cpu, cuda, ...
+    pictures
+        A folder for strips of frames: before, truth, result, after.
+    """
+    from refilm import evaluation
+
+    def note(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    evaluation.evaluate(model, folder, protocol, results, weights=weights, device=device, pictures=pictures, note=note)
+    print((results / folder.resolve().name / f"{protocol.split('-')[0]}.md").read_text())
     return DONE
 
 

@@ -12,8 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refilm.ops.layout import clip_format
+
 # As in PyTorch's choice of a backend (aten/src/ATen/native/Convolution.cpp, use_mkldnn).
 SLOW_BELOW = 20480
+LAST = torch.channels_last_3d
+HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
 
 def conv3d(
@@ -28,17 +32,17 @@ def conv3d(
     """`F.conv3d`: [N, C, T, H, W] -> [N, O, T', H', W'], with the same gradients. A result is channels last if x is."""
     if not takes_slow_path(x, weight, stride, groups):
         return F.conv3d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
-    out: Tensor = _OneDNN.apply(x, weight, bias, tuple(padding), tuple(dilation))
+    out: Tensor = torch.ops.refilm.onednn_conv3d(x, weight, bias, padding, dilation)
     return out
 
 
 def takes_slow_path(x: Tensor, weight: Tensor, stride: Sequence[int], groups: int) -> bool:
     """Whether PyTorch would run this convolution without oneDNN, and `conv3d` can do better (stride 1)."""
     return (
-        x.device.type == "cpu"
+        HAS_ONEDNN
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and torch.backends.mkldnn.is_available()
         and groups == 1
         and tuple(stride) == (1, 1, 1)
         and x.shape[0] == 1
@@ -58,45 +62,47 @@ class Conv3d(nn.Conv3d):
         return conv3d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-class _OneDNN(torch.autograd.Function):
-    """A convolution of one clip with stride 1; `torch.ops.aten.mkldnn_convolution` has a fast forward only."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...], dilation: tuple[int, ...]
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.padding, ctx.dilation, ctx.has_bias = padding, dilation, bias is not None
-        return _mkldnn(x, weight, bias, padding, dilation)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        x_grad = weight_grad = bias_grad = None
-        if ctx.needs_input_grad[0]:
-            reach = [d * (k - 1) - p for d, k, p in zip(ctx.dilation, weight.shape[2:], ctx.padding, strict=True)]
-            inner = [slice(max(0, -r), n - max(0, -r)) for r, n in zip(reach, grad.shape[2:], strict=True)]
-            x_grad = _mkldnn(
-                grad[:, :, inner[0], inner[1], inner[2]],
-                weight.flip(2, 3, 4).transpose(0, 1),
-                None,
-                [max(0, r) for r in reach],
-                ctx.dilation,
-            )
-        if ctx.needs_input_grad[1]:
-            weight_grad = _weight_gradient(grad, x, weight, ctx.padding, ctx.dilation)
-        if ctx.has_bias and ctx.needs_input_grad[2]:
-            bias_grad = grad.sum((0, 2, 3, 4))
-        return x_grad, weight_grad, bias_grad, None, None
+@torch.library.custom_op("refilm::onednn_conv3d", mutates_args=())
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    # channels last is oneDNN's fastest layout; a contiguous clip costs two copies, cheap beside the convolution
+    rows, weight = x.contiguous(memory_format=LAST), weight.contiguous(memory_format=LAST)
+    out: Tensor = torch.ops.aten.mkldnn_convolution(rows, weight, bias, padding, (1, 1, 1), dilation, 1)
+    return out.contiguous(memory_format=clip_format(x))
 
 
-def _mkldnn(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    last = x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
-    # oneDNN's fastest layout; a contiguous clip costs two copies, which are cheap beside the convolution
-    x = x.contiguous(memory_format=torch.channels_last_3d)
-    weight = weight.contiguous(memory_format=torch.channels_last_3d)
-    out: Tensor = torch.ops.aten.mkldnn_convolution(x, weight, bias, padding, (1, 1, 1), dilation, 1)
-    return out if last else out.contiguous()
+@_onednn.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    size = [
+        n + 2 * p - d * (k - 1) for n, k, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True)
+    ]
+    return torch.empty(x.shape[0], weight.shape[0], *size, dtype=x.dtype, memory_format=clip_format(x))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, bias, ctx.padding, ctx.dilation = inputs
+    ctx.save_for_backward(x, weight)
+    ctx.has_bias = bias is not None
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    x_grad = weight_grad = bias_grad = None
+    if ctx.needs_input_grad[0]:
+        # the same convolution, with the kernel turned round; padding beyond the kernel's reach was of no use to x
+        reach = [d * (k - 1) - p for d, k, p in zip(ctx.dilation, weight.shape[2:], ctx.padding, strict=True)]
+        t, h, w = (slice(max(0, -r), n - max(0, -r)) for r, n in zip(reach, grad.shape[2:], strict=True))
+        turned = weight.flip(2, 3, 4).transpose(0, 1)
+        x_grad = torch.ops.refilm.onednn_conv3d(
+            grad[:, :, t, h, w], turned, None, [max(0, r) for r in reach], ctx.dilation
+        )
+    if ctx.needs_input_grad[1]:
+        weight_grad = _weight_gradient(grad, x, weight, ctx.padding, ctx.dilation)
+    if ctx.has_bias and ctx.needs_input_grad[2]:
+        bias_grad = grad.sum((0, 2, 3, 4))
+    return x_grad, weight_grad, bias_grad, None, None
+
+
+_onednn.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _weight_gradient(
@@ -111,9 +117,9 @@ def _weight_gradient(
     if rows % 2:
         grads[1, :, :, 0] = 0  # the middle row is in both halves
     result: Tensor = torch.ops.aten.convolution_backward(
-        grads.contiguous(memory_format=torch.channels_last_3d),
-        halves.contiguous(memory_format=torch.channels_last_3d),
-        weight.contiguous(memory_format=torch.channels_last_3d),
+        grads.contiguous(memory_format=LAST),
+        halves.contiguous(memory_format=LAST),
+        weight.contiguous(memory_format=LAST),
         None,
         (1, 1, 1),
         (padding[0], 0, padding[2]),

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from refilm.errors import WeightsError
+from refilm.models.flow_blend import FlowBlend
 from refilm.models.vi_ls3d import VILS3D, VILS3DConfig
 from refilm.weights import SHIPPED, Weights, load_weights
 
@@ -31,8 +32,6 @@ class Model:
     weights: str | None = None
     learned: bool = True
 
-
-from refilm.models.flow_blend import FlowBlend
 
 MODELS = {
     "flow-blend": Model(FlowBlend, learned=False),

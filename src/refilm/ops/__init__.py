@@ -1,5 +1,22 @@
 """Operators: functions on tensors with a reference in plain torch and, where it pays, a kernel for a device."""
 
+from refilm.ops.adaptive_warp import adaptive_warp
+from refilm.ops.backward_warp import backward_warp
+from refilm.ops.correlation import correlation
+from refilm.ops.dynamic_filter import dynamic_filter
+from refilm.ops.flow_projection import flow_projection
+from refilm.ops.kernels import Kernel, kernels
 from refilm.ops.ls3d_conv import ls3d_conv
+from refilm.ops.off import off
 
-__all__ = ["ls3d_conv"]
+__all__ = [
+    "Kernel",
+    "adaptive_warp",
+    "backward_warp",
+    "correlation",
+    "dynamic_filter",
+    "flow_projection",
+    "kernels",
+    "ls3d_conv",
+    "off",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -55,7 +56,7 @@ def interpolate(
         times = 2
     rate = None if fps is None else _rate(fps)
     name = model if model is not None else default_model("interpolation")
-    network = create_model(name, weights=weights).to(torch.device(device)).eval()
+    network: Any = create_model(name, weights=weights).to(torch.device(device)).eval()
     weights_name = MODELS[name].weights if weights == "default" else None if weights is None else Path(weights).name
     Interpolate(network, times, rate)  # raises for bad arguments before any file is touched
 

@@ -241,7 +241,7 @@ def _first_shown(pieces: Sequence[Piece]) -> int:
 def _shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:
     for packet in packets:
         if shift:
-            ticks = round(shift / packet.time_base)
+            ticks = round(shift / packet.time_base or 1)
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
         yield packet

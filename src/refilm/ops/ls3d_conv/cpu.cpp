@@ -576,7 +576,11 @@ float multiply_add(int64_t rounds, int threads) {
     for (int64_t i = 0; i < rounds; i++) {
       REFILM_UNROLL for (int k = 0; k < 16; k++) sum[k] = sum[k] * a + b;
       // keeps the compiler from merging rounds
-      REFILM_UNROLL for (int k = 0; k < 16; k++) asm volatile("" : "+m,x"(sum[k]));
+#ifdef __x86_64__
+      REFILM_UNROLL for (int k = 0; k < 16; k++) asm volatile("" : "+x"(sum[k]));
+#else
+      REFILM_UNROLL for (int k = 0; k < 16; k++) asm volatile("" : "+w"(sum[k]));
+#endif
     }
     for (int k = 0; k < 16; k++) total += sum[k][0];
   }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from refilm.ops import native
 from refilm.ops.layout import clip_format
-from refilm.ops.ls3d_conv import cpu, reference
+from refilm.ops.ls3d_conv import cpu, reference, triton_kernel
 from refilm.ops.ls3d_conv.reference import Geometry, Triple
 
 
@@ -172,9 +172,10 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 _op.register_autograd(_backward, setup_context=_setup_context)
 
 
-if native.available:
+def _register(device: str, kernels: Any) -> None:
+    """Let the functions `forward` and `backward` of a module serve a device; float64 stays with the reference."""
 
-    @_op.register_kernel("cpu")
+    @_op.register_kernel(device)
     def _(
         x: Tensor,
         weight: Tensor,
@@ -186,9 +187,10 @@ if native.available:
         dilation: Sequence[int],
         groups: int,
     ) -> Tensor:
-        return cpu.forward(x, weight, offset, importance, bias, _geometry(stride, padding, dilation, groups))
+        out: Tensor = kernels.forward(x, weight, offset, importance, bias, _geometry(stride, padding, dilation, groups))
+        return out
 
-    @_backward_op.register_kernel("cpu")
+    @_backward_op.register_kernel(device)
     def _(
         grad: Tensor,
         x: Tensor,
@@ -200,4 +202,13 @@ if native.available:
         dilation: Sequence[int],
         groups: int,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return cpu.backward(grad, x, weight, offset, importance, _geometry(stride, padding, dilation, groups))
+        grads: tuple[Tensor, Tensor, Tensor, Tensor] = kernels.backward(
+            grad, x, weight, offset, importance, _geometry(stride, padding, dilation, groups)
+        )
+        return grads
+
+
+if native.available:
+    _register("cpu", cpu)
+if triton_kernel.available and torch.version.cuda:
+    _register("cuda", triton_kernel)

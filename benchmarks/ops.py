@@ -1,0 +1,342 @@
+"""Speed of the operators, each beside its alternatives in one run: python benchmarks/ops.py [--smoke] [--seconds S]
+
+Writes results/bench/ops.json and ops.md. All times are medians in milliseconds. The candidates of a row take turns, so
+that whatever else the machine does hits them alike; a row is repeated while other processes take part of its time.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from refilm import ops
+from refilm.layers.conv3d import conv3d
+from refilm.ops import native
+
+LAST = torch.channels_last_3d
+ROOT = Path(__file__).parent.parent
+QUIET = 0.05  # share of the machine that other processes may take before a row is repeated
+SHAPES = [
+    ((1, 64, 4, 64, 112), (3, 3, 3)),
+    ((1, 64, 8, 64, 112), (3, 3, 3)),
+    ((1, 32, 4, 180, 320), (3, 3, 3)),
+    ((1, 128, 8, 28, 28), (3, 3, 3)),
+    ((1, 256, 8, 14, 14), (3, 1, 1)),
+]
+BARS = {
+    "forward": "<= 1.4 (C >= 64), <= 1.6 (C = 32)",
+    "both": "<= 1.6",
+    "bf16": ">= 1.6",
+    "torch": ">= 8 large, >= 2 small",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operator at one shape; `ms` by candidate, `disturbed` the share of CPU time that went to other processes."""
+
+    op: str
+    shape: tuple[int, ...]
+    kernel: tuple[int, ...] | None
+    ms: dict[str, float]
+    gflop: float | None
+    disturbed: float
+
+
+def cpu_seconds() -> tuple[float, float]:
+    """(CPU time all processes have used, CPU time this one has used), seconds; (0, 0) where /proc is missing."""
+    try:
+        ticks = [int(v) for v in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    except OSError:
+        return 0.0, 0.0
+    user, nice, system, _, _, irq, softirq, steal = ticks
+    return (user + nice + system + irq + softirq + steal) / 100, time.process_time()
+
+
+def take_turns(candidates: dict[str, Callable[[], object]], seconds: float) -> tuple[dict[str, float], float]:
+    """Median ms of each candidate, and the share of the machine that others took meanwhile. The least disturbed of up
+    to three tries counts."""
+    best: tuple[float, dict[str, float]] | None = None
+    for run in candidates.values():
+        run()
+    for _ in range(3):
+        times: dict[str, list[float]] = {name: [] for name in candidates}
+        (all_before, own_before), start = cpu_seconds(), time.perf_counter()
+        while time.perf_counter() - start < seconds or len(next(iter(times.values()))) < 3:
+            for name, run in candidates.items():
+                began = time.perf_counter()
+                run()
+                times[name].append(1e3 * (time.perf_counter() - began))
+        (all_after, own_after), wall = cpu_seconds(), time.perf_counter() - start
+        others = max(0.0, all_after - all_before - (own_after - own_before)) / (wall * torch.get_num_threads())
+        medians = {name: statistics.median(t) for name, t in times.items()}
+        if best is None or others < best[0]:
+            best = others, medians
+        if others < QUIET:
+            break
+    assert best is not None
+    return best[1], round(best[0], 3)
+
+
+def peak_gflops() -> float:
+    """What multiply-adds in registers reach on all threads, GFLOP/s: the ceiling for any float32 kernel."""
+    if native.module is None:
+        return float("nan")
+    best = 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        done = native.module.multiply_add(native.isas[0], 3_000_000, torch.get_num_threads())
+        best = max(best, done / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+def grid_sample_form(x: Tensor, weight: Tensor, offset: Tensor, importance: Tensor) -> Tensor:
+    """LS3D-Conv in pure torch, the fastest form found: one grid_sample for each plane of taps, one matrix product."""
+    (n, c, t, h, w), (o, _, kt, kh, kw) = x.shape, weight.shape
+    area = kh * kw
+    pairs = offset.view(n, kt * area, 2, t, h, w)
+    tap = torch.arange(kt * area)
+    rows = (tap // kw % kh - kh // 2).view(1, -1, 1, 1, 1) + torch.arange(h).view(1, 1, 1, h, 1)
+    columns = (tap % kw - kw // 2).view(1, -1, 1, 1, 1) + torch.arange(w).view(1, 1, 1, 1, w)
+    grid = torch.stack([((pairs[:, :, 1] + columns) * 2 + 1) / w - 1, ((pairs[:, :, 0] + rows) * 2 + 1) / h - 1], -1)
+    padded = F.pad(x, (0, 0, 0, 0, kt // 2, kt // 2))
+    sampled = []
+    for z in range(kt):
+        frames = padded[:, :, z : z + t].transpose(1, 2).reshape(n * t, c, h, w)
+        where = grid[:, z * area : (z + 1) * area].transpose(1, 2).reshape(n * t, area * h, w, 2)
+        m = importance[:, z * area : (z + 1) * area].transpose(1, 2).reshape(n * t, 1, area, h * w)
+        sampled.append(F.grid_sample(frames, where, align_corners=False).view(n * t, c, area, h * w) * m)
+    column = torch.stack(sampled, 2).view(n * t, c * kt * area, h * w)
+    return torch.matmul(weight.view(o, -1), column).view(n, t, o, h, w).transpose(1, 2)
+
+
+def deform_conv2d_form(x: Tensor, weight: Tensor, offset: Tensor, importance: Tensor) -> Tensor:
+    """The same from torchvision's deform_conv2d, one call for each plane of taps."""
+    from torchvision.ops import deform_conv2d
+
+    (n, _, t, h, w), (o, _, kt, kh, kw) = x.shape, weight.shape
+    area, total = kh * kw, torch.zeros(n, o, t, h, w)
+    for z in range(kt):
+        shift = z - kt // 2
+        first, last = max(0, -shift), min(t, t - shift)
+
+        def flat(a: Tensor, start: int, stop: int) -> Tensor:
+            return a[:, :, start:stop].transpose(1, 2).flatten(0, 1)
+
+        result = deform_conv2d(
+            flat(x, first + shift, last + shift),
+            flat(offset[:, 2 * z * area : 2 * (z + 1) * area], first, last),
+            weight[:, :, z],
+            padding=(kh // 2, kw // 2),
+            mask=flat(importance[:, z * area : (z + 1) * area], first, last),
+        )
+        total[:, :, first:last] += result.view(n, last - first, o, h, w).transpose(1, 2)
+    return total
+
+
+def has_torchvision() -> bool:
+    try:
+        from torchvision.ops import deform_conv2d  # noqa: F401
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
+def ls3d_row(shape: tuple[int, ...], kernel: tuple[int, int, int], seconds: float) -> list[Row]:
+    """Forward, and forward with backward, channels last; offsets with sigma 1.5 px, which is bad for caches."""
+    n, c, t, h, w = shape
+    taps, padding = prod(kernel), tuple(k // 2 for k in kernel)
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=g).contiguous(memory_format=LAST)
+    weight = torch.randn(c, c, *kernel, generator=g) / (c * taps) ** 0.5
+    offset = torch.randn(n, 2 * taps, t, h, w, generator=g) * 1.5
+    importance = torch.rand(n, taps, t, h, w, generator=g)
+    grad = torch.randn(shape, generator=g).contiguous(memory_format=LAST)
+    dense_weight = weight.contiguous(memory_format=LAST)
+    half, half_weight = x.bfloat16(), weight.bfloat16()
+    plain, one = x.contiguous(), (1, 1, 1)
+
+    forward: dict[str, Callable[[], object]] = {
+        "refilm": lambda: ops.ls3d_conv(x, weight, offset, importance, padding=padding),
+        "refilm, contiguous": lambda: ops.ls3d_conv(plain, weight, offset, importance, padding=padding),
+        "refilm, bf16": lambda: ops.ls3d_conv(half, half_weight, offset, importance, padding=padding),
+        "dense conv (oneDNN)": lambda: torch.ops.aten.mkldnn_convolution(x, dense_weight, None, padding, one, one, 1),
+        "dense conv (F.conv3d)": lambda: F.conv3d(plain, weight, None, padding=padding),
+        "grid_sample": lambda: grid_sample_form(plain, weight, offset, importance),
+    }
+    leaves = [
+        a.detach().clone(memory_format=torch.preserve_format).requires_grad_() for a in (x, weight, offset, importance)
+    ]
+    plain_leaf, last_weight = plain.clone().requires_grad_(), dense_weight.clone().requires_grad_()
+    plain_grad = grad.contiguous()
+
+    def both(run: Callable[[], Tensor], inputs: list[Tensor], of: Tensor) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(run(), inputs, of)
+
+    twice: dict[str, Callable[[], object]] = {
+        "refilm": both(lambda: ops.ls3d_conv(*leaves, padding=padding), leaves, grad),
+        "dense conv (oneDNN)": both(
+            lambda: conv3d(leaves[0], last_weight, None, padding=padding), [leaves[0], last_weight], grad
+        ),
+        "dense conv (F.conv3d)": both(
+            lambda: F.conv3d(plain_leaf, leaves[1], None, padding=padding), [plain_leaf, leaves[1]], plain_grad
+        ),
+        "grid_sample": both(lambda: grid_sample_form(plain_leaf, *leaves[1:]), [plain_leaf, *leaves[1:]], plain_grad),
+    }
+    if has_torchvision():
+        forward["deform_conv2d"] = lambda: deform_conv2d_form(plain, weight, offset, importance)
+        twice["deform_conv2d"] = both(
+            lambda: deform_conv2d_form(plain_leaf, *leaves[1:]), [plain_leaf, *leaves[1:]], plain_grad
+        )
+    # taps beyond the first and last frame cost nothing, for a dense convolution in oneDNN neither
+    planes = sum(0 <= i + k - padding[0] < t for i in range(t) for k in range(kernel[0]))
+    gflop = 2 * n * planes * h * w * c * c * kernel[1] * kernel[2] / 1e9
+    rows = []
+    for op, candidates, times in (("ls3d_conv", forward, 1), ("ls3d_conv + backward", twice, 3)):
+        with torch.set_grad_enabled(times == 3):
+            ms, disturbed = take_turns(candidates, seconds)
+        rows.append(Row(op, shape, kernel, ms, gflop * times, disturbed))
+    return rows
+
+
+def other_rows(seconds: float, smoke: bool) -> list[Row]:
+    """The other operators at one usual size each; they are plain torch, so the alternative is torch.compile of them."""
+    h, w = (32, 48) if smoke else (270, 480)
+    frame, features = torch.rand(1, 3, h, w), torch.randn(1, 64, h // 4, w // 4)
+    flow = torch.randn(1, 2, h, w) * 3
+    calls: dict[str, tuple[Callable[..., object], tuple[Tensor, ...]]] = {
+        "backward_warp": (ops.backward_warp, (frame, flow)),
+        "off": (ops.off, (features, features.roll(1, -1))),
+        "adaptive_warp": (ops.adaptive_warp, (frame, flow, torch.rand(1, 16, h, w))),
+        "flow_projection": (lambda f: ops.flow_projection(f)[0], (flow,)),
+        "correlation": (ops.correlation, (features, features.roll(1, -1))),
+        "dynamic_filter": (ops.dynamic_filter, (frame[..., : h // 4, : w // 4], torch.rand(1, 25, 16, h // 4, w // 4))),
+    }
+    rows = []
+    for name, (function, inputs) in calls.items():
+        leaves = [t.clone().requires_grad_() for t in inputs]
+
+        def both(function: Callable = function, leaves: list[Tensor] = leaves) -> object:
+            return torch.autograd.grad(function(*leaves).sum(), leaves)
+
+        def forward(function: Callable = function, inputs: tuple[Tensor, ...] = inputs) -> object:
+            return function(*inputs)
+
+        candidates: dict[str, Callable[[], object]] = {"refilm": forward, "refilm, both ways": both}
+        if name == "off":
+            compiled = torch.compile(function)
+            candidates["torch.compile"] = lambda compiled=compiled, inputs=inputs: compiled(*inputs)
+        ms, disturbed = take_turns(candidates, seconds)
+        rows.append(Row(name, tuple(inputs[0].shape), None, ms, None, disturbed))
+    return rows
+
+
+def conv3d_rows(seconds: float, shapes: list[tuple[int, ...]]) -> list[Row]:
+    """`refilm.layers.conv3d` beside `F.conv3d` where PyTorch leaves oneDNN, both ways, channels last."""
+    rows = []
+    for shape in shapes:
+        x = torch.randn(shape).contiguous(memory_format=LAST).requires_grad_()
+        weight = torch.randn(shape[1], shape[1], 3, 3, 3).requires_grad_()
+        grad = torch.randn(shape).contiguous(memory_format=LAST)
+        for op, backward in (("conv3d", False), ("conv3d + backward", True)):
+            candidates: dict[str, Callable[[], object]] = {}
+            for name, run in (("refilm", conv3d), ("F.conv3d", F.conv3d)):
+
+                def call(run: Callable = run, x=x, weight=weight, grad=grad, backward=backward) -> object:
+                    with torch.set_grad_enabled(backward):
+                        out = run(x, weight, None, padding=(1, 1, 1))
+                        return torch.autograd.grad(out, (x, weight), grad) if backward else out
+
+                candidates[name] = call
+            ms, disturbed = take_turns(candidates, seconds)
+            rows.append(Row(op, shape, (3, 3, 3), ms, None, disturbed))
+    return rows
+
+
+def table(rows: list[Row], peak: float) -> str:
+    """The Markdown page."""
+    lines = [
+        "# Operators",
+        f"`python benchmarks/ops.py` on {torch.get_num_threads()} threads, torch {torch.__version__}, kernels: "
+        f"{native.isas[0] if native.isas else 'none'}; measured peak {peak:.0f} GFLOP/s in float32. Medians in ms; "
+        '"others" is the share of the machine that other processes took while a row was measured.',
+        "",
+        "## LS3D-Conv, channels last, offsets with sigma 1.5 px",
+        "Bars: forward / dense "
+        + BARS["forward"]
+        + "; forward + backward / dense "
+        + BARS["both"]
+        + "; bf16 / fp32 "
+        + BARS["bf16"]
+        + "; pure torch / refilm "
+        + BARS["torch"]
+        + ". Dense is oneDNN in channels last.",
+        "",
+        "| op | shape, kernel | ms | dense ms | ratio | GFLOP/s | of peak | pure torch / refilm "
+        "| deform_conv2d / refilm | bf16 speed-up | contiguous / channels last | others |",
+        "|" + "---|" * 12,
+    ]
+    for r in (r for r in rows if r.op.startswith("ls3d")):
+        mine, dense = r.ms["refilm"], r.ms["dense conv (oneDNN)"]
+        rate = r.gflop / mine * 1e3 if r.gflop else 0.0
+
+        def ratio(name: str, r: Row = r, mine: float = mine, turned: bool = False) -> str:
+            if name not in r.ms:
+                return "-"
+            return f"{mine / r.ms[name] if turned else r.ms[name] / mine:.2f}"
+
+        lines.append(
+            f"| {r.op} | {r.shape}, {r.kernel} | {mine:.1f} | {dense:.1f} | {mine / dense:.2f} | {rate:.0f} | "
+            f"{100 * rate / peak:.0f} % | {ratio('grid_sample')} | {ratio('deform_conv2d')} | "
+            f"{ratio('refilm, bf16', turned=True)} | {ratio('refilm, contiguous')} | {100 * r.disturbed:.0f} % |"
+        )
+    lines += ["", "## The rest", "| op | shape | ms | others |", "|---|---|---|---|"]
+    for r in (r for r in rows if not r.op.startswith("ls3d")):
+        times = ", ".join(f"{name} {ms:.2f}" for name, ms in r.ms.items())
+        lines.append(f"| {r.op} | {r.shape} | {times} | {100 * r.disturbed:.0f} % |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny shapes; checks that the benchmark runs, writes nothing"
+    )
+    parser.add_argument("--seconds", type=float, default=2.5, help="time for each row")
+    options = parser.parse_args()
+    seconds = 0.01 if options.smoke else options.seconds
+    shapes = [((1, 8, 2, 6, 10), (3, 3, 3)), ((1, 16, 3, 5, 5), (3, 1, 1))] if options.smoke else SHAPES
+    torch.manual_seed(0)
+    rows = []
+    for shape, kernel in shapes:
+        rows += ls3d_row(shape, kernel, seconds)
+        print(rows[-2], rows[-1], sep="\n", flush=True)
+    rows += conv3d_rows(seconds / 2, [(1, 8, 2, 6, 10)] if options.smoke else [(1, 64, 2, 64, 112), SHAPES[0][0]])
+    rows += other_rows(seconds / 5, options.smoke)
+    page = table(rows, peak_gflops())
+    print(page)
+    if not options.smoke:
+        folder = ROOT / "results" / "bench"
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "isa": native.isas[:1],
+            "rows": [asdict(r) for r in rows],
+        }
+        (folder / "ops.json").write_text(json.dumps(record, indent=1) + "\n")
+        (folder / "ops.md").write_text(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Adaptive warping, the operator of MEMC-Net and DAIN."""
+
+from math import isqrt
+
+from torch import Tensor
+
+from refilm.ops.adaptive_warp import reference
+
+
+def adaptive_warp(frame: Tensor, flow: Tensor, kernel: Tensor) -> Tensor:
+    """Sample `frame` where `flow` points, through R x R coefficients for each pixel on top of bilinear ones.
+
+    (u, v) = (x + dx, y + dy), clamped to the frame; (a, b) its fraction. The R x R pixels that start at
+    (floor u + 1 - R/2, floor v + 1 - R/2), clamped, fall into four quadrants about (u, v). With q_.. the sum of kernel
+    times pixel over each, out = (1-a)(1-b) q_tl + a (1-b) q_tr + (1-a) b q_bl + a b q_br.
+
+    frame   [N, C, H, W]
+    flow    [N, 2, H, W]     (dx, dy) in pixels
+    kernel  [N, R*R, H, W]   row-major, R even; with R = 2 and ones this is bilinear warping
+    out     [N, C, H, W]
+    Source: MEMC-Net, IEEE TPAMI 2019. Departs: outside the frame the published code copies the pixel (x, y); clamping
+    is continuous.
+    """
+    n, _, height, width = frame.shape
+    if tuple(flow.shape) != (n, 2, height, width):
+        raise ValueError(f"flow must be [N, 2, H, W] = {[n, 2, height, width]} to match frame, got {list(flow.shape)}")
+    size = isqrt(kernel.shape[1]) if kernel.dim() == 4 else 0
+    if tuple(kernel.shape) != (n, size * size, height, width) or size % 2 or not size:
+        raise ValueError(
+            f"kernel must be [N, R*R, H, W] = [{n}, R*R, {height}, {width}] with R even, got {list(kernel.shape)}"
+        )
+    return reference.adaptive_warp(frame, flow, kernel)

@@ -1,0 +1,23 @@
+"""Correlation, the cost volume of PWC-Net."""
+
+from torch import Tensor
+
+from refilm.ops.correlation import reference
+
+
+def correlation(left: Tensor, right: Tensor, radius: int = 4) -> Tensor:
+    """The mean product of each pixel's features with those of every pixel near it in the other frame.
+
+    out[n, k, y, x] = mean over c of left[n, c, y, x] * right[n, c, y + j, x + i], k counting (j, i) in
+    [-radius, radius]^2 row by row; zero outside
+
+    left, right  [N, C, H, W]
+    out          [N, (2 radius + 1)^2, H, W]
+    """
+    if left.dim() != 4 or left.shape != right.shape:
+        raise ValueError(
+            f"left and right must be [N, C, H, W] of one shape, got {list(left.shape)} and {list(right.shape)}"
+        )
+    if radius < 0:
+        raise ValueError(f"radius must be at least 0 pixels, got {radius}")
+    return reference.correlation(left, right, radius)

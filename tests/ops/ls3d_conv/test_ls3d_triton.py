@@ -1,0 +1,67 @@
+"""Are the Triton kernels the reference? On a GPU if there is one; otherwise in Triton's interpreter. Its switch must be
+set before Triton is loaded, so there this file runs itself again in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from ops.ls3d_conv.cases import CASES, LAST, Case
+from tolerance import TOLERANCE
+
+from refilm.ops.ls3d_conv import reference, triton_kernel
+
+pytestmark = pytest.mark.skipif(not triton_kernel.available, reason=f"no Triton: {triton_kernel.reason}")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+needs_interpreter = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRETED, reason="run by test_in_the_interpreter")
+GRADIENTS = ("x", "weight", "offset", "importance")
+SMALL = {
+    name: case
+    for name, case in CASES.items()
+    if name not in ("odd map", "one channel a group", "unrolled channels", "padding beyond the clip")
+}
+SMALL["two blocks"] = Case(size=(1, 3, 4), kernel=(1, 3, 1), padding=(0, 1, 0), channels=70, outputs=130, x_format=LAST)
+
+
+@pytest.mark.skipif(INTERPRETED or DEVICE == "cuda", reason="the other tests run here")
+def test_in_the_interpreter() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+@needs_interpreter
+@pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kernels_are_the_reference(case: Case, dtype: torch.dtype) -> None:
+    x, weight, offset, importance, bias = (t.to(DEVICE) for t in case.tensors(dtype))
+    out = triton_kernel.forward(x, weight, offset, importance, bias, case.geometry)
+    expected = reference.ls3d_conv(x, weight, offset, importance, bias, case.geometry)
+    torch.testing.assert_close(out, expected, **TOLERANCE[dtype])
+    assert out.is_contiguous(memory_format=case.x_format)
+    grad = torch.randn_like(out)
+    inputs = (x, weight, offset, importance)
+    wanted = reference.ls3d_conv_backward(grad, *inputs, case.geometry)
+    for name, found, want in zip(GRADIENTS, triton_kernel.backward(grad, *inputs, case.geometry), wanted, strict=True):
+        scale = want.abs().max().clamp(min=1)
+        torch.testing.assert_close(found / scale, want / scale, **TOLERANCE[dtype], msg=lambda m, n=name: f"{n}: {m}")
+
+
+@needs_interpreter
+def test_non_finite_pixels_do_not_leak() -> None:
+    case = Case(size=(1, 3, 4), kernel=(1, 1, 1), padding=(0, 0, 0))
+    x, weight, offset, importance, _ = (t.to(DEVICE) for t in case.tensors())
+    offset.zero_()
+    x[..., 1, 1] = torch.inf
+    out = triton_kernel.forward(x, weight, offset, importance, None, case.geometry)
+    assert (~out.isfinite().all(1)[0, 0]).nonzero().tolist() == [[1, 1]]
+    offset[..., 2, 2] = torch.nan
+    out = triton_kernel.forward(x, weight, offset, importance, None, case.geometry)
+    assert (out[..., 2, 2] == 0).all()

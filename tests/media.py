@@ -115,7 +115,7 @@ class Media:
     """A file, and what a correct reader finds in it.
 
     times       presentation time of each frame shown, seconds, exactly as the container stores it
-    duration    of the last frame, seconds; Matroska stores it to the millisecond
+    duration    of the last frame, seconds; to within a millisecond in Matroska, which leaves it out at a constant rate
     streams     (kind, codec, language) of every stream, in order; language None where the file has none
     """
 

@@ -34,7 +34,7 @@ class Model:
 
 MODELS = {
     "vi-ls3d": Model(VILS3D, VILS3DConfig()),
-    "vi-ls3d-small": Model(VILS3D, VILS3DConfig(channels=32)),
+    "vi-ls3d-small": Model(VILS3D, VILS3DConfig(channels=32, ls3d_blocks=(5, 6), matching=True)),
 }
 
 

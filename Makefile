@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test slow lint types smoke check clean
 
 # One stamp for the environment, so that a second `make` does not install again.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find src -name '*.cpp' -o -name '*.hpp')
@@ -23,6 +23,13 @@ lint: .venv/installed
 
 types: .venv/installed
 	$(BIN)/mypy
+
+slow: .venv/installed
+	$(BIN)/pytest -m slow
+
+# Every benchmark once, small: that they run, not what they measure.
+smoke: .venv/installed
+	for benchmark in benchmarks/*.py; do echo "$$benchmark" && $(BIN)/python "$$benchmark" --smoke || exit 1; done
 
 check: lint types test
 

@@ -1,0 +1,54 @@
+"""refilm: make video better, and understand it.
+
+refilm.interpolate("in.mp4", "out.mp4", times=4)      # file to file; returns a Report
+refilm.open("in.mp4")                                 # iterates over Frames with exact times
+refilm.create_model("flow-blend")                     # a model on tensors [N, C, T, H, W]
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from refilm.errors import JobError, RefilmError, VideoError, WeightsError
+
+if TYPE_CHECKING:
+    from refilm.models import create_model, list_models
+    from refilm.pipeline.tasks import interpolate
+    from refilm.video import frames as open
+    from refilm.video import probe
+
+try:
+    __version__ = version("refilm")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0"
+
+__all__ = [
+    "JobError",
+    "RefilmError",
+    "VideoError",
+    "WeightsError",
+    "__version__",
+    "create_model",
+    "interpolate",
+    "list_models",
+    "open",
+    "probe",
+]
+
+# Found when first used: torch takes a second to load, and `refilm --help` need not wait for it.
+_LAZY = {
+    "create_model": ("refilm.models", "create_model"),
+    "list_models": ("refilm.models", "list_models"),
+    "interpolate": ("refilm.pipeline.tasks", "interpolate"),
+    "open": ("refilm.video", "frames"),
+    "probe": ("refilm.video", "probe"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'refilm' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(import_module(module), attribute)

@@ -18,14 +18,15 @@ LAST = torch.channels_last_3d
     ],
 )
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, LAST])
-def test_same_numbers_and_gradients_as_torch(size, kernel, padding, dilation, memory_format) -> None:
+@pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2)])
+def test_same_numbers_and_gradients_as_torch(size, kernel, padding, dilation, memory_format, stride) -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 5, *size).contiguous(memory_format=memory_format)
     weight, bias = torch.randn(7, 5, *kernel), torch.randn(7)
     inputs = [t.requires_grad_() for t in (x, weight, bias)]
-    assert takes_slow_path(x, weight, (1, 1, 1), 1)
-    out = conv3d(*inputs, (1, 1, 1), padding, dilation)
-    expected = F.conv3d(*inputs, (1, 1, 1), padding, dilation)
+    assert takes_slow_path(x, weight, 1)
+    out = conv3d(*inputs, stride, padding, dilation)
+    expected = F.conv3d(*inputs, stride, padding, dilation)
     assert out.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
     grad = torch.randn_like(out)
@@ -43,8 +44,8 @@ def test_the_slow_path_is_where_we_think_it_is() -> None:
         x, weight = torch.zeros(n, c, t, h, 8), torch.zeros(4, c, 3, 3, 3)
         three = (1, 1, 1)
         backend = torch._C._select_conv_backend(x, weight, None, three, three, three, False, (0, 0, 0), 1)
-        assert takes_slow_path(x, weight, three, 1) == (backend == torch._C._ConvBackend.Slow3d), (n, c, t, h)
-        return takes_slow_path(x, weight, three, 1)
+        assert takes_slow_path(x, weight, 1) == (backend == torch._C._ConvBackend.Slow3d), (n, c, t, h)
+        return takes_slow_path(x, weight, 1)
 
     assert torch_takes(1, 64, 4, 64)
     assert torch_takes(1, 64, 4, 80)

@@ -1,0 +1,7 @@
+"""Measuring models: metrics, protocols, baselines, and the tables in `results/`."""
+
+from refilm.evaluation.evaluate import evaluate
+from refilm.evaluation.metrics import psnr_db, ssim, warp_errors
+from refilm.evaluation.protocols import PROTOCOLS
+
+__all__ = ["PROTOCOLS", "evaluate", "psnr_db", "ssim", "warp_errors"]

@@ -3,6 +3,7 @@
 In float32 on a CPU, PyTorch 2.13 sends an ungrouped convolution of a single clip to its own slow loops when
 C * T * H <= 20480 and the kernel is at most 3 high or wide, whatever W is: five times slower, both ways. Those are the
 shapes of video interpolation. Here such a convolution calls oneDNN by name; everything else is `F.conv3d` unchanged.
+Forward, and backward at stride 1; with a larger stride the backward stays with PyTorch.
 """
 
 from collections.abc import Sequence
@@ -30,21 +31,22 @@ def conv3d(
     groups: int = 1,
 ) -> Tensor:
     """`F.conv3d`: [N, C, T, H, W] -> [N, O, T', H', W'], with the same gradients. A result is channels last if x is."""
-    if not takes_slow_path(x, weight, stride, groups):
+    if not takes_slow_path(x, weight, groups):
         return F.conv3d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
-    out: Tensor = torch.ops.refilm.onednn_conv3d(x, weight, bias, padding, dilation)
+    out: Tensor = torch.ops.refilm.onednn_conv3d(x, weight, bias, stride, padding, dilation)
     return out
 
 
-def takes_slow_path(x: Tensor, weight: Tensor, stride: Sequence[int], groups: int) -> bool:
-    """Whether PyTorch would run this convolution without oneDNN, and `conv3d` can do better (stride 1)."""
+def takes_slow_path(x: Tensor, weight: Tensor, groups: int) -> bool:
+    """Whether PyTorch would run this convolution without oneDNN. An exported program keeps PyTorch's own operator."""
     return (
         HAS_ONEDNN
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_exporting()
+        and not torch.onnx.is_in_onnx_export()
         and groups == 1
-        and tuple(stride) == (1, 1, 1)
         and x.shape[0] == 1
         and x.shape[1] * x.shape[2] * x.shape[3] <= SLOW_BELOW
         and min(weight.shape[-2:]) <= 3
@@ -63,23 +65,38 @@ class Conv3d(nn.Conv3d):
 
 
 @torch.library.custom_op("refilm::onednn_conv3d", mutates_args=())
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
+def _onednn(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
     # channels last is oneDNN's fastest layout; a contiguous clip costs two copies, cheap beside the convolution
     rows, weight = x.contiguous(memory_format=LAST), weight.contiguous(memory_format=LAST)
-    out: Tensor = torch.ops.aten.mkldnn_convolution(rows, weight, bias, padding, (1, 1, 1), dilation, 1)
+    out: Tensor = torch.ops.aten.mkldnn_convolution(rows, weight, bias, padding, stride, dilation, 1)
     return out.contiguous(memory_format=clip_format(x))
 
 
 @_onednn.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
+def _(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
     size = [
-        n + 2 * p - d * (k - 1) for n, k, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True)
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
     ]
     return torch.empty(x.shape[0], weight.shape[0], *size, dtype=x.dtype, memory_format=clip_format(x))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, bias, ctx.padding, ctx.dilation = inputs
+    x, weight, bias, ctx.stride, ctx.padding, ctx.dilation = inputs
     ctx.save_for_backward(x, weight)
     ctx.has_bias = bias is not None
 
@@ -87,19 +104,34 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = ctx.saved_tensors
     x_grad = weight_grad = bias_grad = None
+    if ctx.has_bias and ctx.needs_input_grad[2]:
+        bias_grad = grad.sum((0, 2, 3, 4))
+    if tuple(ctx.stride) != (1, 1, 1):
+        x_grad, weight_grad, _ = torch.ops.aten.convolution_backward(
+            grad,
+            x,
+            weight,
+            None,
+            ctx.stride,
+            ctx.padding,
+            ctx.dilation,
+            False,
+            (0, 0, 0),
+            1,
+            (ctx.needs_input_grad[0], ctx.needs_input_grad[1], False),
+        )
+        return x_grad, weight_grad, bias_grad, None, None, None
     if ctx.needs_input_grad[0]:
         # the same convolution, with the kernel turned round; padding beyond the kernel's reach was of no use to x
         reach = [d * (k - 1) - p for d, k, p in zip(ctx.dilation, weight.shape[2:], ctx.padding, strict=True)]
         t, h, w = (slice(max(0, -r), n - max(0, -r)) for r, n in zip(reach, grad.shape[2:], strict=True))
         turned = weight.flip(2, 3, 4).transpose(0, 1)
         x_grad = torch.ops.refilm.onednn_conv3d(
-            grad[:, :, t, h, w], turned, None, [max(0, r) for r in reach], ctx.dilation
+            grad[:, :, t, h, w], turned, None, (1, 1, 1), [max(0, r) for r in reach], ctx.dilation
         )
     if ctx.needs_input_grad[1]:
         weight_grad = _weight_gradient(grad, x, weight, ctx.padding, ctx.dilation)
-    if ctx.has_bias and ctx.needs_input_grad[2]:
-        bias_grad = grad.sum((0, 2, 3, 4))
-    return x_grad, weight_grad, bias_grad, None, None
+    return x_grad, weight_grad, bias_grad, None, None, None
 
 
 _onednn.register_autograd(_backward, setup_context=_setup_context)

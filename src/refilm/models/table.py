@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from refilm.errors import WeightsError
+from refilm.models.flow_blend import FlowBlend
 from refilm.models.vi_ls3d import VILS3D, VILS3DConfig
 from refilm.weights import SHIPPED, Weights, load_weights
 
@@ -33,6 +34,7 @@ class Model:
 
 
 MODELS = {
+    "flow-blend": Model(FlowBlend, learned=False),
     "vi-ls3d": Model(VILS3D, VILS3DConfig()),
     "vi-ls3d-small": Model(VILS3D, VILS3DConfig(channels=32, ls3d_blocks=(5, 6), matching=True)),
 }

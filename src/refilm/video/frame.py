@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Frame:
     time       presentation time in seconds, exact, on the source's clock
     duration   seconds until the next frame
     starts_scene   nothing may be blended or warped between this frame and the one before
+    origin     "source": a picture of the file; "new": made by a model; "repeated": a source picture shown again
     """
 
     planes: tuple[np.ndarray, ...]
@@ -61,6 +66,7 @@ class Frame:
     time: Fraction
     duration: Fraction
     starts_scene: bool = False
+    origin: Literal["source", "new", "repeated"] = "source"
 
     @property
     def height(self) -> int:
@@ -69,6 +75,13 @@ class Frame:
     @property
     def width(self) -> int:
         return self.planes[0].shape[1]
+
+    @property
+    def rgb(self) -> Tensor:
+        """The picture as [3, H, W] float32, nominal range [0, 1] (codes beyond black and white lie outside)."""
+        from refilm.video.colour import to_rgb  # colour.py knows Frame, so the import waits
+
+        return to_rgb(self)
 
     def at(self, time: Fraction, duration: Fraction) -> Frame:
         """The same picture at another time."""

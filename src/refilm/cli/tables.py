@@ -1,0 +1,144 @@
+"""What `probe`, `models` and `doctor` print."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, is_dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import torch
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
+from rich.table import Table
+
+import refilm
+from refilm.models import MODELS, default_model, list_models
+from refilm.models.defaults import RANKED_BY, read_results, results_folder
+from refilm.video import VideoInfo
+
+_ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")
+
+
+def plain(content: Any) -> Any:
+    """The content in JSON's types; fractions as "30000/1001"."""
+    if is_dataclass(content) and not isinstance(content, type):
+        return plain(asdict(content))
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    return str(content) if isinstance(content, Fraction | Path) else content
+
+
+def video_table(info: VideoInfo) -> Table:
+    said = {key: value or "not said" for key, value in info.tags.named().items()}
+    read_as = info.colour
+    rows: list[tuple[str, str]] = [
+        ("container", info.container),
+        ("video", f"stream {info.video_index}, {info.codec}, {info.width}x{info.height}, {info.pix_fmt}"),
+        ("frame rate", f"{float(info.frame_rate):.3f} ({info.frame_rate}), clock of {info.time_base} s"),
+        ("frames", "not declared" if info.frames is None else str(info.frames)),
+        ("start", f"{float(info.start_time):.3f} s"),
+        ("duration", "not declared" if info.duration is None else f"{float(info.duration):.3f} s"),
+        ("pixel shape", f"{info.sample_aspect_ratio.numerator}:{info.sample_aspect_ratio.denominator}"),
+        ("rotation", f"{info.rotation} degrees"),
+        ("colour, as tagged", ", ".join(f"{key} {value}" for key, value in said.items())),
+        (
+            "colour, as read",
+            ", ".join(f"{key} {getattr(read_as, key)}" for key in said),
+        ),
+        ("chapters", str(info.chapters)),
+        *(("beside it", str(other)) for other in info.others),
+    ]
+    return _two_columns(str(info.path), rows)
+
+
+def models_with_figures(pattern: str) -> list[dict[str, Any]]:
+    """A record a model: task, parameters, whether weights ship, and its figures in results/."""
+    records = []
+    defaults = {default_model(task) for task in RANKED_BY}
+    measured = {result["model"]: result["protocols"] for result in read_results(results_folder())}
+    for name in list_models(pattern):
+        task = MODELS[name].build.task  # type: ignore[attr-defined]  # every model class has one
+        mean = measured.get(name, {}).get(RANKED_BY[task], {}).get("mean", {})
+        records.append(
+            {
+                "name": name,
+                "task": task,
+                "weights": MODELS[name].weights,
+                "default": name in defaults,
+                "protocol": RANKED_BY[task],
+                "psnr_db": mean.get("psnr_db"),
+                "ssim": mean.get("ssim"),
+            }
+        )
+    return records
+
+
+def models_table(records: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="dim")
+    for title in ("model", "task", "PSNR, dB", "SSIM", ""):
+        table.add_column(title)
+    for record in records:
+        psnr, ssim = record["psnr_db"], record["ssim"]
+        table.add_row(
+            record["name"],
+            record["task"],
+            "not measured" if psnr is None else f"{psnr:.2f}",
+            "" if ssim is None else f"{ssim:.4f}",
+            "used unless --model says otherwise" if record["default"] else "",
+        )
+    return table
+
+
+def examine() -> dict[str, Any]:
+    """Everything a bug report needs to say about the installation."""
+    from refilm.ops import kernels
+
+    encoders = {name: _encoder_state(name) for name in _ENCODERS}
+    return {
+        "refilm": refilm.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "devices": ["cpu", *(f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count()))],
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pyav": av.__version__,
+        "ffmpeg": {name: ".".join(map(str, number)) for name, number in av.library_versions.items()},
+        "encoders": encoders,
+        "kernels": [plain(kernel) for kernel in kernels()],
+    }
+
+
+def doctor_table(found: dict[str, Any]) -> Table:
+    rows = [(key, found[key]) for key in ("refilm", "python", "system", "torch", "numpy", "opencv", "pyav")]
+    rows += [("device", device) for device in found["devices"]]
+    rows.append(("ffmpeg", ", ".join(f"{name} {number}" for name, number in found["ffmpeg"].items())))
+    rows += [("encoder", f"{name}: {state}") for name, state in found["encoders"].items()]
+    rows += [("operator", " ".join(str(value) for value in kernel.values() if value)) for kernel in found["kernels"]]
+    return _two_columns("refilm doctor", rows)
+
+
+def _encoder_state(name: str) -> str:
+    try:
+        Codec(name, "w")
+    except UnknownCodecError:
+        return "not in this FFmpeg"
+    return "built in"
+
+
+def _two_columns(title: str, rows: Iterable[tuple[str, str]]) -> Table:
+    table = Table(show_header=False, box=None, title=title, title_justify="left", title_style="bold")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,122 @@
+"""What fills the gaps: a model, or one of the plain ways a user has without this project."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Protocol
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from av.filter import Graph
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from torch import Tensor, nn
+
+from refilm.video import Frame
+from refilm.video.colour import to_rgb
+
+TIME_BASE = Fraction(1, 1000)
+
+
+class Interpolator(Protocol):
+    """Kept frames of one scene, and times in (0, 1) -> the new frames of each gap in turn, [3, H, W] RGB each."""
+
+    def __call__(self, kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]: ...
+
+
+def repeat(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
+    """The nearer frame again; the earlier one where both are equally near."""
+    for first, second in itertools.pairwise(kept):
+        yield from (to_rgb(first if t <= Fraction(1, 2) else second) for t in times)
+
+
+def blend(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
+    """The mean of both neighbours, weighted by time."""
+    for first, second in itertools.pairwise(kept):
+        yield from (torch.lerp(to_rgb(first), to_rgb(second), float(t)) for t in times)
+
+
+def minterpolate(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
+    """FFmpeg's motion-compensated filter with its default settings, fed the samples as they were decoded.
+
+    The filter wants one frame beyond the last gap; the last frame stands in for it.
+    Raises LookupError where this FFmpeg lacks the filter or the filter cannot take the frames' format.
+    """
+    like, step = kept[0], len(times) + 1
+    if "minterpolate" not in av.filter.filters_available:
+        raise LookupError("this FFmpeg is built without minterpolate")
+    if like.format.bits != 8 or like.format.kind not in ("yuv", "gray"):
+        raise LookupError(f"minterpolate takes 8-bit YUV, not {like.format.name}")
+    if list(times) != [Fraction(i, step) for i in range(1, step)]:
+        raise LookupError("minterpolate gives equidistant frames only")
+    graph, layout = Graph(), VideoFormat(like.format.name, like.width, like.height)
+    source = graph.add_buffer(width=like.width, height=like.height, format=layout, time_base=TIME_BASE)
+    filtered, sink = graph.add("minterpolate", f"fps={step}"), graph.add("buffersink")
+    source.link_to(filtered)
+    filtered.link_to(sink)
+    graph.configure()
+    for second, frame in enumerate((*kept, kept[-1])):
+        picture = _picture(frame)
+        picture.pts, picture.time_base = int(second / TIME_BASE), TIME_BASE
+        graph.push(picture)
+        yield from _new_frames(graph, step, len(kept), like)
+    graph.push(None)
+    yield from _new_frames(graph, step, len(kept), like)
+
+
+def _new_frames(graph: Graph, step: int, kept: int, like: Frame) -> Iterator[Tensor]:
+    """What the filter has ready, without the kept frames and what follows the last of them."""
+    while True:
+        try:
+            picture = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        assert isinstance(picture, VideoFrame)
+        assert picture.pts is not None
+        assert picture.time_base is not None
+        number = round(picture.pts * picture.time_base * step)
+        if number % step and number < (kept - 1) * step:
+            yield to_rgb(Frame(_planes(picture, like), like.format, like.colour, like.time, like.duration))
+
+
+def _picture(frame: Frame) -> VideoFrame:
+    picture = VideoFrame(frame.width, frame.height, frame.format.name)
+    for plane, samples in zip(picture.planes, frame.planes, strict=True):
+        height, width = samples.shape
+        np.frombuffer(plane, np.uint8).reshape(height, -1)[:, :width] = samples  # type: ignore[call-overload]
+    return picture
+
+
+def _planes(picture: VideoFrame, like: Frame) -> tuple[np.ndarray, ...]:
+    """The samples without the padding at the end of each row; copied, as the filter takes its buffers back."""
+    shapes = like.format.plane_shapes(like.height, like.width)
+    return tuple(
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width].copy()  # type: ignore[call-overload]
+        for plane, (height, width) in zip(picture.planes, shapes, strict=True)
+    )
+
+
+BASELINES: dict[str, Interpolator] = {"frame-repeat": repeat, "frame-blend": blend, "minterpolate": minterpolate}
+
+
+class ModelInterpolator:
+    """Runs a model with `between` on each pair of neighbours, on the device its caller moved it to."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.model, self.device = model.to(device).eval(), device
+
+    @torch.inference_mode()
+    def __call__(self, kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
+        between: Callable[[Tensor, Sequence[Fraction]], Tensor] = self.model.between  # type: ignore[assignment]
+        multiple = int(getattr(self.model, "size_multiple", 1))
+        pictures = (to_rgb(frame).clamp_(0, 1) for frame in kept)
+        for first, second in itertools.pairwise(pictures):
+            height, width = first.shape[-2:]
+            clip = torch.stack((first, second), dim=1).to(self.device)  # [3, 2, H, W]
+            padded = F.pad(clip, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+            result = between(padded[None], times)[0, :, :, :height, :width].cpu()  # [3, len(times), H, W]
+            yield from result.unbind(1)

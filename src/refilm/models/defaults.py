@@ -1,0 +1,57 @@
+"""Which model users get when they name none: the best measured one, read from `results/`, never typed in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from refilm.errors import RefilmError
+
+PACKAGE = Path(__file__).parent.parent
+
+# the protocol whose mean PSNR ranks the models of a task
+RANKED_BY = {"interpolation": "interpolation-x2"}
+
+
+def results_folder() -> Path:
+    """`results/val` of the installed package, or of the source checkout it runs from."""
+    installed, checkout = PACKAGE / "results" / "val", PACKAGE.parents[1] / "results" / "val"
+    return installed if installed.is_dir() else checkout
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """The content of every result file in `folder`, sorted by model."""
+    return sorted((json.loads(path.read_text()) for path in folder.glob("*.json")), key=lambda r: r["model"])
+
+
+def default_model(task: str, folder: Path | None = None) -> str:
+    """The model with the best mean PSNR on the validation set.
+
+    task     "interpolation"
+    folder   where the results lie; `results_folder()` by default
+
+    Baselines are not models, and a model measured with weights that do not ship does not count: nobody could run it.
+    Raises ValueError for a task without a ranking, RefilmError where no model has a result.
+    """
+    if task not in RANKED_BY:
+        raise ValueError(f"no ranking for task {task!r}; there is one for: {', '.join(RANKED_BY)}")
+    folder = results_folder() if folder is None else folder
+    protocol = RANKED_BY[task]
+    psnr = {
+        result["model"]: result["protocols"][protocol]["mean"]["psnr_db"]
+        for result in read_results(folder)
+        if not result["baseline"] and _can_run(result["protocols"].get(protocol))
+    }
+    if not psnr:
+        raise RefilmError(
+            f"{folder}: no result of any model under {protocol}, so there is no default for {task}; name a model, "
+            "or measure one with `refilm eval`"
+        )
+    return max(psnr, key=lambda model: psnr[model])
+
+
+def _can_run(entry: dict[str, Any] | None) -> bool:
+    if entry is None or "absent" in entry:
+        return False
+    return entry["parameters"] == 0 or bool(entry["weights"] and (PACKAGE / "weights" / entry["weights"]).is_file())

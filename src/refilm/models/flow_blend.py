@@ -1,0 +1,211 @@
+"""flow-blend: interpolation by motion-compensated blending, without weights.
+
+Source   the motion is DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, arXiv 1603.03590,
+         as implemented in OpenCV. Blending along it is the common practice of motion-compensated rate conversion;
+         every choice below, and what it was measured against, is in docs/choices.md#flow-blend.
+
+A new frame at time t is asked for its pixels, not painted with those of its neighbours, so it has no holes. Each frame
+in turn is the origin: the pixel of it that reaches x at time t is the s with s + tau * flow(s) = x (tau = t from frame
+0, 1 - t from frame 1), found by iteration. Along that motion both frames are sampled, on the line through x. The result
+is the weighted mean of the four samples; the weights fall with distance in time, where a motion has no counterpart in
+the opposite direction (occlusion), and outside the frame.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LUMA_BT709 = (0.2126, 0.7152, 0.0722)
+
+# DIS reduces the frame by 2 per scale and reads 8x8 patches: OpenCV 5.0 crashes on some frames narrower than 16.
+SMALLEST_SIDE = 32
+
+
+@dataclass(frozen=True)
+class FlowBlendConfig:
+    """Defaults: the best mean PSNR among those measured, docs/choices.md#flow-blend."""
+
+    refinement: int = 10  # variational refinement steps of DIS on each scale
+    inversion_steps: int = 1  # fixed-point steps that find where a pixel of the new frame comes from
+    occlusion_pixels: float = 2.0  # disagreement of the two flows at which a motion loses half its vote
+    occlusion_floor: float = 0.1  # share of its vote that an inconsistent motion keeps: a hedge, both may be wrong
+    border_pixels: float = 8.0  # distance outside the frame at which a sample's vote falls to 1/e
+
+    def __post_init__(self) -> None:
+        if self.refinement < 0 or self.inversion_steps < 1:
+            raise ValueError(
+                f"refinement must be >= 0 and inversion_steps >= 1, got {self.refinement} and {self.inversion_steps}"
+            )
+        if not (self.occlusion_pixels > 0 and self.border_pixels > 0 and 0 < self.occlusion_floor <= 1):
+            raise ValueError(
+                "occlusion_pixels and border_pixels must be > 0 and occlusion_floor in (0, 1], got "
+                f"{self.occlusion_pixels}, {self.border_pixels} and {self.occlusion_floor}"
+            )
+
+
+class FlowBlend(nn.Module):
+    """Blends two frames along their optical flow; has no parameters.
+
+    The flow is computed on the CPU whatever the clip's device, and the result does not depend on the number of threads.
+    Frames with a side below 32 pixels are too small for DIS and are blended without motion.
+    """
+
+    task = "interpolation"
+    window = 2  # frames it wants: the two neighbours in time
+    reach = None  # the flow is estimated coarse to fine over the whole frame: no tile gives the same result
+    scale = 1  # output pixels per input pixel
+    size_multiple = 1  # H and W may be anything
+    supports_bfloat16 = False  # positions need more than 8 bits
+
+    def __init__(self, config: FlowBlendConfig = FlowBlendConfig()) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """[N, 3, 2, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the input, untouched."""
+        middle = self.between(clip, (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)))
+        return torch.cat((clip[:, :, :1], middle, clip[:, :, 1:]), dim=2)
+
+    @torch.no_grad()
+    def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
+        """The frames at `times` between two neighbours; the motion is estimated once for all of them.
+
+        clip    [N, 3, 2, H, W]   RGB, [0, 1]
+        times   each in (0, 1): 0 is the first frame, 1 the second
+        out     [N, 3, len(times), H, W], the clip's dtype; within the range of the clip
+        """
+        if clip.ndim != 5 or clip.shape[1:3] != (3, 2) or 0 in clip.shape:
+            raise ValueError(f"clip must be [N, 3, 2, H, W] (two RGB frames), got {list(clip.shape)}")
+        if not clip.is_floating_point():
+            raise TypeError(f"clip must be floating point in [0, 1], got {clip.dtype}; divide by 255 first")
+        outside = [t for t in times if not 0 < t < 1]
+        if outside:
+            raise ValueError(f"times must lie strictly between 0 and 1, got {', '.join(map(str, outside))}")
+        if not times:
+            return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
+
+        # both directions run as one batch: first all frames 0 with their flow to frames 1, then the reverse
+        frames = clip.float().movedim(2, 0)  # [2, N, 3, H, W]
+        flow = estimate_flows(frames, self.config.refinement).flatten(0, 1)  # [2N, 2, H, W]
+        origin, target = frames.flatten(0, 1), frames.flip(0).flatten(0, 1)  # [2N, 3, H, W]
+        between = [self._blend(origin, target, flow, float(t)) for t in times]
+        return torch.stack(between, dim=2).to(clip.dtype)
+
+    def _blend(self, origin: Tensor, target: Tensor, flow: Tensor, t: float) -> Tensor:
+        """[2N, 3, H, W] twice and their flow -> [N, 3, H, W] at time t."""
+        pairs = origin.shape[0] // 2
+        elapsed = torch.tensor([t] * pairs + [1 - t] * pairs, device=flow.device).view(-1, 1, 1, 1)
+        opposite = flow.roll(pairs, dims=0)
+
+        motion = motion_at(flow, elapsed, self.config.inversion_steps)  # [2N, 2, H, W]
+        grid = pixel_grid(motion.shape[2], motion.shape[3], motion.device)
+        # both positions lie on the line through x, so that each frame is sampled at x itself as t reaches it
+        start, end = grid - elapsed * motion, grid + (1 - elapsed) * motion
+
+        disagreement = (motion + sample(opposite, end)).square().sum(1, keepdim=True)
+        consistency = 1 / (1 + disagreement / self.config.occlusion_pixels**2)
+        floor = self.config.occlusion_floor
+        trust = floor + (1 - floor) * consistency  # [2N, 1, H, W]
+        at_start = trust * (1 - elapsed) * self._visibility(start)
+        at_end = trust * elapsed * self._visibility(end)
+
+        total = at_start * sample(origin, start) + at_end * sample(target, end)
+        weight = at_start + at_end
+        return (total[:pairs] + total[pairs:]) / (weight[:pairs] + weight[pairs:])
+
+    def _visibility(self, position: Tensor) -> Tensor:
+        """[N, 2, H, W] -> [N, 1, H, W]: 1 inside the frame, falling outside, never 0 (somebody has to vote)."""
+        last = position.new_tensor([position.shape[3] - 1, position.shape[2] - 1]).view(1, 2, 1, 1)
+        distance = (position - position.clamp(min=torch.zeros_like(last), max=last)).abs().sum(1, keepdim=True)
+        return torch.exp(-distance / self.config.border_pixels).clamp(min=1e-3)
+
+
+def estimate_flows(frames: Tensor, refinement: int) -> Tensor:
+    """[2, N, 3, H, W] -> [2, N, 2, H, W]: DIS flow in pixels from frames[0] to frames[1], and from [1] to [0].
+
+    Zero where a side is shorter than SMALLEST_SIDE.
+    """
+    _, count, _, height, width = frames.shape
+    if min(height, width) < SMALLEST_SIDE:
+        return frames.new_zeros(2, count, 2, height, width)
+    weights = frames.new_tensor(LUMA_BT709).view(3, 1, 1)
+    luma = (frames * weights).sum(2).mul(255).round().clamp(0, 255).byte().cpu().numpy()  # [2, N, H, W]
+    with one_opencv_thread(), ThreadPoolExecutor(2) as directions:
+        forwards = directions.submit(_dis, luma[0], luma[1], refinement)
+        backwards = directions.submit(_dis, luma[1], luma[0], refinement)
+        flows = np.stack((forwards.result(), backwards.result()))
+    return torch.from_numpy(flows).movedim(-1, 2).contiguous().to(frames.device)
+
+
+def _dis(first: np.ndarray, second: np.ndarray, refinement: int) -> np.ndarray:
+    """[N, H, W] uint8 twice -> [N, H, W, 2] float32."""
+    # an object of its own for each direction: it holds buffers, and two threads must not share it
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setVariationalRefinementIterations(refinement)
+    # a flow of None lets DIS start from rest; OpenCV's own stubs do not know it
+    return np.stack([dis.calc(a, b, None) for a, b in zip(first, second, strict=True)])  # type: ignore[call-overload]
+
+
+_opencv = threading.Lock()
+
+
+@contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """OpenCV splits DIS into as many stripes as it has threads, and propagates within a stripe; one is reproducible.
+
+    The count belongs to the process, hence the lock.
+    """
+    with _opencv:
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield
+        finally:
+            cv2.setNumThreads(before)
+
+
+def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """[1, 2, H, W]: the (x, y) of each pixel."""
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(width, dtype=torch.float32, device=device),
+        indexing="ij",
+    )
+    return torch.stack((x, y))[None]
+
+
+def sample(frame: Tensor, position: Tensor) -> Tensor:
+    """[N, C, H, W] at (x, y) positions [N, 2, H, W] in pixels -> [N, C, H, W], bilinear; the border repeats outside."""
+    height, width = frame.shape[-2:]
+    x = (2 * position[:, 0] + 1) / width - 1
+    y = (2 * position[:, 1] + 1) / height - 1
+    return F.grid_sample(frame, torch.stack((x, y), -1), mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def motion_at(flow: Tensor, elapsed: Tensor, steps: int) -> Tensor:
+    """The motion seen at the moment `elapsed`, pixel by pixel, from the flow of the frame it began in.
+
+    flow      [N, 2, H, W]
+    elapsed   [N, 1, 1, 1], in (0, 1)
+    out       [N, 2, H, W]: flow(s) for the s with s + elapsed * flow(s) = x
+
+    A fixed point, s <- x - elapsed * flow(s). Exact for a translation after one step; where two motions meet it settles
+    on one of them, and both directions of flow are asked.
+    """
+    height, width = flow.shape[-2:]
+    grid = pixel_grid(height, width, flow.device)
+    motion = flow
+    for _ in range(steps):
+        motion = sample(flow, grid - elapsed * motion)
+    return motion

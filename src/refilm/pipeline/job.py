@@ -1,0 +1,393 @@
+"""From file to file: probe, plan, segments, join, report. Killed at any moment, the same call goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+
+import refilm
+from refilm.errors import JobError, VideoError
+from refilm.pipeline.background import running_ahead
+from refilm.pipeline.report import Report, Tally
+from refilm.pipeline.scene_cuts import SceneCuts
+from refilm.pipeline.segments import SegmentEnd, run_segments
+from refilm.pipeline.stage import Stage, StreamShape
+from refilm.pipeline.workfolder import FinishedPiece, WorkFolder, fingerprint, sha256, sync, write_atomically
+from refilm.video import Bookmark, Frame, VideoInfo, VideoReader
+from refilm.video.containers import is_sequence, sequence_files
+from refilm.video.encoding import (
+    EncoderSettings,
+    PieceWriter,
+    choose_codec,
+    choose_pix_fmt,
+    encoder_options,
+    output_colour,
+)
+from refilm.video.formats import held_format
+from refilm.video.joining import join, output_format, write_pictures
+
+# Source frames a segment: what a kill can cost, and the longest stretch without a key frame.
+SEGMENT_FRAMES = 64
+# Frames decoded ahead of the models, and results waiting for the encoder.
+_QUEUE = 8
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the result goes and how it is encoded, in FFmpeg's words."""
+
+    path: Path
+    codec: str | None = None
+    crf: float | None = None
+    preset: str | None = None
+    pix_fmt: str | None = None
+    overwrite: bool = False
+
+
+class Progress(NamedTuple):
+    """Where a job is; `frames` of the source are done, of `total` (None if the file does not say)."""
+
+    frames: int
+    total: int | None
+    seconds: float  # since this run began
+    resumed_from: int  # source frames that an earlier run had done
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input, one output, and what is done in between.
+
+    make_stage   a fresh stage for each segment, given the source
+    settings     whatever decides the stage's result; an unfinished job goes on only under the same
+    weights      file name of the weights in use, for the report
+    scene_cuts   find cuts and keep the stages from mixing scenes
+    rate         frames a second, if the source is a picture sequence
+    """
+
+    source: Path
+    output: Output
+    make_stage: Callable[[VideoInfo], Stage]
+    settings: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    scene_cuts: bool = True
+    rate: Fraction | None = None
+    restart: bool = False
+    segment_frames: int = SEGMENT_FRAMES
+
+    def run(
+        self, on_progress: Callable[[Progress], None] = lambda _: None, warn: Callable[[str], None] = lambda _: None
+    ) -> Report:
+        """Do the job, or what is left of it, and return its report, which also lies beside the output.
+
+        Raises VideoError for the input, JobError for the output and the folder, KeyboardInterrupt when stopped; in all
+        cases nothing lies under the output's name unless it was there before, and finished segments are kept.
+        """
+        check_output(self.output, self.source)
+        began = time.monotonic()
+        with VideoReader(self.source, self.rate) as reader:
+            if reader.info.alpha:
+                warn("the transparency of the source is not carried over")
+            shape = self._shape(reader.info)
+            encoder = self._encoder(reader.info, shape)
+            folder = WorkFolder(work_folder(self.output.path))
+            with folder.held(), _disk_full_told(folder.path):
+                encoder = self._begin_or_continue(folder, encoder)
+                pieces = folder.finished()
+                resumed = sum(piece.frames_in for piece in pieces)
+                if not pieces or pieces[-1].next_start is not None:
+                    start = pieces[-1].next_start if pieces else None
+                    for piece in self._make_pieces(
+                        reader, encoder, folder, start, len(pieces), resumed, on_progress, began
+                    ):
+                        pieces.append(piece)
+                warnings = reader.losses.warnings()
+                for warning in warnings:
+                    warn(warning)
+                warnings += self._publish(folder, pieces, encoder, reader.info, warn)
+                report = self._report(reader, pieces, encoder, warnings, time.monotonic() - began, resumed)
+                write_atomically(report_path(self.output.path), report.to_json())
+                folder.remove()
+        return report
+
+    def _shape(self, info: VideoInfo) -> StreamShape:
+        source = StreamShape(info.width, info.height, info.frame_rate, info.time_base, info.start_time)
+        return self.make_stage(info).shape(source)
+
+    def _encoder(self, info: VideoInfo, shape: StreamShape) -> EncoderSettings:
+        codec = choose_codec(self.output.path, self.output.codec, info.format)
+        pix_fmt = choose_pix_fmt(codec, info.format, self.output.pix_fmt)
+        held = held_format(pix_fmt)
+        for side, name, shift in ((shape.width, "width", held.chroma_w), (shape.height, "height", held.chroma_h)):
+            if side % (1 << shift) and codec in ("libx264", "libx265"):
+                raise VideoError(
+                    f"{codec} cannot encode {pix_fmt} with the odd {name} {side}; "
+                    "add --pix-fmt yuv444p, or a codec that can: --codec ffv1 or --codec libvpx-vp9"
+                )
+        return EncoderSettings(
+            codec=codec,
+            format=pix_fmt,
+            width=shape.width,
+            height=shape.height,
+            time_base=shape.time_base,
+            frame_rate=shape.frame_rate.limit_denominator(1 << 20),
+            sample_aspect_ratio=info.sample_aspect_ratio,
+            tags=output_colour(info, pix_fmt)[0],
+            threads=os.cpu_count() or 1,
+            options=encoder_options(codec, self.output.crf, self.output.preset),
+        )
+
+    def _begin_or_continue(self, folder: WorkFolder, encoder: EncoderSettings) -> EncoderSettings:
+        """The settings of the unfinished job if it is this one, else those of a new one. JobError if it differs."""
+        identity = self._identity(encoder)
+        former = folder.identity()
+        if former is None or self.restart or not folder.has_pieces():
+            folder.begin(identity | {"threads": encoder.threads})
+            return encoder
+        # a machine with other cores may go on: the former count is kept, so the packets stay the same
+        threads = former.pop("threads", encoder.threads)
+        differences = list(_differences(former, identity))
+        if differences:
+            raise JobError(
+                f"{folder.path} holds an unfinished job with other settings: {'; '.join(differences)}. "
+                "Give the former settings to go on, or --restart to start afresh"
+            )
+        return replace(encoder, threads=threads)
+
+    def _identity(self, encoder: EncoderSettings) -> dict[str, Any]:
+        """Everything the video packets depend on, in words that can be compared and shown."""
+        encoding = {
+            key: value if isinstance(value, dict) else str(value)
+            for key, value in asdict(encoder).items()
+            if key != "threads"
+        }
+        files = sequence_files(self.source) if is_sequence(self.source) else [self.source]
+        return {
+            "refilm": refilm.__version__,
+            "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
+            "source": "-".join([str(len(files)), *(fingerprint(file)[:16] for file in (files[0], files[-1]))]),
+            "settings": self.settings
+            | {"scene_cuts": self.scene_cuts, "segment_frames": self.segment_frames, "rate": str(self.rate)},
+            "encoding": encoding,
+        }
+
+    def _make_pieces(
+        self,
+        reader: VideoReader,
+        encoder: EncoderSettings,
+        folder: WorkFolder,
+        start: Bookmark | None,
+        first: int,
+        resumed: int,
+        on_progress: Callable[[Progress], None],
+        began: float,
+    ) -> Iterator[FinishedPiece]:
+        """Decode, compute and encode from segment `first` on, in three threads; what is yielded is safe on the disk."""
+        frames = iter(reader) if start is None else reader.resume_at(start)
+        lead = SceneCuts.context_past if self.scene_cuts else 0
+        total, info = _expected_frames(reader.info), reader.info
+
+        def note_frame(frame: Frame) -> None:
+            reached = int((frame.time - info.start_time) * info.frame_rate)
+            on_progress(Progress(max(resumed, reached), total, time.monotonic() - began, resumed))
+
+        with ExitStack() as stack:
+            decoded = stack.enter_context(
+                running_ahead(SceneCuts().mark(frames) if self.scene_cuts else frames, _QUEUE)
+            )
+            results = run_segments(decoded, lambda: self.make_stage(reader.info), self.segment_frames, lead, first)
+            results = stack.enter_context(running_ahead(results, _QUEUE))
+            index, ended = first, False
+            while not ended:
+                piece = self._make_piece(index, results, encoder, folder, note_frame)
+                yield piece
+                index, ended = index + 1, piece.next_start is None
+
+    def _make_piece(
+        self,
+        index: int,
+        results: Iterator[Frame | SegmentEnd],
+        encoder: EncoderSettings,
+        folder: WorkFolder,
+        note_frame: Callable[[Frame], None],
+    ) -> FinishedPiece:
+        """Encode up to the segment's end, and keep the piece."""
+        writer = PieceWriter(folder.unfinished_path(index), encoder)
+        tally = Tally()
+        try:
+            for item in results:
+                if isinstance(item, SegmentEnd):
+                    end = item
+                    break
+                writer.write(item)
+                tally.count(item)
+                note_frame(item)
+            writer.close()
+        except BaseException:
+            writer.abort()
+            raise
+        tally.close(end)
+        piece = FinishedPiece(
+            index=index,
+            frames_in=end.frames_in,
+            source_end=str(end.end_time),
+            pts=writer.pts,
+            durations=[writer.durations[pts] for pts in writer.pts],
+            sha256=sha256(folder.unfinished_path(index)),
+            next_start=end.next_start,
+            tally=tally.sums,
+        )
+        folder.keep(piece)
+        return piece
+
+    def _publish(
+        self,
+        folder: WorkFolder,
+        pieces: list[FinishedPiece],
+        encoder: EncoderSettings,
+        source: VideoInfo,
+        warn: Callable[[str], None],
+    ) -> list[str]:
+        """Join the pieces and put the result under its final name in one step. Returns the warnings it gave."""
+        warnings: list[str] = []
+
+        def note(message: str) -> None:
+            warnings.append(message)
+            warn(message)
+
+        parts = [folder.for_joining(piece) for piece in pieces]
+        target = self.output.path
+        if is_sequence(target):
+            pictures = folder.path / "pictures"
+            shutil.rmtree(pictures, ignore_errors=True)
+            pictures.mkdir()
+            write_pictures(parts, pictures, target.name)
+            _replace_folder(pictures, target, self.output.overwrite)
+            return warnings
+        joined = folder.path / f"joined{target.suffix}"
+        join(parts, encoder, source, joined, output_format(target), note)
+        sync(joined)
+        if target.exists() and not self.output.overwrite:
+            raise JobError(
+                f"{target}: appeared while the job ran; move it away and run the same command again, or add --overwrite"
+            )
+        os.replace(joined, target)
+        sync(target.parent)
+        return warnings
+
+    def _report(
+        self,
+        reader: VideoReader,
+        pieces: list[FinishedPiece],
+        encoder: EncoderSettings,
+        warnings: list[str],
+        seconds: float,
+        resumed: int,
+    ) -> Report:
+        info = reader.info
+        frames_in = sum(piece.frames_in for piece in pieces)
+        last = pieces[-1]
+        ticks = dict(zip(last.pts, last.durations, strict=True))
+        end = (max(ticks) + ticks[max(ticks)]) * encoder.time_base
+        return Report.of(
+            source=info,
+            output=self.output.path,
+            frames_in=frames_in,
+            frames_out=sum(len(piece.pts) for piece in pieces),
+            dropped=reader.losses.out_of_order,
+            tallies=[piece.tally for piece in pieces],
+            span_in=(info.start_time, Fraction(last.source_end)),
+            span_out=(min(pieces[0].pts) * encoder.time_base, end),
+            seconds=seconds,
+            frames_this_run=frames_in - resumed,
+            settings=self.settings,
+            weights=self.weights,
+            encoder=encoder,
+            warnings=warnings,
+        )
+
+
+def check_output(output: Output, source: Path) -> None:
+    """JobError or VideoError if the output cannot be written where it is wanted; nothing is touched."""
+    path = output.path
+    folder = path.parent
+    if is_sequence(path):
+        if folder.exists() and any(folder.iterdir()) and not output.overwrite:
+            raise JobError(f"{folder}: is not empty; choose another folder, or --overwrite to replace its pictures")
+        folder = folder.parent
+    else:
+        output_format(path)
+        if path.is_dir():
+            raise JobError(f"{path}: is a folder; give the name of a file in it")
+        if path.exists() and path.samefile(source):
+            raise JobError(f"{path}: is the input; write to another name")
+        if path.exists() and not output.overwrite:
+            raise JobError(f"{path}: exists; choose another name, or add --overwrite")
+    if not folder.is_dir():
+        raise JobError(f"{folder}: no such folder; create it first")
+    if not os.access(folder, os.W_OK):
+        raise JobError(f"{folder}: cannot write here: permission denied")
+
+
+def work_folder(output: Path) -> Path:
+    """Beside the output, so that the final rename stays on one file system."""
+    base = output.parent if is_sequence(output) else output
+    return base.with_name(base.name + ".refilm")
+
+
+def report_path(output: Path) -> Path:
+    base = output.parent if is_sequence(output) else output
+    return base.with_name(base.name + ".json")
+
+
+def _expected_frames(info: VideoInfo) -> int | None:
+    if info.frames:
+        return info.frames
+    return None if info.duration is None else max(1, round(info.duration * info.frame_rate))
+
+
+def _differences(former: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key in sorted(former.keys() | now.keys()):
+        before, after = former.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key} was {before}, now is {after}"
+
+
+@contextmanager
+def _disk_full_told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise JobError(
+                f"{folder.parent}: the disk is full; make room and run the same command again, "
+                f"finished segments are kept in {folder.name}"
+            ) from error
+        raise JobError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _replace_folder(pictures: Path, target: Path, overwrite: bool) -> None:
+    """The finished pictures under their final folder: by one rename where that is new or empty."""
+    final = target.parent
+    if final.exists() and any(final.iterdir()):
+        if not overwrite:
+            raise JobError(
+                f"{final}: was filled while the job ran; empty it and run the same command again, or add --overwrite"
+            )
+        for old in sequence_files(target):
+            old.unlink()
+        for picture in sorted(pictures.iterdir()):
+            os.replace(picture, final / picture.name)
+        return
+    os.replace(pictures, final)

@@ -1,0 +1,158 @@
+"""What a job did, for the person who trusted it with a film."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from refilm.pipeline.segments import SegmentEnd, mean_codes
+from refilm.video import Frame, VideoInfo
+from refilm.video.encoding import EncoderSettings
+
+
+class Tally:
+    """Sums over a segment's output frames; sums of sums give the report, however often the job was interrupted."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+
+    def count(self, frame: Frame) -> None:
+        """Frames by origin, and the mean codes of new ones."""
+        self._add(frame.origin, 1)
+        if frame.origin == "new":
+            for number, mean in enumerate(mean_codes(frame)):
+                self._add(f"new plane {number}", mean)
+
+    def close(self, end: SegmentEnd) -> None:
+        """What is known only when the segment is done: the source's mean codes, and the stage's check of itself."""
+        for number, total in enumerate(end.levels):
+            self._add(f"source plane {number}", total)
+        check = getattr(end.stage, "check", None)
+        for name, value in asdict(check).items() if check is not None else ():
+            self._add(f"check {name}", value)
+
+    def _add(self, key: str, value: float) -> None:
+        self.sums[key] = self.sums.get(key, 0.0) + value
+
+
+@dataclass(frozen=True)
+class SelfCheckResult:
+    """PSNR (dB, RGB) of real frames of this film, each predicted from its two neighbours."""
+
+    frames: int
+    model: float
+    blend: float
+    repeat: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """See `of`. Times in seconds; colour change in codes of 8 bit, one a plane, new pictures against the source's."""
+
+    source: str
+    output: str
+    frames_in: int
+    frames_out: int
+    frames_kept: int
+    frames_new: int
+    frames_repeated: int
+    frames_dropped: int
+    duration_in: float
+    duration_out: float
+    av_drift: float
+    colour_change: list[float] | None
+    self_check: SelfCheckResult | None
+    seconds: float
+    frames_per_second: float
+    real_time_factor: float
+    peak_memory_mb: float
+    settings: dict[str, Any]
+    weights: str | None
+    encoder: dict[str, str]
+    warnings: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        source: VideoInfo,
+        output: Path,
+        frames_in: int,
+        frames_out: int,
+        dropped: int,
+        tallies: Sequence[dict[str, float]],
+        span_in: tuple[Fraction, Fraction],
+        span_out: tuple[Fraction, Fraction],
+        seconds: float,
+        frames_this_run: int,
+        settings: dict[str, Any],
+        weights: str | None,
+        encoder: EncoderSettings,
+        warnings: list[str],
+    ) -> Report:
+        total: dict[str, float] = {}
+        for tally in tallies:
+            for key, value in tally.items():
+                total[key] = total.get(key, 0.0) + value
+        share = Fraction(frames_this_run, max(frames_in, 1))
+        return cls(
+            source=str(source.path),
+            output=str(output),
+            frames_in=frames_in,
+            frames_out=frames_out,
+            frames_kept=int(total.get("source", 0)),
+            frames_new=int(total.get("new", 0)),
+            frames_repeated=int(total.get("repeated", 0)),
+            frames_dropped=dropped,
+            duration_in=float(span_in[1] - span_in[0]),
+            duration_out=float(span_out[1] - span_out[0]),
+            # sound is copied with its times, so it drifts by as much as the picture's beginning or end has moved
+            av_drift=float(max((new - old for old, new in zip(span_in, span_out, strict=True)), key=abs)),
+            colour_change=_colour_change(total, frames_in, source.format.bits),
+            self_check=_self_check(total),
+            seconds=round(seconds, 3),
+            frames_per_second=round(float(frames_out * share) / seconds, 3),
+            real_time_factor=round(float((span_out[1] - span_out[0]) * share) / seconds, 4),
+            peak_memory_mb=round(_peak_memory_mb(), 1),
+            settings=settings,
+            weights=weights,
+            encoder={"codec": encoder.codec, "pix_fmt": encoder.format, **encoder.options},
+            warnings=warnings,
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+
+def _colour_change(total: dict[str, float], frames_in: int, bits: int) -> list[float] | None:
+    new = total.get("new", 0)
+    if not new:
+        return None
+    planes = range(sum(key.startswith("new plane") for key in total))
+    scale = 2 ** (bits - 8)
+    return [round((total[f"new plane {p}"] / new - total[f"source plane {p}"] / frames_in) / scale, 3) for p in planes]
+
+
+def _self_check(total: dict[str, float]) -> SelfCheckResult | None:
+    samples = total.get("check samples", 0)
+    if not samples:
+        return None
+
+    def psnr(key: str) -> float:
+        mean_squared_error = total[f"check {key}"] / samples
+        return round(-10 * math.log10(max(mean_squared_error, 1e-10)), 2)
+
+    return SelfCheckResult(int(samples), psnr("model"), psnr("blend"), psnr("repeat"))
+
+
+def _peak_memory_mb() -> float:
+    """The process's largest resident size; Linux counts in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

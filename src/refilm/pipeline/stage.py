@@ -1,0 +1,116 @@
+"""The one shape of everything that works on a stream of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from refilm.video import Frame
+from refilm.video.colour import from_rgb
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """What a stage's output looks like before a frame of it exists; encoders want to know."""
+
+    width: int
+    height: int
+    frame_rate: Fraction  # nominal
+    time_base: Fraction  # every frame time is a whole number of these seconds
+    start_time: Fraction  # of the first frame
+
+
+class Stage(Protocol):
+    """Is fed one frame at a time and gives back zero or more, in order of time.
+
+    past, future   frames before and after a frame that its result depends on: the context a segment is given
+    """
+
+    past: int
+    future: int
+
+    def shape(self, source: StreamShape) -> StreamShape:
+        """The stream it makes of `source`."""
+        ...
+
+    def push(self, frame: Frame) -> Iterator[Frame]: ...
+
+    def flush(self) -> Iterator[Frame]:
+        """The frames still owed at the end of the stream; the stage is then as new."""
+        ...
+
+
+class Chain:
+    """Stages one after the other, as one stage."""
+
+    def __init__(self, stages: list[Stage]) -> None:
+        self.stages = stages
+        self.past = sum(stage.past for stage in stages)
+        self.future = sum(stage.future for stage in stages)
+
+    def shape(self, source: StreamShape) -> StreamShape:
+        for stage in self.stages:
+            source = stage.shape(source)
+        return source
+
+    def push(self, frame: Frame) -> Iterator[Frame]:
+        yield from self._push(frame, 0)
+
+    def flush(self) -> Iterator[Frame]:
+        for place, stage in enumerate(self.stages):
+            for frame in stage.flush():
+                yield from self._push(frame, place + 1)
+
+    def _push(self, frame: Frame, place: int) -> Iterator[Frame]:
+        if place == len(self.stages):
+            yield frame
+            return
+        for result in self.stages[place].push(frame):
+            yield from self._push(result, place + 1)
+
+
+class TemporalWindow:
+    """Restores each frame from itself and `radius` frames on either side; never holds more than 2 * radius + 1.
+
+    A window does not reach across a scene cut or an end of the stream: the nearest frame of the scene stands in.
+
+    restore   [1, 3, 2 * radius + 1, H, W] -> [1, 3, H, W], the centre frame restored
+    """
+
+    def __init__(self, restore: Callable[[Tensor], Tensor], radius: int) -> None:
+        self.past = self.future = radius
+        self._restore, self._radius = restore, radius
+        self._held: list[tuple[Frame, Tensor]] = []
+        self._centre = 0  # the place in `_held` of the frame to restore next
+
+    def shape(self, source: StreamShape) -> StreamShape:
+        return source
+
+    def push(self, frame: Frame) -> Iterator[Frame]:
+        self._held.append((frame, frame.rgb))
+        if len(self._held) - self._centre > self._radius:
+            yield self._restore_next()
+
+    def flush(self) -> Iterator[Frame]:
+        while self._centre < len(self._held):
+            yield self._restore_next()
+        self._held, self._centre = [], 0
+
+    def _restore_next(self) -> Frame:
+        centre, last = self._centre, len(self._held) - 1
+        first_of_scene = max((p for p in range(centre + 1) if self._held[p][0].starts_scene), default=0)
+        last_of_scene = min((p - 1 for p in range(centre + 1, last + 1) if self._held[p][0].starts_scene), default=last)
+        places = range(centre - self._radius, centre + self._radius + 1)
+        window = torch.stack([self._held[min(max(p, first_of_scene), last_of_scene)][1] for p in places], dim=1)
+        frame = self._held[centre][0]
+        planes = from_rgb(self._restore(window[None])[0].clamp(0, 1), frame)
+        if centre == self._radius:
+            del self._held[0]
+        else:
+            self._centre += 1
+        return replace(frame, planes=planes, origin="new")

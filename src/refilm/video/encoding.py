@@ -1,0 +1,243 @@
+"""From frames to encoded packets: which encoder, which pixel format, and one self-contained piece at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import av.error
+import numpy as np
+from av.codec import Codec
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from refilm.errors import VideoError
+from refilm.video.colour import from_rgb, guess_colour, to_rgb
+from refilm.video.containers import is_sequence, translated
+from refilm.video.formats import held_format
+from refilm.video.frame import Colour, Frame, PixelFormat
+from refilm.video.probe import VideoInfo
+from refilm.video.tags import ColourTags
+
+# Near transparent, because the source has been through one encoder already; FFmpeg's own 23 and 28 are for delivery.
+_DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
+# Codecs whose packets are picture files, by the ending of a sequence's name.
+_PICTURE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
+# How each encoder spells a quality of 0 to 51 or 63.
+_CRF_OPTION = {"libx264": "crf", "libx264rgb": "crf", "libx265": "crf", "libvpx-vp9": "crf", "libsvtav1": "crf"}
+_PRESET_OPTION = {"libx264": "preset", "libx264rgb": "preset", "libx265": "preset", "libsvtav1": "preset"}
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Everything that decides the packets of the output's video stream; equal settings, equal packets."""
+
+    codec: str
+    format: str  # pixel format handed to the encoder
+    width: int
+    height: int
+    time_base: Fraction
+    frame_rate: Fraction  # nominal; encoders use it for rate control only
+    sample_aspect_ratio: Fraction
+    tags: ColourTags
+    threads: int  # part of the settings: x264's packets depend on it
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def choose_codec(output: Path, codec: str | None, source: PixelFormat) -> str:
+    """FFmpeg's name of the encoder asked for, or of what suits container and bit depth. VideoError for unknown ones."""
+    suffix = output.suffix.lower()
+    if is_sequence(output):
+        if suffix not in _PICTURE_CODECS:
+            raise VideoError(
+                f"{output}: pictures are written as {', '.join(_PICTURE_CODECS)}, not as {suffix or 'nothing'}"
+            )
+        if codec not in (None, _PICTURE_CODECS[suffix]):
+            raise VideoError(f"{output}: the ending chooses the codec of a picture sequence; leave out --codec {codec}")
+        return _PICTURE_CODECS[suffix]
+    if codec is None:
+        codec = "libvpx-vp9" if suffix == ".webm" else "libx264" if source.bits == 8 else "libx265"
+    try:
+        encoder = Codec(codec, "w")
+    except av.codec.codec.UnknownCodecError:
+        raise VideoError(
+            f"no encoder named {codec!r}; FFmpeg's names are wanted, such as libx264, libx265, ffv1"
+        ) from None
+    if encoder.type != "video":
+        raise VideoError(f"{codec!r} encodes {encoder.type}, not video; take libx264, libx265 or ffv1")
+    return encoder.name
+
+
+def choose_pix_fmt(codec: str, source: PixelFormat, wanted: str | None) -> str:
+    """The pixel format to encode in: the one asked for, else the source's, else the closest that loses least."""
+    supported = [name.name for name in Codec(codec, "w").video_formats or ()]
+    if wanted is not None:
+        if supported and wanted not in supported:
+            raise VideoError(f"{codec} does not encode {wanted}; it takes {', '.join(supported)}")
+        return wanted
+    if source.name in supported or not supported:
+        return source.name
+    # YUV 4:2:0 is what plays everywhere; an RGB source keeps full chroma only where that costs nothing.
+    target = source if source.kind != "rgb" else PixelFormat("yuv420p", "yuv", source.bits, 1, 1)
+
+    def loss(name: str) -> tuple[bool, ...] | tuple[int, ...]:
+        held = held_format(name)
+        shrinks = max(held.chroma_w - target.chroma_w, 0) + max(held.chroma_h - target.chroma_h, 0)
+        grows = max(target.chroma_w - held.chroma_w, 0) + max(target.chroma_h - held.chroma_h, 0)
+        exact = not (codec in ("png", "tiff", "ffv1") and held.kind == source.kind)
+        return (
+            exact,
+            held.kind != target.kind,
+            max(source.bits - held.bits, 0),
+            shrinks,
+            held.bits,
+            grows,
+            name.startswith("yuvj"),
+        )
+
+    return min((name for name in supported if _can_hold(name)), key=loss)
+
+
+def encoder_options(codec: str, crf: float | None, preset: str | None) -> dict[str, str]:
+    """FFmpeg's private options for quality and speed. VideoError where the encoder has no such knob."""
+    options: dict[str, str] = {}
+    if crf is None and codec in _DEFAULT_CRF:
+        crf = _DEFAULT_CRF[codec]
+    if crf is not None:
+        if codec not in _CRF_OPTION:
+            raise VideoError(f"{codec} has no --crf; it goes with {', '.join(sorted(_CRF_OPTION))}")
+        options[_CRF_OPTION[codec]] = f"{crf:g}"
+    if preset is not None:
+        if codec not in _PRESET_OPTION:
+            raise VideoError(f"{codec} has no --preset; it goes with {', '.join(sorted(_PRESET_OPTION))}")
+        options[_PRESET_OPTION[codec]] = preset
+    if codec == "libx265":
+        options["x265-params"] = "log-level=error"
+    if codec == "libvpx-vp9":
+        options |= {"row-mt": "1", "cpu-used": "4", "b": "0"}
+    if codec == "prores_ks":
+        options["vendor"] = "apl0"
+    return options
+
+
+def output_colour(source: VideoInfo, pix_fmt: str) -> tuple[ColourTags, Colour]:
+    """Tags to write and the colour to compute with: the source's own, unless RGB turns into YUV or back."""
+    kind = held_format(pix_fmt).kind
+    if kind == source.format.kind or (kind == "gray" and source.format.kind == "yuv"):
+        return source.tags, source.colour
+    if kind == "rgb":
+        tags = ColourTags(matrix=0, range=2, primaries=source.tags.primaries, transfer=source.tags.transfer)
+    else:
+        tags = ColourTags(matrix=1, range=1, primaries=1, transfer=1)
+    return tags, guess_colour(source.width, source.height, kind, tags.named(), yuvj=pix_fmt.startswith("yuvj"))
+
+
+def add_video_stream(container: OutputContainer, settings: EncoderSettings) -> VideoStream:
+    """An encoding stream, configured and not yet open: pieces and the final file describe themselves alike."""
+    stream: Any = container.add_stream(settings.codec, rate=settings.frame_rate, options=dict(settings.options))
+    context: Any = stream.codec_context
+    context.width, context.height, context.pix_fmt = settings.width, settings.height, settings.format
+    context.time_base = stream.time_base = settings.time_base
+    context.sample_aspect_ratio = settings.sample_aspect_ratio
+    context.colorspace, context.color_range = settings.tags.matrix, settings.tags.range
+    context.color_primaries, context.color_trc = settings.tags.primaries, settings.tags.transfer
+    context.thread_count = settings.threads
+    # parameter sets beside the packets, as MP4 and Matroska want them
+    context.flags |= Flags.global_header
+    if settings.codec == "libx265" and container.format.name in ("mp4", "mov"):
+        context.codec_tag = "hvc1"  # the only one Apple's players take
+    return cast(VideoStream, stream)
+
+
+class PieceWriter:
+    """Encodes frames into one self-contained file: it begins with a key frame and refers to nothing outside.
+
+    `pts` lists the packets' times in ticks of `settings.time_base`, in the order of the file, whose own clock may be
+    coarser or shifted; `durations` maps each to its frame's duration.
+    """
+
+    def __init__(self, path: Path, settings: EncoderSettings) -> None:
+        self.path, self.settings = path, settings
+        self.pts: list[int] = []
+        self.durations: dict[int, int] = {}
+        with translated(path, "cannot be written"):
+            self._container = open_piece(path, settings.codec)
+            try:
+                self._stream = add_video_stream(self._container, settings)
+                self._container.start_encoding()
+            except BaseException:
+                self._container.close()
+                raise
+
+    def write(self, frame: Frame) -> None:
+        with translated(self.path, "cannot be written"):
+            picture = to_picture(frame, self.settings)
+            picture.pts = round(frame.time / self.settings.time_base)
+            picture.time_base = self.settings.time_base
+            self.durations[picture.pts] = round(frame.duration / self.settings.time_base)
+            self._mux(self._stream.encode(picture))
+
+    def close(self) -> None:
+        """Finish the piece. After an exception call `abort` instead."""
+        with translated(self.path, "cannot be written"):
+            try:
+                self._mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+
+    def abort(self) -> None:
+        # the piece is thrown away: what led here is the error to tell
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            self._container.close()
+
+    def _mux(self, packets: Iterable[av.Packet]) -> None:
+        for packet in packets:
+            if packet.pts is None:
+                raise VideoError(f"{self.settings.codec} gave a packet without a time stamp; take another --codec")
+            self.pts.append(packet.pts)
+            self._container.mux(packet)
+
+
+def open_piece(path: Path, codec: str) -> OutputContainer:
+    """NUT holds nearly every codec with its own clock; what it has no tag for (ProRes) goes into QuickTime."""
+    container: OutputContainer = av.open(str(path), "w", format="nut")
+    if Codec(codec, "w").canonical_name not in container.supported_codecs:
+        container.close()
+        container = av.open(str(path), "w", format="mov")
+    return container
+
+
+def to_picture(frame: Frame, settings: EncoderSettings) -> VideoFrame:
+    """The frame in the encoder's pixel format; samples are copied untouched where it is the frame's own."""
+    held = held_format(settings.format)
+    planes = frame.planes
+    if held != frame.format:
+        colour = guess_colour(
+            settings.width, settings.height, held.kind, settings.tags.named(), yuvj=settings.format.startswith("yuvj")
+        )
+        planes = from_rgb(to_rgb(frame).clamp_(0, 1), (held, colour))
+    picture = VideoFrame(settings.width, settings.height, held.name)
+    for plane, samples in zip(picture.planes, planes, strict=True):
+        height, width = samples.shape
+        rows = np.frombuffer(plane, held.dtype)  # type: ignore[call-overload]
+        rows = rows[: plane.line_size // rows.itemsize * height].reshape(height, -1)
+        rows[:, :width] = samples
+    if held.name != settings.format:  # the encoder's packed or semi-planar twin of the held format
+        picture = picture.reformat(format=settings.format)
+    picture.colorspace, picture.color_range = settings.tags.matrix, settings.tags.range
+    return picture
+
+
+def _can_hold(name: str) -> bool:
+    try:
+        held_format(name)
+    except VideoError:
+        return False
+    return not name.startswith(("yuva", "gbra"))

@@ -1,0 +1,217 @@
+"""From a file to frames with exact times."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from refilm.errors import VideoError
+from refilm.video.containers import open_input
+from refilm.video.frame import Frame, PixelFormat
+from refilm.video.probe import VideoInfo, describe, main_video
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """A frame to come back to: where it is in the stream, and what it looked like."""
+
+    index: int  # frames before it in the stream
+    time: Fraction
+    digest: str  # of its samples: a decoder that starts at a key frame must give the same picture
+
+
+@dataclass
+class ReadLosses:
+    """What could not be read; a job reports it, so nothing is cut in silence."""
+
+    damaged_packets: int = 0  # the decoder refused them
+    out_of_order: int = 0  # frames whose time did not rise, dropped
+    resized: int = 0  # frames of another size than the first, scaled to it
+    missing_seconds: Fraction = Fraction(0)  # declared by the file, but not there
+
+    def warnings(self) -> list[str]:
+        lines = []
+        if self.missing_seconds > 0:
+            lines.append(
+                f"the source ends {float(self.missing_seconds):.2f} s before its declared end (truncated?); "
+                "it was processed up to its last good frame"
+            )
+        if self.damaged_packets:
+            lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
+        if self.out_of_order:
+            lines.append(f"{self.out_of_order} frames whose time stamp does not rise were dropped")
+        if self.resized:
+            lines.append(f"{self.resized} frames of another size than the first were scaled to it")
+        return lines
+
+
+class VideoReader:
+    """Frames of a file's main video stream, in order of presentation.
+
+    Iterating decodes once from the start; `resume_at` starts from a bookmark instead. Memory does not grow with length.
+    """
+
+    def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
+        self.path = Path(path)
+        self.losses = ReadLosses()
+        self._rate = rate
+        self._container_context = open_input(self.path, rate)
+        self._container: InputContainer = self._container_context.__enter__()
+        try:
+            self._stream = self._prepare()
+            self._pictures = self._decode()
+            first = next(self._pictures, None)
+            if first is None:
+                raise VideoError(f"{self.path}: no frame of its video stream can be decoded")
+            self.info: VideoInfo = describe(self._container, self._stream, first, self.path)
+            self._pictures = itertools.chain([first], self._pictures)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._container_context.__exit__(None, None, None)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._with_durations(self._in_order(self._pictures))
+
+    def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
+        """Frames from the bookmarked one on: by seeking if that finds the same picture, else by decoding up to it."""
+        try:
+            self._container.seek(
+                math.floor(bookmark.time / self._time_base), stream=self._stream, backward=True, any_frame=False
+            )
+            for frame in (frames := iter(self)):
+                if frame.time >= bookmark.time:
+                    if frame.time == bookmark.time and digest(frame) == bookmark.digest:
+                        return itertools.chain([frame], frames)
+                    break
+        except (av.error.FFmpegError, OSError):
+            pass  # not seekable, or not here: the long way round is always right
+        self._reopen()
+        return itertools.islice(iter(self), bookmark.index, None)
+
+    @property
+    def _time_base(self) -> Fraction:
+        return self._stream.time_base or Fraction(1, av.time_base)
+
+    def _prepare(self) -> VideoStream:
+        stream = main_video(self._container, self.path)
+        stream.thread_type = "AUTO"
+        return stream
+
+    def _reopen(self) -> None:
+        self.close()
+        self._container_context = open_input(self.path, self._rate)
+        self._container = self._container_context.__enter__()
+        self._stream = self._prepare()
+        self.losses = ReadLosses()
+        self._pictures = self._decode()
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        """Decoded pictures; a damaged packet costs its own frames only."""
+        stream = self._stream
+        packets = self._container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                yield from stream.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                self.losses.damaged_packets += 1
+                if packet is None or packet.size == 0:
+                    return
+
+    def _in_order(self, pictures: Iterator[VideoFrame]) -> Iterator[Frame]:
+        """Frames with rising times, still with the duration that the decoder declared (0 if it did not)."""
+        time = None
+        for picture in pictures:
+            # raw streams have no time stamps: count on from the frame before, at the stream's rate
+            expected = self.info.start_time if time is None else time + 1 / self.info.frame_rate
+            picture_time = expected if picture.pts is None else picture.pts * (picture.time_base or self._time_base)
+            if time is not None and picture_time <= time:
+                self.losses.out_of_order += 1
+                continue
+            time = picture_time
+            if (picture.width, picture.height) != (self.info.width, self.info.height):
+                self.losses.resized += 1
+            declared = (picture.duration or 0) * (picture.time_base or self._time_base)
+            yield Frame(_planes(picture, self.info), self.info.format, self.info.colour, time, declared)
+
+    def _with_durations(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """A frame lasts until the next one; the last keeps its own declared duration."""
+        previous = before = None
+        for frame in frames:
+            if previous is not None:
+                yield replace(previous, duration=frame.time - previous.time)
+            previous, before = frame, previous
+        if previous is not None:
+            last = previous.duration
+            if last <= 0:
+                last = previous.time - before.time if before is not None else 1 / self.info.frame_rate
+            previous = replace(previous, duration=last)
+            self._note_missing(previous.time + last)
+            yield previous
+
+    def _note_missing(self, end: Fraction) -> None:
+        if self.info.duration is None:
+            return
+        missing = self.info.start_time + self.info.duration - end
+        # containers round, and some count the sound that outlasts the picture
+        if missing > max(Fraction(1, 2), 2 / self.info.frame_rate):
+            self.losses.missing_seconds = missing
+
+
+def frames(path: str | Path, rate: Fraction | None = None) -> Iterator[Frame]:
+    """Every frame of a video file, decoded as the iteration goes on. Public as `refilm.open`."""
+    with VideoReader(path, rate) as reader:
+        yield from reader
+
+
+def digest(frame: Frame) -> str:
+    """A fingerprint of a frame's samples."""
+    state = hashlib.blake2b(digest_size=16)
+    for plane in frame.planes:
+        state.update(np.ascontiguousarray(plane).data)
+    return state.hexdigest()
+
+
+def _planes(picture: VideoFrame, info: VideoInfo) -> tuple[np.ndarray, ...]:
+    held = info.format
+    if (picture.width, picture.height) != (info.width, info.height):
+        picture = picture.reformat(width=info.width, height=info.height, format=held.name)
+    elif picture.format.name not in (held.name, held.name.replace("yuv", "yuvj")):
+        # same family and depth or more bits, so swscale only moves samples; it is not asked to change colours
+        picture = picture.reformat(format=held.name)
+    return tuple(
+        _plane(plane, held, shape)
+        for plane, shape in zip(picture.planes, held.plane_shapes(info.height, info.width), strict=True)
+    )
+
+
+def _plane(plane: object, held: PixelFormat, shape: tuple[int, int]) -> np.ndarray:
+    samples = np.frombuffer(plane, held.dtype)  # type: ignore[call-overload]
+    row = plane.line_size // samples.itemsize  # type: ignore[attr-defined]
+    height, width = shape
+    # a copy: the decoder takes its buffer back
+    return samples[: row * height].reshape(height, row)[:, :width].copy()

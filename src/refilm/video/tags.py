@@ -1,0 +1,62 @@
+"""Colour tags as a file carries them, numbers of ITU-T H.273, and their names in FFmpeg's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MATRICES = {
+    0: "rgb",
+    1: "bt709",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020nc",
+    10: "bt2020c",
+    14: "ictcp",
+}
+RANGES = {1: "tv", 2: "pc"}
+PRIMARIES = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "ebu3213",
+}
+TRANSFERS = {
+    1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 7: "smpte240m", 8: "linear", 9: "log100", 10: "log316",
+    11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
+    17: "smpte428", 18: "arib-std-b67",
+}  # fmt: skip
+UNSPECIFIED = 2  # for all but the range, whose "unspecified" is 0
+
+
+@dataclass(frozen=True)
+class ColourTags:
+    """What the source says about its colours, so that the output can say just the same, or just as little."""
+
+    matrix: int = UNSPECIFIED
+    range: int = 0
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+
+    def named(self) -> dict[str, str | None]:
+        """The tags as words; None where the file is silent. An unknown number stays a number, to fail by name later."""
+        unspecified = (None, UNSPECIFIED)
+
+        def name(table: dict[int, str], number: int) -> str | None:
+            return None if number in unspecified else table.get(number, str(number))
+
+        return {
+            "matrix": name(MATRICES, self.matrix),
+            "range": RANGES.get(self.range),
+            "primaries": name(PRIMARIES, self.primaries),
+            "transfer": name(TRANSFERS, self.transfer),
+        }

@@ -1,0 +1,38 @@
+"""Settings that must stand before torch is loaded."""
+
+import os
+
+# Idle OpenMP threads that spin take the cores from the encoder and from the other processes of a test run.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory):
+    """`media(name)`: the Media of that name in media.CLIPS, written once a session."""
+    from media import CLIPS, write
+
+    folder, written = tmp_path_factory.mktemp("media"), {}
+
+    def get(name):
+        if name not in written:
+            written[name] = write(folder / f"{name}{CLIPS[name].suffix}", CLIPS[name])
+        return written[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory):
+    """`broken(name)`: the path of a file that is not a whole video, by its name in media.BROKEN."""
+    from media import BROKEN
+
+    folder, written = tmp_path_factory.mktemp("broken"), {}
+
+    def get(name):
+        if name not in written:
+            written[name] = BROKEN[name](folder)
+        return written[name]
+
+    return get

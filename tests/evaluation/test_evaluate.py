@@ -1,0 +1,158 @@
+"""From a folder of videos to the files that hold figures."""
+
+import itertools
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from evaluation.clips import write_clip
+
+from refilm.errors import VideoError
+from refilm.evaluation import evaluate
+from refilm.evaluation.__main__ import app
+from refilm.evaluation.interpolators import BASELINES, blend, minterpolate, repeat
+from refilm.video import frames
+from refilm.video.colour import to_rgb
+
+needs_minterpolate = pytest.mark.skipif(
+    "minterpolate" not in av.filter.filters_available, reason="this FFmpeg is built without minterpolate"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sets") / "pans"
+    folder.mkdir()
+    write_clip(folder / "slow.mkv", speed=1)
+    write_clip(folder / "fast.mkv", speed=3)
+    (folder / "notes.txt").write_text("not a video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("results")
+    evaluate("flow-blend", folder, "interpolation-x2", results)
+    return results / "pans"
+
+
+def test_the_model_stands_beside_all_baselines(results: Path) -> None:
+    assert {path.stem for path in results.glob("*.json")} == {"flow-blend", *BASELINES}
+    held = json.loads((results / "flow-blend.json").read_text())
+    assert (held["model"], held["set"], held["baseline"]) == ("flow-blend", "pans", False)
+    figures = held["protocols"]["interpolation-x2"]
+    assert figures["weights"] is None
+    assert figures["parameters"] == 0
+    assert figures["ms_per_frame"] > 0
+    assert set(figures["clips"]) == {"slow.mkv", "fast.mkv"}
+    assert figures["clips"]["slow.mkv"]["frames"] == 4
+    psnr = [clip["psnr_db"] for clip in figures["clips"].values()]
+    assert figures["mean"]["psnr_db"] == pytest.approx(sum(psnr) / 2, abs=1e-4)
+    assert json.loads((results / "frame-blend.json").read_text())["baseline"]
+
+
+def test_motion_compensation_beats_blending_beats_repeating(results: Path) -> None:
+    def mean(name: str) -> dict[str, float]:
+        return json.loads((results / f"{name}.json").read_text())["protocols"]["interpolation-x2"]["mean"]
+
+    figures = [mean(name) for name in ("flow-blend", "frame-blend", "frame-repeat")]
+    for better, worse in itertools.pairwise(figures):
+        assert better["psnr_db"] > worse["psnr_db"] + 2
+        assert better["ssim"] > worse["ssim"]
+        assert better["warp_error"] < worse["warp_error"]
+
+
+def test_the_table_ranks_by_psnr(results: Path) -> None:
+    lines = (results / "interpolation.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| ") and "cpu" in line]
+    assert rows[0][0] == "| flow-blend"
+    psnr = [float(row[1]) for row in rows]
+    assert psnr == sorted(psnr, reverse=True)
+    assert any(line.startswith("| fast.mkv | ") for line in lines)
+
+
+def test_a_second_protocol_joins_the_first_and_baselines_are_kept(folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    evaluate("frame-blend", folder, "interpolation-x2", tmp_path)
+    evaluate("frame-repeat", folder, "interpolation-x2", tmp_path, note=said.append)
+    assert {line.split()[0] for line in said} == {"frame-repeat"}
+    evaluate("frame-repeat", folder, "interpolation-x4", tmp_path)
+    held = json.loads((tmp_path / "pans" / "frame-repeat.json").read_text())
+    assert list(held["protocols"]) == ["interpolation-x2", "interpolation-x4"]
+    assert "## interpolation-x4" in (tmp_path / "pans" / "interpolation.md").read_text()
+
+
+def test_strips_are_written_only_where_asked(folder: Path, results: Path, tmp_path: Path) -> None:
+    assert not list(results.rglob("*.png"))
+    evaluate("frame-blend", folder, "interpolation-x2", tmp_path / "results", pictures=tmp_path / "pictures")
+    assert (tmp_path / "pictures" / "frame-blend" / "fast.png").stat().st_size > 0
+
+
+def test_a_baseline_that_cannot_run_is_reported_as_absent(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(av.filter, "filters_available", {"scale"})
+    evaluate("frame-repeat", folder, "interpolation-x2", tmp_path)
+    assert (
+        "minterpolate: absent, this FFmpeg is built without minterpolate."
+        in (tmp_path / "pans" / "interpolation.md").read_text()
+    )
+
+
+def test_an_index_names_the_clips(folder: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    for name in ("slow.mkv", "fast.mkv"):
+        (chosen / name).symlink_to(folder / name)
+    (chosen / "index.json").write_text('[{"file": "fast.mkv"}]')
+    assert list(evaluate("frame-repeat", chosen, "interpolation-x2", tmp_path / "results").clips) == ["fast.mkv"]
+
+
+@needs_minterpolate
+@pytest.mark.parametrize("step", [2, 4])
+def test_every_interpolator_fills_every_gap_in_order(folder: Path, step: int) -> None:
+    clip = list(frames(folder / "slow.mkv"))
+    times = [Fraction(i, step) for i in range(1, step)]
+    for interpolator in (repeat, blend, minterpolate):
+        new = list(interpolator(clip[::step], times))
+        left_out = [frame for i, frame in enumerate(clip) if i % step]
+        assert len(new) == len(left_out)
+        # a slow pan: every frame is nearest to the one it stands for, or to one as near in time
+        for i, picture in enumerate(new):
+            errors = torch.stack([(picture - to_rgb(frame)).square().mean() for frame in left_out])
+            assert abs(int(errors.argmin()) - i) <= (0 if interpolator is minterpolate else step // 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"model": "flow-blnd"}, ValueError, "no model is called 'flow-blnd'; there are: .*flow-blend"),
+        ({"protocol": "interpolation-x3"}, ValueError, "no protocol is called 'interpolation-x3'"),
+        ({"folder": "."}, VideoError, "no video files found"),
+    ],
+)
+def test_bad_input_is_named(
+    folder: Path, tmp_path: Path, arguments: dict[str, str], error: type[Exception], message: str
+) -> None:
+    arguments = {"model": "frame-repeat", "folder": str(folder)} | arguments
+    if arguments["folder"] == ".":
+        arguments["folder"] = str(tmp_path)
+    with pytest.raises(error, match=message):
+        evaluate(results_dir=tmp_path, **arguments)
+
+
+def test_a_clip_too_short_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_clip(tmp_path / "set" / "two.mkv", count=2)
+    with pytest.raises(VideoError, match=r"two\.mkv: interpolation-x2 needs at least 3 frames"):
+        evaluate("frame-repeat", tmp_path / "set", "interpolation-x2", tmp_path)
+
+
+def test_the_command_prints_the_table(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app(["frame-blend", str(folder), "--results", str(tmp_path)], result_action="return_value") == 0
+    assert "| frame-blend |" in capsys.readouterr().out
+    assert app(["frame-blend", str(tmp_path), "--results", str(tmp_path)], result_action="return_value") == 1
+    assert "no video files found" in capsys.readouterr().err

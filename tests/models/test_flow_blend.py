@@ -1,0 +1,205 @@
+"""flow-blend on scenes whose every moment is known: a smooth random texture that moves."""
+
+from fractions import Fraction
+
+import cv2
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refilm.models.flow_blend import FlowBlend, FlowBlendConfig, motion_at, pixel_grid, sample
+
+HALF = Fraction(1, 2)
+
+
+def texture(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """[1, 3, H, W] in [0, 1]: noise, smoothed so that it may be sampled between its pixels."""
+    noise = torch.rand(1, 3, -(-height // 6), -(-width // 6), generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(noise, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def panned(t: float, speed: tuple[float, float] = (6.0, -3.0), height: int = 96, width: int = 128) -> torch.Tensor:
+    """[3, H, W]: a window that moves over a larger texture, as a camera does."""
+    x, y = torch.meshgrid(torch.arange(width) + 24.0, torch.arange(height) + 24.0, indexing="xy")
+    position = torch.stack((x + t * speed[0], y + t * speed[1]))[None]
+    scene = texture(height + 48, width + 48)
+    grid = torch.stack(
+        ((2 * position[:, 0] + 1) / scene.shape[3] - 1, (2 * position[:, 1] + 1) / scene.shape[2] - 1), -1
+    )
+    return F.grid_sample(scene, grid, mode="bicubic", align_corners=False)[0].clamp(0, 1)
+
+
+def passing(t: float, textured: bool = True) -> torch.Tensor:
+    """[3, 96, 160]: a square that moves 16 pixels to the right before a background at rest."""
+    frame = texture(96, 160, seed=1)[0] * 0.5
+    left = 40 + round(16 * t)
+    square = texture(40, 40, seed=2)[0] * 0.5 + 0.5
+    frame[:, 28:68, left : left + 40] = square if textured else 1
+    return frame
+
+
+def clip_of(scene, **options) -> torch.Tensor:
+    return torch.stack((scene(0, **options), scene(1, **options)), dim=1)[None]
+
+
+def psnr(result: torch.Tensor, truth: torch.Tensor, border: int = 0) -> float:
+    height, width = truth.shape[-2:]
+    inner = (..., slice(border, height - border), slice(border, width - border))
+    return float(-10 * torch.log10((result[inner] - truth[inner]).square().mean()))
+
+
+def test_a_static_clip_stays_as_it_is() -> None:
+    clip = texture(72, 100)[:, :, None].repeat(1, 1, 2, 1, 1)
+    torch.testing.assert_close(FlowBlend()(clip), clip[:, :, :1].repeat(1, 1, 5, 1, 1), atol=1e-4, rtol=0)
+
+
+def test_the_outer_frames_are_the_input_itself() -> None:
+    clip = clip_of(panned)
+    result = FlowBlend()(clip)
+    assert result.shape == (1, 3, 5, 96, 128)
+    assert torch.equal(result[:, :, 0], clip[:, :, 0])
+    assert torch.equal(result[:, :, 4], clip[:, :, 1])
+
+
+def test_a_pan_is_recovered_far_better_than_by_blending() -> None:
+    clip = clip_of(panned)
+    result = FlowBlend().between(clip, [HALF])[0, :, 0]
+    assert psnr(result, panned(0.5), border=8) > 38
+    assert psnr(result, panned(0.5)) > psnr(clip.mean(2)[0], panned(0.5)) + 10
+
+
+@pytest.mark.parametrize("t", [Fraction(1, 16), Fraction(1, 5), Fraction(1, 3), Fraction(2, 3), Fraction(15, 16)])
+def test_any_time_is_met_exactly(t: Fraction) -> None:
+    result = FlowBlend().between(clip_of(panned), [t])[0, :, 0]
+    at = {offset: psnr(result, panned(float(t) + offset), border=8) for offset in (-0.05, 0.0, 0.05)}
+    assert at[0.0] > 37
+    assert at[0.0] == max(at.values())
+
+
+def test_near_the_ends_the_result_tends_to_the_frames() -> None:
+    clip = clip_of(passing)
+    near = FlowBlend().between(clip, [Fraction(1, 4096), Fraction(4095, 4096)])
+    assert psnr(near[0, :, 0], clip[0, :, 0]) > 40
+    assert psnr(near[0, :, 1], clip[0, :, 1]) > 40
+
+
+def test_all_times_at_once_equal_each_by_itself() -> None:
+    clip, times = clip_of(passing), [Fraction(1, 3), Fraction(2, 3)]
+    model = FlowBlend()
+    together = model.between(clip, times)
+    assert torch.equal(together, torch.cat([model.between(clip, [t]) for t in times], dim=2))
+
+
+def test_reversed_time_gives_the_mirrored_frames() -> None:
+    clip = clip_of(passing)
+    forwards = FlowBlend().between(clip, [Fraction(1, 4)])
+    backwards = FlowBlend().between(clip.flip(2), [Fraction(3, 4)])
+    torch.testing.assert_close(forwards, backwards, atol=1e-5, rtol=0)
+
+
+def test_uncovered_background_is_not_torn() -> None:
+    clip = clip_of(passing)
+    result, truth = FlowBlend().between(clip, [HALF])[0, :, 0], passing(0.5)
+    assert psnr(result, truth) > psnr(clip.mean(2)[0], truth) + 4
+    # the strips beside the square are hidden in one of the two frames
+    for strip in (slice(36, 48), slice(88, 100)):
+        assert psnr(result[:, 28:68, strip], truth[:, 28:68, strip]) > 15
+    # and far from it nothing has moved
+    assert psnr(result[:, :, 130:], truth[:, :, 130:]) > 38
+
+
+def test_a_batch_equals_its_clips_one_by_one() -> None:
+    batch = torch.cat((clip_of(panned), clip_of(panned, speed=(-4.0, 2.0))))
+    model = FlowBlend()
+    torch.testing.assert_close(model(batch), torch.cat([model(clip[None]) for clip in batch]), atol=1e-6, rtol=0)
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
+    clip = clip_of(passing)
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            cv2.setNumThreads(threads)
+            results.append(FlowBlend()(clip))
+            assert cv2.getNumThreads() == threads, "the process's own setting must survive"
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(1, 67), width=st.integers(1, 67))
+def test_every_size_works(height: int, width: int) -> None:
+    clip = torch.rand(1, 3, 2, height, width, generator=torch.Generator().manual_seed(0))
+    result = FlowBlend()(clip)
+    assert result.shape == (1, 3, 5, height, width)
+    assert result.isfinite().all()
+    assert result.min() >= 0
+    assert result.max() <= 1
+
+
+def test_frames_too_small_for_dis_are_blended() -> None:
+    clip = torch.rand(1, 3, 2, 31, 200, generator=torch.Generator().manual_seed(0))
+    expected = 0.75 * clip[:, :, 0] + 0.25 * clip[:, :, 1]
+    torch.testing.assert_close(FlowBlend().between(clip, [Fraction(1, 4)])[:, :, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_a_flat_clip_fades() -> None:
+    clip = torch.full((1, 3, 2, 64, 65), 0.25)
+    clip[:, :, 1] = 0.75
+    result = FlowBlend().between(clip, [HALF])
+    torch.testing.assert_close(result, torch.full_like(result, 0.5), atol=1e-4, rtol=0)
+
+
+def test_no_times_give_no_frames() -> None:
+    assert FlowBlend().between(clip_of(panned), []).shape == (1, 3, 0, 96, 128)
+
+
+def test_the_dtype_is_kept() -> None:
+    assert FlowBlend()(clip_of(panned).half()).dtype == torch.float16
+
+
+def test_it_has_no_parameters() -> None:
+    assert not list(FlowBlend().state_dict())
+
+
+def test_the_motion_of_a_pan_is_the_flow_itself() -> None:
+    flow = torch.tensor([3.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 9, 11)
+    torch.testing.assert_close(motion_at(flow, torch.tensor(0.25).view(1, 1, 1, 1), steps=1), flow)
+
+
+def test_the_motion_of_a_zoom_is_that_of_the_origin_pixel() -> None:
+    # flow(s) = s / 2: the pixel at x halfway came from s = x / 1.25
+    flow = pixel_grid(16, 16, torch.device("cpu")) / 2
+    motion = motion_at(flow, torch.tensor(0.5).view(1, 1, 1, 1), steps=20)
+    torch.testing.assert_close(motion, flow / 1.25, atol=1e-5, rtol=0)
+
+
+def test_sampling_at_the_pixels_is_identity() -> None:
+    frame = torch.rand(1, 3, 7, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(sample(frame, pixel_grid(7, 5, frame.device)), frame)
+
+
+@pytest.mark.parametrize(
+    ("clip", "times", "error", "message"),
+    [
+        (torch.rand(1, 3, 3, 40, 40), [HALF], ValueError, r"clip must be \[N, 3, 2, H, W\].*got \[1, 3, 3, 40, 40\]"),
+        (torch.rand(3, 2, 40, 40), [HALF], ValueError, r"clip must be .*got \[3, 2, 40, 40\]"),
+        (torch.zeros(1, 3, 2, 40, 40, dtype=torch.uint8), [HALF], TypeError, "got torch.uint8; divide by 255"),
+        (torch.rand(1, 3, 2, 40, 40), [Fraction(0), HALF, Fraction(5, 4)], ValueError, "between 0 and 1, got 0, 5/4"),
+    ],
+)
+def test_bad_input_is_named(clip: torch.Tensor, times: list[Fraction], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        FlowBlend().between(clip, times)
+
+
+@pytest.mark.parametrize("wrong", [{"refinement": -1}, {"inversion_steps": 0}, {"occlusion_floor": 0.0}])
+def test_a_bad_config_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FlowBlendConfig(**wrong)

@@ -1,0 +1,166 @@
+"""One suite over every stage, and what each of them promises besides."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import pytest
+import torch
+from pipeline.frames import gray_frame, level, stream
+
+from refilm.pipeline.interpolation import Interpolate
+from refilm.pipeline.stage import Chain, StreamShape, TemporalWindow
+
+
+class Blend:
+    """The plainest interpolator, whose results can be told by arithmetic."""
+
+    reach = 0
+    size_multiple = 1
+
+    def between(self, clip, times):
+        return torch.stack([torch.lerp(clip[:, :, 0], clip[:, :, 1], float(time)) for time in times], dim=2)
+
+
+def centre(window):
+    return window[:, :, window.shape[2] // 2]
+
+
+STAGES = {
+    "times": lambda: Interpolate(Blend(), times=4),
+    "fps": lambda: Interpolate(Blend(), fps=Fraction(60)),
+    "window": lambda: TemporalWindow(centre, radius=2),
+    "chain": lambda: Chain([TemporalWindow(centre, radius=1), Interpolate(Blend(), times=2)]),
+}
+PROMISED = {
+    "times": lambda n: 4 * (n - 1) + 1 if n else 0,
+    "fps": lambda n: -(-n * 60 // 25),
+    "window": lambda n: n,
+    "chain": lambda n: 2 * (n - 1) + 1 if n else 0,
+}
+
+
+def run(stage, frames):
+    results = [result for frame in frames for result in stage.push(frame)]
+    return results + list(stage.flush())
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_gives_the_promised_number_of_frames_in_order_of_time(name, count):
+    results = run(STAGES[name](), stream(count))
+    assert len(results) == PROMISED[name](count)
+    times = [frame.time for frame in results]
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_is_as_new_after_flush(name):
+    stage = STAGES[name]()
+    first = [(frame.time, level(frame)) for frame in run(stage, stream(5))]
+    assert [(frame.time, level(frame)) for frame in run(stage, stream(5))] == first
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_durations_reach_from_frame_to_frame_and_add_up_to_the_source(name):
+    results = run(STAGES[name](), stream(6))
+    for frame, following in itertools.pairwise(results):
+        assert frame.time + frame.duration == following.time
+    end = results[-1].time + results[-1].duration
+    assert 0 <= end - Fraction(6, 25) < results[0].duration
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_holds_no_more_frames_the_longer_the_stream(name):
+    def held(count):
+        stage = STAGES[name]()
+        for frame in stream(count):
+            list(stage.push(frame))
+        stages = stage.stages if isinstance(stage, Chain) else [stage]
+        return sum(len(part._held) for part in stages)
+
+    assert held(100) == held(10)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_time_base_says_every_output_time_exactly(name):
+    frames = [gray_frame(50 + n, Fraction(ticks, 90000)) for n, ticks in enumerate((1234, 5000, 11111, 11112))]
+    stage = STAGES[name]()
+    shape = StreamShape(12, 8, Fraction(25), Fraction(1, 90000), frames[0].time)
+    if name == "fps":
+        stage = Interpolate(Blend(), fps=Fraction(60), start_time=frames[0].time)
+    time_base = stage.shape(shape).time_base
+    for frame in run(stage, frames):
+        assert (frame.time / time_base).denominator == 1
+
+
+def test_original_frames_keep_pixels_and_times_and_new_ones_fall_at_exact_fractions():
+    frames = [
+        gray_frame(40, Fraction(0)),
+        gray_frame(80, Fraction(1, 7)),
+        gray_frame(120, Fraction(1, 2), Fraction(1, 3)),
+    ]
+    results = run(Interpolate(Blend(), times=4), frames)
+    assert [frame.time for frame in results[:5]] == [Fraction(k, 28) for k in range(5)]
+    assert results[0].planes is frames[0].planes
+    assert results[4].planes is frames[1].planes
+    assert results[8].planes is frames[2].planes
+    assert results[8].duration == Fraction(1, 3)
+    assert [level(frame) for frame in results] == [40, 50, 60, 70, 80, 90, 100, 110, 120]
+
+
+def test_24_to_60_is_right_frame_by_frame():
+    start = Fraction(3, 2)
+    frames = [gray_frame(40 + 20 * n, start + Fraction(n, 24), Fraction(1, 24)) for n in range(5)]
+    results = run(Interpolate(Blend(), fps=Fraction(60), start_time=start), frames)
+    assert [frame.time - start for frame in results] == [Fraction(k, 60) for k in range(13)]
+    # output k lies at source position 0.4 k; the last source frame stands until its end at 5 / 24 s
+    assert [level(frame) for frame in results] == [40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 120, 120]
+    assert [frame.origin for frame in results].count("source") == 3
+
+
+def test_24_to_24_is_the_identity():
+    frames = [gray_frame(40 + n, Fraction(n, 24), Fraction(1, 24)) for n in range(6)]
+    results = run(Interpolate(Blend(), fps=Fraction(24)), frames)
+    assert [(frame.time, frame.planes) for frame in results] == [(frame.time, frame.planes) for frame in frames]
+
+
+@pytest.mark.parametrize("name", ["times", "fps"])
+def test_no_frame_mixes_the_scenes_on_both_sides_of_a_cut(name):
+    frames = [gray_frame(50 if n < 3 else 200, Fraction(n, 25), cut=n == 3) for n in range(6)]
+    results = run(STAGES[name](), frames)
+    assert {level(frame) for frame in results} == {50, 200}
+    for frame in results:
+        if frame.origin == "repeated" and frame.time < Fraction(5, 25):
+            assert level(frame) == (50 if frame.time < Fraction(5, 50) else 200), "the nearer frame is repeated"
+
+
+def test_a_window_does_not_reach_across_a_cut():
+    def mean(window):
+        return window.mean(dim=2)
+
+    frames = [gray_frame(50 if n < 3 else 200, Fraction(n, 25), cut=n == 3) for n in range(7)]
+    assert [level(frame) for frame in run(TemporalWindow(mean, radius=2), frames)] == [50] * 3 + [200] * 4
+
+
+def test_self_check_predicts_a_real_frame_from_its_neighbours():
+    stage = Interpolate(Blend(), times=2)
+    run(stage, [gray_frame(40, Fraction(0)), gray_frame(60, Fraction(1, 25)), gray_frame(80, Fraction(2, 25))])
+    assert stage.check.samples == 1
+    assert stage.check.model == pytest.approx(0, abs=1e-9)
+    assert stage.check.repeat > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "one of times and fps, got neither"),
+        ({"times": 2, "fps": Fraction(60)}, "one of times and fps, got both"),
+        ({"times": 0}, "times must be at least 1, got 0"),
+        ({"fps": Fraction(-1)}, "fps must be above 0, got -1"),
+    ],
+)
+def test_bad_arguments_are_told(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Interpolate(Blend(), **arguments)

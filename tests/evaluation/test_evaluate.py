@@ -151,6 +151,15 @@ def test_a_clip_too_short_is_named(tmp_path: Path) -> None:
         evaluate("frame-repeat", tmp_path / "set", "interpolation-x2", tmp_path)
 
 
+def test_a_single_gap_has_figures_but_no_time(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_clip(tmp_path / "set" / "three.mkv", count=3)
+    result = evaluate("frame-repeat", tmp_path / "set", "interpolation-x2", tmp_path)
+    assert result.clips["three.mkv"].frames == 1
+    assert result.ms_per_frame is None
+    assert "NaN" not in (tmp_path / "set" / "frame-repeat.json").read_text()
+
+
 def test_the_command_prints_the_table(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert app(["frame-blend", str(folder), "--results", str(tmp_path)], result_action="return_value") == 0
     assert "| frame-blend |" in capsys.readouterr().out

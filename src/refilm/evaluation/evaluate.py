@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -117,7 +118,7 @@ def _measure(
             note(f"{name}: absent, {error}")
             return replace(result, absent=str(error))
         note(f"{name}  {path.name}  {figures[path.name].psnr_db:.2f} dB")
-    return replace(result, ms_per_frame=stopwatch.mean_seconds * 1000, clips=figures)
+    return replace(result, ms_per_frame=stopwatch.median_ms, clips=figures)
 
 
 def measure_clip(
@@ -133,7 +134,7 @@ def measure_clip(
     for run in protocol.runs(frames(path)):
         size = run[0].width, run[0].height
         kept = run[:: protocol.step]
-        new = stopwatch.timed(interpolator(kept, protocol.times), skip=len(protocol.times))
+        new = stopwatch.timed(interpolator(kept, protocol.times), gap=len(protocol.times))
         before = real_before = to_rgb(run[0])
         for number, frame in enumerate(run[1:], start=1):
             real = to_rgb(frame)
@@ -152,30 +153,35 @@ def measure_clip(
     return ClipFigures(len(psnr), *size, _mean(psnr), _mean(structure), warp, real_warp)
 
 
-@dataclass
 class Stopwatch:
     """The time an interpolator takes, apart from the time that measuring its frames takes.
 
-    The first gap of each run is not counted: it pays for warming up, and for the look-ahead of FFmpeg's filter.
+    Counted by the gap, as a model may make all frames of one at once. The first gap of each run is left out: it pays
+    for warming up, and for the look-ahead of FFmpeg's filter.
     """
 
-    seconds: list[float] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._seconds_per_frame: list[float] = []
 
-    def timed(self, new: Iterator[Tensor], skip: int) -> Iterator[Tensor]:
-        """The same frames; the time each takes from the `skip`-th on is noted."""
-        for number in itertools.count():
+    def timed(self, new: Iterator[Tensor], gap: int) -> Iterator[Tensor]:
+        """The same frames, which come `gap` at a time."""
+        spent, first_gap = 0.0, True
+        for number in itertools.count(1):
             start = time.perf_counter()
             frame = next(new, None)
-            elapsed = time.perf_counter() - start
+            spent += time.perf_counter() - start
             if frame is None:
                 return
-            if number >= skip:
-                self.seconds.append(elapsed)
+            if number % gap == 0:
+                if not first_gap:
+                    self._seconds_per_frame.append(spent / gap)
+                spent, first_gap = 0.0, False
             yield frame
 
     @property
-    def mean_seconds(self) -> float:
-        return _mean(self.seconds) if self.seconds else float("nan")
+    def median_ms(self) -> float | None:
+        """Of one new frame; the median, since other programs interrupt now and then. None before a second gap."""
+        return statistics.median(self._seconds_per_frame) * 1000 if self._seconds_per_frame else None
 
 
 def _mean(values: Sequence[float]) -> float:

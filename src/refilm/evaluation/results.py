@@ -30,7 +30,7 @@ class Result:
 
     weights        name of the weight file; None where there are none
     parameters     how many numbers the model has learned
-    ms_per_frame   time to make one new frame from decoded neighbours; the machine is `device`
+    ms_per_frame   time to make one new frame from decoded neighbours on `device`; None if too few to tell
     absent         why there are no figures; None where there are
     """
 
@@ -41,7 +41,7 @@ class Result:
     is_baseline: bool = False
     weights: str | None = None
     parameters: int = 0
-    ms_per_frame: float = 0.0
+    ms_per_frame: float | None = None
     clips: dict[str, ClipFigures] = field(default_factory=dict)
     absent: str | None = None
 
@@ -109,7 +109,7 @@ def write_table(folder: Path) -> Path:
                     f"{row['mean']['psnr_db']:.2f}",
                     f"{row['mean']['ssim']:.4f}",
                     f"{row['mean']['warp_error']:.2f}",
-                    f"{row['ms_per_frame']:.1f}",
+                    "-" if row["ms_per_frame"] is None else f"{row['ms_per_frame']:.1f}",
                     f"{row['parameters']:,}",
                     row["weights"] or "-",
                     row["device"],

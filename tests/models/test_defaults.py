@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from refilm.errors import RefilmError
+from refilm.models.defaults import default_model, results_folder
+
+
+def write(folder: Path, model: str, psnr_db: float, **fields: object) -> None:
+    entry = {"mean": {"psnr_db": psnr_db}, "parameters": 0, "weights": None} | fields
+    content = {"model": model, "baseline": fields.pop("baseline", False), "protocols": {"interpolation-x2": entry}}
+    (folder / f"{model}.json").write_text(json.dumps(content))
+
+
+def test_the_best_model_is_the_default(tmp_path: Path) -> None:
+    write(tmp_path, "good", 30.0)
+    write(tmp_path, "best", 31.0)
+    write(tmp_path, "worst", 29.0)
+    assert default_model("interpolation", tmp_path) == "best"
+
+
+def test_baselines_and_models_without_their_weights_do_not_count(tmp_path: Path) -> None:
+    write(tmp_path, "good", 30.0)
+    write(tmp_path, "plain", 40.0, baseline=True)
+    write(tmp_path, "private", 40.0, parameters=7, weights="somewhere-else-00000000.safetensors")
+    write(tmp_path, "untrained", 40.0, parameters=7)
+    write(tmp_path, "missing", 40.0, absent="no such filter")
+    assert default_model("interpolation", tmp_path) == "good"
+
+
+def test_without_results_there_is_no_default(tmp_path: Path) -> None:
+    with pytest.raises(RefilmError, match=r"no result of any model under interpolation-x2.*name a model"):
+        default_model("interpolation", tmp_path)
+
+
+def test_an_unranked_task_is_named() -> None:
+    with pytest.raises(ValueError, match="no ranking for task 'juggling'; there is one for: interpolation"):
+        default_model("juggling")
+
+
+def test_the_results_that_ship_give_a_default() -> None:
+    assert results_folder().is_dir()
+    assert default_model("interpolation")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from refilm.layers.conv import Conv3d
+from refilm.layers.conv3d import Conv3d
 from refilm.layers.ls3d import LS3DConv
 from refilm.models import create_model, list_models
 from refilm.models.vi_ls3d import VILS3D, VILS3DConfig, blend, match, sample

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refilm.layers.conv import Conv3d, TemporalUpsample
+from refilm.layers.conv3d import Conv3d
 from refilm.layers.ls3d import LS3DConv
+from refilm.layers.upsample import TemporalUpsample
 
 BLOCKS = (1, 2, 3, 4, 5, 6)  # the paper numbers its residual blocks from one: res1 ... res6
 OFFSET_UNIT = 4  # pixels: offsets count in positions of the trunk's maps, a quarter of the size

@@ -81,6 +81,16 @@ def test_between_gives_quarters_from_one_pass_and_the_nearest_sixteenth_elsewher
         torch.testing.assert_close(out[:, :, i], expected)
 
 
+def test_between_can_take_middles_of_middles():
+    model, clip = tiny(own_quarters=False).eval(), torch.rand(1, 3, 2, 8, 8)
+    nn.init.normal_(model.decoder[-1].weight, std=0.05)
+    with torch.no_grad():
+        out = model.between(clip, [Fraction(3, 4), Fraction(1, 2)])
+        middle = model(clip)[:, :, 2]
+        later = model(torch.stack([middle, clip[:, :, 1]], dim=2))[:, :, 2]
+    torch.testing.assert_close(out, torch.stack([later, middle], dim=2))
+
+
 def test_own_convolutions_equal_pytorchs():
     model, x = tiny(ls3d_blocks=()), torch.randn(1, 8, 2, 9, 7)
     upsample = model.interpolation[2]

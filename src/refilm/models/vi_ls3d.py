@@ -40,12 +40,15 @@ class VILS3DConfig:
                   learned importance: an LS3D-Conv of kernel 2x1x1 with fixed weights on the frames themselves)
     matching      whether the interpolation part also sees how well the frames match at each displacement (`match`);
                   without it, correspondence has to be found by learning alone, which takes a GPU's patience
+    own_quarters  whether `between` takes the network's frames at 1/4 and 3/4, one call for all three; otherwise it
+                  takes middles of middles, three calls, for weights that were trained for the middle above all
     """
 
     channels: int = 64
     ls3d_blocks: tuple[int, ...] = BLOCKS
     skip: Literal["none", "blend", "sampled"] = "sampled"
     matching: bool = False
+    own_quarters: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
@@ -177,7 +180,8 @@ class VILS3D(nn.Module):
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
         """Frames at any instants between two frames, each to the nearest 1/16 of the interval.
 
-        The network itself gives quarters; a sixteenth is a quarter of the quarter it lies in.
+        The network itself gives quarters, and a sixteenth is a quarter of the quarter it lies in; without
+        `own_quarters`, every frame is the middle of two others.
 
         clip    [N, 3, 2, H, W]
         times   fractions of the interval, in (0, 1)
@@ -187,14 +191,23 @@ class VILS3D(nn.Module):
             if not 0 < time < 1:
                 raise ValueError(f"times must lie between 0 and 1, both excluded, got {time}")
         steps = [round(time * GRID) for time in times]
-        quarters = self(clip)
         # the inputs themselves serve as the outer frames: they are exact
-        quarters = torch.cat([clip[:, :, :1], quarters[:, :, 1:4], clip[:, :, 1:]], dim=2)
-        sixteenths = {4 * i: quarters[:, :, i] for i in range(5)}
-        for quarter in sorted({step // 4 for step in steps if step % 4}):
-            finer = self(quarters[:, :, quarter : quarter + 2])
-            sixteenths |= {4 * quarter + i: finer[:, :, i] for i in (1, 2, 3)}
-        return torch.stack([sixteenths[step] for step in steps], dim=2)
+        frames = {0: clip[:, :, 0], GRID: clip[:, :, 1]}
+        for step in steps:
+            self._reach_step(frames, step)
+        return torch.stack([frames[step] for step in steps], dim=2)
+
+    def _reach_step(self, frames: dict[int, Tensor], step: int) -> None:
+        """Add to `frames`, by sixteenth, the one at `step` and what has to be made on the way there."""
+        parts = 4 if self.config.own_quarters else 2
+        low, high = 0, GRID
+        while step not in frames:
+            span = (high - low) // parts
+            if low + span not in frames:
+                five = self(torch.stack([frames[low], frames[high]], dim=2))
+                frames |= {low + i * span: five[:, :, i * 4 // parts] for i in range(1, parts)}
+            low += (step - low) // span * span
+            high = low + span
 
     def _check(self, clip: Tensor) -> None:
         if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != self.window:

@@ -24,6 +24,7 @@ from refilm.ops import native
 
 LAST = torch.channels_last_3d
 ROOT = Path(__file__).parent.parent
+TRIES = 2
 QUIET = 0.05  # share of the machine that other processes may take before a row is repeated
 SHAPES = [
     ((1, 64, 4, 64, 112), (3, 3, 3)),
@@ -63,23 +64,26 @@ def cpu_seconds() -> tuple[float, float]:
 
 
 def take_turns(candidates: dict[str, Callable[[], object]], seconds: float) -> tuple[dict[str, float], float]:
-    """Median ms of each candidate, and the share of the machine that others took meanwhile. The least disturbed of up
-    to three tries counts."""
+    """Median ms of each candidate, and the share of the machine that others took meanwhile. The least disturbed of a
+    few tries counts."""
     best: tuple[float, dict[str, float]] | None = None
-    for run in candidates.values():
+    first: dict[str, float] = {}
+    for name, run in candidates.items():
         run()
-    for _ in range(3):
+        began = time.perf_counter()
+        run()
+        first[name] = 1e3 * (time.perf_counter() - began)
+    # one turn more says enough about a candidate that is far behind
+    close = {name for name in candidates if first[name] <= 5 * min(first.values())}
+    for _ in range(TRIES):
         times: dict[str, list[float]] = {name: [] for name in candidates}
         (all_before, own_before), start = cpu_seconds(), time.perf_counter()
         while time.perf_counter() - start < seconds or len(next(iter(times.values()))) < 3:
-            fastest = min((statistics.median(t) for t in times.values() if t), default=0.0)
             for name, run in candidates.items():
-                # three turns say enough about one that is far behind
-                if len(times[name]) >= 3 and statistics.median(times[name]) > 5 * fastest:
-                    continue
-                began = time.perf_counter()
-                run()
-                times[name].append(1e3 * (time.perf_counter() - began))
+                if name in close or not times[name]:
+                    began = time.perf_counter()
+                    run()
+                    times[name].append(1e3 * (time.perf_counter() - began))
         (all_after, own_after), wall = cpu_seconds(), time.perf_counter() - start
         others = max(0.0, all_after - all_before - (own_after - own_before)) / (wall * torch.get_num_threads())
         medians = {name: statistics.median(t) for name, t in times.items()}
@@ -320,13 +324,14 @@ def main() -> None:
     seconds = 0.01 if options.smoke else options.seconds
     shapes = [((1, 8, 2, 6, 10), (3, 3, 3)), ((1, 16, 3, 5, 5), (3, 1, 1))] if options.smoke else SHAPES
     torch.manual_seed(0)
-    peak, rows = peak_gflops(), []
+    peak, rows = 0.0, []
     for part in (
         *(lambda s=s, k=k: ls3d_row(s, k, seconds) for s, k in shapes),
         lambda: conv3d_rows(seconds / 2, [(1, 8, 2, 6, 10)] if options.smoke else [(1, 64, 2, 64, 112), SHAPES[0][0]]),
         lambda: other_rows(seconds / 5, options.smoke),
     ):
         rows += part()
+        peak = max(peak, peak_gflops())  # again and again: a disturbed measurement is too low
         # after each part, so that a run that is cut short leaves what it found
         if not options.smoke:
             write(rows, peak)

@@ -34,7 +34,7 @@ def main() -> int:
     after = list(islice(refilm.open(smooth), 4 * SHOWN, 4 * SHOWN + 5, 2))
     cv2.imwrite(str(picture), comparison(before, after))
     print(f"\nresult:       {smooth}\nreport:       {smooth}.json\nbefore/after: {picture}")
-    print("(above: a frame of the source, what a player shows half-way to the next, the next; below: the same in the result)")
+    print("(above: a frame of the source, what is shown half-way to the next, the next; below: the same in the result)")
     return 0
 
 

@@ -57,9 +57,25 @@ def test_encoder_settings_that_do_not_go_together_are_told(media, tmp_path, caps
         (["--codec", "ffv1", "--crf", "20"], "ffv1 has no --crf"),
         (["--codec", "ffv1", "--preset", "slow"], "ffv1 has no --preset"),
         (["--pix-fmt", "rgb24"], "libx264 does not encode rgb24"),
+        (["--preset", "fastest"], "cannot be written"),
     ):
         assert run([*arguments, *options]) == 1
         assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_needs_the_whole_picture_is_not_tiled(media, tmp_path, capsys):
+    source = str(media("cfr-24").path)
+    assert run(["interpolate", source, str(tmp_path / "o.mp4"), "--model", "flow-blend", "--tile", "32"]) == 2
+    assert "flow-blend needs the whole picture" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "message"), [("o.avi", "AVI has no time stamps"), ("o/%04d.bmp", "pictures are written as .png")]
+)
+def test_outputs_that_would_lose_something_are_refused(media, tmp_path, capsys, output, message):
+    assert run(["interpolate", str(media("cfr-24").path), str(tmp_path / output), "--model", "flow-blend"]) == 1
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

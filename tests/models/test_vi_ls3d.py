@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from refilm.layers.conv import Conv3d
+from refilm.layers.conv3d import Conv3d
 from refilm.layers.ls3d import LS3DConv
 from refilm.models import create_model, list_models
-from refilm.models.vi_ls3d import VILS3D, VILS3DConfig, blend, sample
+from refilm.models.vi_ls3d import VILS3D, VILS3DConfig, blend, match, sample
 
 
 def tiny(**config):
@@ -81,6 +81,16 @@ def test_between_gives_quarters_from_one_pass_and_the_nearest_sixteenth_elsewher
         torch.testing.assert_close(out[:, :, i], expected)
 
 
+def test_between_can_take_middles_of_middles():
+    model, clip = tiny(own_quarters=False).eval(), torch.rand(1, 3, 2, 8, 8)
+    nn.init.normal_(model.decoder[-1].weight, std=0.05)
+    with torch.no_grad():
+        out = model.between(clip, [Fraction(3, 4), Fraction(1, 2)])
+        middle = model(clip)[:, :, 2]
+        later = model(torch.stack([middle, clip[:, :, 1]], dim=2))[:, :, 2]
+    torch.testing.assert_close(out, torch.stack([later, middle], dim=2))
+
+
 def test_own_convolutions_equal_pytorchs():
     model, x = tiny(ls3d_blocks=()), torch.randn(1, 8, 2, 9, 7)
     upsample = model.interpolation[2]
@@ -106,3 +116,19 @@ def test_bad_input_is_named():
 
 def test_models_are_listed_by_pattern():
     assert {"vi-ls3d", "vi-ls3d-small"} <= set(list_models("*ls3d*"))
+
+
+def test_matching_finds_a_scene_that_moves_along_a_straight_line():
+    noise = torch.rand(1, 3, 12, 17, generator=torch.Generator().manual_seed(0))
+    wide = nn.functional.interpolate(noise, scale_factor=8, mode="bicubic").clamp(0, 1)
+    clip = torch.stack([wide[:, :, :, 20:116], wide[:, :, :, 28:124]], dim=2)
+    best = match(clip)[0, -2:]
+    # 8 pixels to the left from frame to frame: 4 on each side of the middle, 2 of the RADIUS = 4 at half size
+    assert best.flatten(1).median(dim=1).values.tolist() == pytest.approx([0, -0.5], abs=0.05)
+
+
+def test_matching_only_adds_its_own_layer():
+    model = tiny(matching=True, ls3d_blocks=())
+    assert model(torch.rand(1, 3, 2, 16, 20)).shape == (1, 3, 5, 16, 20)
+    extra = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in tiny(ls3d_blocks=()).parameters())
+    assert extra == 83 * 8 * 9 + 8

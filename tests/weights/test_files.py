@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from refilm.errors import WeightsError
-from refilm.models import create_model
-from refilm.weights import Weights, load_weights, save_weights
+from refilm.models import MODELS, create_model
+from refilm.weights import SHIPPED, Weights, load_weights, save_weights
 
 
 @pytest.fixture
@@ -49,3 +49,10 @@ def test_missing_foreign_and_pickled_files_are_refused_with_advice(saved, tmp_pa
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     with pytest.raises(WeightsError, match="w is not finite in half precision"):
         save_weights(Weights("m", {}, {"w": torch.tensor([1e6])}), tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.weights])
+def test_weights_that_ship_load_and_beat_blending_on_every_clip(name):
+    create_model(name)
+    metrics = load_weights(SHIPPED / MODELS[name].weights).metrics
+    assert all(ours > blend for ours, blend in zip(metrics["psnr"], metrics["psnr_blend"], strict=True))

@@ -36,7 +36,11 @@ class Model:
 MODELS = {
     "flow-blend": Model(FlowBlend, learned=False),
     "vi-ls3d": Model(VILS3D, VILS3DConfig()),
-    "vi-ls3d-small": Model(VILS3D, VILS3DConfig(channels=32)),
+    "vi-ls3d-small": Model(
+        VILS3D,
+        VILS3DConfig(channels=32, ls3d_blocks=(5, 6), matching=True, own_quarters=False),
+        weights="vi-ls3d-small-2d08720f.safetensors",
+    ),
 }
 
 

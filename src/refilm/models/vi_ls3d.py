@@ -18,11 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refilm.layers.conv import Conv3d, TemporalUpsample
+from refilm.layers.conv3d import Conv3d
 from refilm.layers.ls3d import LS3DConv
+from refilm.layers.upsample import TemporalUpsample
 
 BLOCKS = (1, 2, 3, 4, 5, 6)  # the paper numbers its residual blocks from one: res1 ... res6
 OFFSET_UNIT = 4  # pixels: offsets count in positions of the trunk's maps, a quarter of the size
+RADIUS = 4  # of the displacements that are matched, in positions of the half-size frames
+MATCHES = (2 * RADIUS + 1) ** 2
 GRID = 16  # instants are met to the nearest 1/16 of the interval
 
 
@@ -35,11 +38,17 @@ class VILS3DConfig:
     skip          what the decoder's result is added to: "none" (the paper's figure), "blend" (the linear blend of
                   the two frames) or "sampled" (the same blend, each frame sampled at learned offsets and weighed by
                   learned importance: an LS3D-Conv of kernel 2x1x1 with fixed weights on the frames themselves)
+    matching      whether the interpolation part also sees how well the frames match at each displacement (`match`);
+                  without it, correspondence has to be found by learning alone, which takes a GPU's patience
+    own_quarters  whether `between` takes the network's frames at 1/4 and 3/4, one call for all three; otherwise it
+                  takes middles of middles, three calls, for weights that were trained for the middle above all
     """
 
     channels: int = 64
     ls3d_blocks: tuple[int, ...] = BLOCKS
     skip: Literal["none", "blend", "sampled"] = "sampled"
+    matching: bool = False
+    own_quarters: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
@@ -102,6 +111,8 @@ class VILS3D(nn.Module):
             nn.ReLU(),
             nn.ConvTranspose3d(c, planes, (3, 4, 4), stride=(1, 2, 2), padding=1),
         )
+        if config.matching:
+            self.matching = Conv3d(MATCHES + 2, c, (1, 3, 3), padding=(0, 1, 1))
         self.reset_parameters()
 
     @property
@@ -111,7 +122,8 @@ class VILS3D(nn.Module):
         Encoder 1 + 2, decoder 4 + 2, and at a quarter of the size two convolutions in each of six blocks and one in
         each of two deconvolutions; LS3D-Conv looks as far as its offsets, which the network learns.
         """
-        return 3 + 6 + 4 * (2 * len(BLOCKS) + 2)
+        context = 3 + 6 + 4 * (2 * len(BLOCKS) + 2)
+        return context + (2 * RADIUS + 8 if self.config.matching else 0)
 
     def reset_parameters(self) -> None:
         """He initialisation; each residual block starts small, and the whole network as its skip connection."""
@@ -152,6 +164,8 @@ class VILS3D(nn.Module):
         # oneDNN's bfloat16 weight gradient of a strided convolution is not finite at times (seen in torch 2.13)
         with torch.autocast(clip.device.type, enabled=False):
             features = self.encoder(x)
+            if self.config.matching:
+                features = features + F.relu(self.matching(match(clip).unsqueeze(2)))
         decoded: Tensor = self.decoder(self.interpolation(features))
         return decoded
 
@@ -166,7 +180,8 @@ class VILS3D(nn.Module):
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
         """Frames at any instants between two frames, each to the nearest 1/16 of the interval.
 
-        The network itself gives quarters; a sixteenth is a quarter of the quarter it lies in.
+        The network itself gives quarters, and a sixteenth is a quarter of the quarter it lies in; without
+        `own_quarters`, every frame is the middle of two others.
 
         clip    [N, 3, 2, H, W]
         times   fractions of the interval, in (0, 1)
@@ -176,14 +191,23 @@ class VILS3D(nn.Module):
             if not 0 < time < 1:
                 raise ValueError(f"times must lie between 0 and 1, both excluded, got {time}")
         steps = [round(time * GRID) for time in times]
-        quarters = self(clip)
         # the inputs themselves serve as the outer frames: they are exact
-        quarters = torch.cat([clip[:, :, :1], quarters[:, :, 1:4], clip[:, :, 1:]], dim=2)
-        sixteenths = {4 * i: quarters[:, :, i] for i in range(5)}
-        for quarter in sorted({step // 4 for step in steps if step % 4}):
-            finer = self(quarters[:, :, quarter : quarter + 2])
-            sixteenths |= {4 * quarter + i: finer[:, :, i] for i in (1, 2, 3)}
-        return torch.stack([sixteenths[step] for step in steps], dim=2)
+        frames = {0: clip[:, :, 0], GRID: clip[:, :, 1]}
+        for step in steps:
+            self._reach_step(frames, step)
+        return torch.stack([frames[step] for step in steps], dim=2)
+
+    def _reach_step(self, frames: dict[int, Tensor], step: int) -> None:
+        """Add to `frames`, by sixteenth, the one at `step` and what has to be made on the way there."""
+        parts = 4 if self.config.own_quarters else 2
+        low, high = 0, GRID
+        while step not in frames:
+            span = (high - low) // parts
+            if low + span not in frames:
+                five = self(torch.stack([frames[low], frames[high]], dim=2))
+                frames |= {low + i * span: five[:, :, i * 4 // parts] for i in range(1, parts)}
+            low += (step - low) // span * span
+            high = low + span
 
     def _check(self, clip: Tensor) -> None:
         if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != self.window:
@@ -227,3 +251,30 @@ def sample(clip: Tensor, sampling: Tensor) -> Tensor:
         sampled = F.grid_sample(frames, grid.reshape(n * t, h, w, 2), padding_mode="border", align_corners=False)
         out = out + sampled.view(n, t, c, h, w).transpose(1, 2) * importance[:, i : i + 1]
     return out
+
+
+@torch.no_grad()
+def match(clip: Tensor) -> Tensor:
+    """How badly the two frames match about each place halfway between them, for motion along a straight line.
+
+    A scene point that passes the place p in the middle of the interval stands at p - d in the first frame and at p + d
+    in the second. For each d of a square of +-RADIUS positions of the half-size frames, the mean absolute difference
+    of the two over some 12x12 pixels, relative to its mean over d.
+
+    clip  [N, 3, 2, H, W]
+    out   [N, MATCHES + 2, H/4, W/4]; the last two are the best d (dy, dx), as a soft minimum, relative to RADIUS
+    """
+    n, _, _, h, w = clip.shape
+    luma = F.avg_pool2d(clip.float().mean(dim=1), 2)  # [N, 2, H/2, W/2]
+    # without the local mean, so that a change of light is no mismatch
+    detail = luma - F.avg_pool2d(luma, 9, 1, 4, count_include_pad=False)
+    padded = F.pad(detail, (RADIUS,) * 4, mode="replicate")
+    first, second = (F.unfold(padded[:, i : i + 1], 2 * RADIUS + 1) for i in range(2))  # [N, MATCHES, H/2 * W/2]
+    # reversing the taps of the window negates its displacements
+    difference = (first.flip(1) - second).abs().view(n, MATCHES, h // 2, w // 2)
+    cost = F.avg_pool2d(difference, 6, 2, 2, count_include_pad=False)
+    cost = cost / (cost.mean(dim=1, keepdim=True) + 0.004) - 1
+    axis = torch.linspace(-1, 1, 2 * RADIUS + 1, device=clip.device)
+    d = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)  # [2, MATCHES]
+    best = torch.einsum("nmhw,dm->ndhw", (-12 * cost).softmax(dim=1), d)
+    return torch.cat([cost, best], dim=1)

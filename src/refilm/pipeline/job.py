@@ -150,7 +150,7 @@ class Job:
         """The settings of the unfinished job if it is this one, else those of a new one. JobError if it differs."""
         identity = self._identity(encoder)
         former = folder.identity()
-        if former is None or self.restart:
+        if former is None or self.restart or not folder.has_pieces():
             folder.begin(identity | {"threads": encoder.threads})
             return encoder
         # a machine with other cores may go on: the former count is kept, so the packets stay the same

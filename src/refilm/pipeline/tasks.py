@@ -58,6 +58,8 @@ def interpolate(
     name = model if model is not None else default_model("interpolation")
     network: Any = create_model(name, weights=weights).to(torch.device(device)).eval()
     weights_name = MODELS[name].weights if weights == "default" else None if weights is None else Path(weights).name
+    if tile is not None and network.reach is None:
+        raise ValueError(f"{name} needs the whole picture at once; leave out tile")
     Interpolate(network, times, rate)  # raises for bad arguments before any file is touched
 
     def make_stage(info: VideoInfo) -> Interpolate:

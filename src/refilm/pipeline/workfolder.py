@@ -51,7 +51,6 @@ class WorkFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Creates the folder and locks it. JobError if another process works in it."""
-        created = not self.path.exists()
         try:
             self.path.mkdir(exist_ok=True)
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -64,12 +63,17 @@ class WorkFolder:
                 raise JobError(
                     f"{self.path}: another refilm is working on this output; wait for it, or stop it"
                 ) from error
-            yield
+            try:
+                yield
+            finally:
+                if not self.has_pieces():
+                    self.remove()  # nothing is lost, so nothing is left behind
         finally:
             os.close(lock)
-            # a job that failed before its first piece leaves nothing behind
-            if created and self.path.exists() and not any(self.path.glob("*.json")):
-                shutil.rmtree(self.path, ignore_errors=True)
+
+    def has_pieces(self) -> bool:
+        """Whether there is finished work here."""
+        return any(self.path.glob("[0-9]*.json"))
 
     def identity(self) -> dict[str, Any] | None:
         """What the unfinished job here was, or None."""

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
 from refilm.video.colour import from_rgb, guess_colour, to_rgb
-from refilm.video.containers import translated
+from refilm.video.containers import is_sequence, translated
 from refilm.video.formats import held_format
 from refilm.video.frame import Colour, Frame, PixelFormat
 from refilm.video.probe import VideoInfo
@@ -28,7 +28,8 @@ from refilm.video.tags import ColourTags
 
 # Near transparent, because the source has been through one encoder already; FFmpeg's own 23 and 28 are for delivery.
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
-_DEFAULT_CODEC = {".webm": "libvpx-vp9", ".png": "png", ".jpg": "mjpeg", ".jpeg": "mjpeg"}
+# Codecs whose packets are picture files, by the ending of a sequence's name.
+_PICTURE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
 # How each encoder spells a quality of 0 to 51 or 63.
 _CRF_OPTION = {"libx264": "crf", "libx264rgb": "crf", "libx265": "crf", "libvpx-vp9": "crf", "libsvtav1": "crf"}
 _PRESET_OPTION = {"libx264": "preset", "libx264rgb": "preset", "libx265": "preset", "libsvtav1": "preset"}
@@ -52,8 +53,17 @@ class EncoderSettings:
 
 def choose_codec(output: Path, codec: str | None, source: PixelFormat) -> str:
     """FFmpeg's name of the encoder asked for, or of what suits container and bit depth. VideoError for unknown ones."""
+    suffix = output.suffix.lower()
+    if is_sequence(output):
+        if suffix not in _PICTURE_CODECS:
+            raise VideoError(
+                f"{output}: pictures are written as {', '.join(_PICTURE_CODECS)}, not as {suffix or 'nothing'}"
+            )
+        if codec not in (None, _PICTURE_CODECS[suffix]):
+            raise VideoError(f"{output}: the ending chooses the codec of a picture sequence; leave out --codec {codec}")
+        return _PICTURE_CODECS[suffix]
     if codec is None:
-        codec = _DEFAULT_CODEC.get(output.suffix.lower(), "libx264" if source.bits == 8 else "libx265")
+        codec = "libvpx-vp9" if suffix == ".webm" else "libx264" if source.bits == 8 else "libx265"
     try:
         encoder = Codec(codec, "w")
     except av.codec.codec.UnknownCodecError:
@@ -81,7 +91,7 @@ def choose_pix_fmt(codec: str, source: PixelFormat, wanted: str | None) -> str:
         held = held_format(name)
         shrinks = max(held.chroma_w - target.chroma_w, 0) + max(held.chroma_h - target.chroma_h, 0)
         grows = max(target.chroma_w - held.chroma_w, 0) + max(target.chroma_h - held.chroma_h, 0)
-        exact = not (codec in ("png", "ffv1") and held.kind == source.kind)
+        exact = not (codec in ("png", "tiff", "ffv1") and held.kind == source.kind)
         return (
             exact,
             held.kind != target.kind,

@@ -31,7 +31,7 @@ _MUXERS_OWN = {
     "number_of_bytes",
     "bps",
 }
-_TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm", "ogg")
+_TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm")
 _TAKES_ATTACHMENTS = ("matroska",)
 
 
@@ -46,14 +46,17 @@ class Piece:
 
 def output_format(path: Path) -> str:
     """FFmpeg's name of the container that the file name asks for. VideoError if it asks for none that holds video."""
-    if path.suffix and (found := _FORMATS.get(path.suffix.lower())):
-        return found
+    suffix = path.suffix.lower()
+    if suffix == ".avi":
+        raise VideoError(f"{path}: AVI has no time stamps, so it cannot hold exact times; write to .mkv or .mp4")
+    if suffix in _FORMATS:
+        return _FORMATS[suffix]
     raise VideoError(f"{path}: cannot tell the container from the name; take one of {', '.join(sorted(_FORMATS))}")
 
 
 _FORMATS = {
-    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",
-    ".ts": "mpegts", ".m2ts": "mpegts", ".nut": "nut", ".mxf": "mxf", ".flv": "flv", ".ogv": "ogg",
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts",
+    ".m2ts": "mpegts", ".nut": "nut",
 }  # fmt: skip
 
 

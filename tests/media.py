@@ -426,7 +426,7 @@ BROKEN: dict[str, Callable[[Path], Path]] = {
 
 def ffprobe(path: Path, *options: str) -> dict[str, list[dict[str, str]]]:
     """ffprobe's JSON; the test is skipped where the program is missing."""
-    return json.loads(_tool("ffprobe", "-v", "error", *options, "-of", "json", str(path)))
+    return json.loads(tool("ffprobe", "-v", "error", *options, "-of", "json", str(path)))
 
 
 @dataclass(frozen=True)
@@ -490,10 +490,10 @@ def frame_hashes(path: Path, pix_fmt: str | None = None) -> list[str]:
     """
     command = ["ffmpeg", "-v", "error", "-noautorotate", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough"]
     command += (["-pix_fmt", pix_fmt] if pix_fmt else []) + ["-f", "framehash", "-hash", "sha256", "-"]
-    return [line.split(",")[-1].strip() for line in _tool(*command).splitlines() if not line.startswith("#")]
+    return [line.split(",")[-1].strip() for line in tool(*command).splitlines() if not line.startswith("#")]
 
 
-def _tool(name: str, *arguments: str) -> str:
+def tool(name: str, *arguments: str) -> str:
     if shutil.which(name) is None:
         pytest.skip(f"the {name} program is not installed")
     result = subprocess.run([name, *arguments], capture_output=True, text=True, check=False)

@@ -5,6 +5,10 @@ class RefilmError(Exception):
     """Base of every error about files, jobs and weights; values and types raise ValueError and TypeError."""
 
 
+class UsageError(RefilmError, ValueError):
+    """An argument is wrong: the command's exit code 2."""
+
+
 class VideoError(RefilmError):
     """A file cannot be read or written as video."""
 

@@ -39,6 +39,8 @@ def test_json_is_one_event_a_line_and_ends_with_the_report(media, tmp_path, caps
         (["interpolate", "a.mp4", "b.mp4", "--model", "flow-bled"], 2, "did you mean flow-blend"),
         (["interpolate", "missing.mp4", "b.mp4"], 1, "missing.mp4: no such file"),
         (["probe", "missing.mp4"], 1, "missing.mp4: no such file"),
+        (["interpolate", "a.mp4", "b.mp4", "--device", "gpu0"], 2, "no device is called 'gpu0'"),
+        (["interpolate", "a.mp4", "b.mp4", "--input-fps", "0"], 2, "wanted a frame rate"),
         (["enlarge"], 2, "enlarge"),
     ],
 )
@@ -57,7 +59,8 @@ def test_encoder_settings_that_do_not_go_together_are_told(media, tmp_path, caps
         (["--codec", "ffv1", "--crf", "20"], "ffv1 has no --crf"),
         (["--codec", "ffv1", "--preset", "slow"], "ffv1 has no --preset"),
         (["--pix-fmt", "rgb24"], "libx264 does not encode rgb24"),
-        (["--preset", "fastest"], "cannot be written"),
+        (["--preset", "fastest"], "libx264 refuses its settings (crf=17 preset=fastest)"),
+        (["--crf", "-5"], "libx264 refuses its settings (crf=-5)"),
     ):
         assert run([*arguments, *options]) == 1
         assert message in capsys.readouterr().err

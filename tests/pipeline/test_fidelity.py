@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from media import (
     CLIPS,
+    COVER_PNG,
     LOSSLESS,
     MILLISECOND,
+    even,
     ffprobe,
     frame_hashes,
     packet_hashes,
     probed_streams,
     probed_tags,
     probed_times,
+    tool,
+    write,
 )
 
 import refilm
@@ -209,3 +214,22 @@ def test_picture_sequences_in_and_out(media, tmp_path):
     assert len(list(pictures.parent.iterdir())) == 24
     smooth(pictures, output, times=2, input_fps=24)
     assert probed_times(output) == [Fraction(k, 48) for k in range(47)]
+
+
+@pytest.mark.parametrize("frames", [10, 11, 12])
+def test_b_frames_of_the_encoder_do_not_shorten_the_track(tmp_path, frames):
+    source = write(tmp_path / "in.mp4", replace(CLIPS["cfr-24"], times=even(frames, 10), last=Fraction(1, 10)))
+    smooth(source.path, tmp_path / "out.mp4", times=8, preset="medium")
+    shown = ("-select_streams", "v:0", "-show_entries", "stream=duration")
+    lasts = Fraction(ffprobe(tmp_path / "out.mp4", *shown)["streams"][0]["duration"])
+    assert abs(lasts - Fraction(frames, 10)) <= MILLISECOND
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_cover_picture_survives(media, tmp_path, suffix):
+    (tmp_path / "cover.png").write_bytes(COVER_PNG)
+    source = tmp_path / "in.mp4"
+    arguments = ["-i", str(media("cfr-24").path), "-i", str(tmp_path / "cover.png"), "-map", "0", "-map", "1"]
+    tool("ffmpeg", "-v", "error", *arguments, "-c", "copy", "-disposition:v:1", "attached_pic", str(source))
+    smooth(source, tmp_path / f"out{suffix}", times=2)
+    assert ("video", "png", None) in probed_streams(tmp_path / f"out{suffix}")

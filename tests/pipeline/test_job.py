@@ -280,3 +280,75 @@ def test_fps_may_be_written_as_people_do(media, tmp_path):
     assert probed_times(tmp_path / "out.mp4")[:3] == [k * Fraction(1001, 60000) for k in range(3)]
     with pytest.raises(ValueError, match="wanted a frame rate such as"):
         smooth(media("cfr-ntsc").path, tmp_path / "other.mp4", times=None, fps="fast")
+
+
+def test_what_the_container_refuses_is_told_before_the_work(film, tmp_path):
+    with pytest.raises(refilm.VideoError, match=r"webm cannot hold libx264.*\.mkv"):
+        smooth(film, tmp_path / "out.webm", codec="libx264", on_progress=_interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_killed_between_result_and_report_ends_when_called_again(media, tmp_path, monkeypatch):
+    output = tmp_path / "out.mp4"
+    replace_file = os.replace
+
+    def killed(source, target):
+        if str(source).endswith("report"):
+            raise KeyboardInterrupt
+        replace_file(source, target)
+
+    monkeypatch.setattr(job.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        smooth(media("cfr-24").path, output)
+    monkeypatch.undo()
+    assert output.exists()
+    assert smooth(media("cfr-24").path, output).frames_out == 47
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "out.mp4.json"]
+
+
+def test_segments_in_which_nothing_is_shown_do_no_harm(film, tmp_path):
+    report = smooth(film, tmp_path / "out.mp4", times=None, fps="0.2")
+    assert report.frames_out == len(probed_times(tmp_path / "out.mp4")) == 3
+
+
+def test_a_clock_that_jumps_back_loses_no_frame(tmp_path):
+    once = write(tmp_path / "once.ts", replace(CLIPS["cfr-24"], suffix=".ts", audio=("eng",))).path
+    source = tmp_path / "twice.ts"
+    source.write_bytes(once.read_bytes() * 2)
+    warnings = []
+    report = smooth(source, tmp_path / "out.mp4", times=1, warn=warnings.append)
+    assert report.frames_in == len(probed_times(tmp_path / "out.mp4")) == 48
+    assert any("clock jumps back" in warning for warning in warnings)
+
+
+def test_a_folder_that_is_not_ours_is_not_emptied(media, tmp_path):
+    theirs = tmp_path / "out.mp4.refilm"
+    theirs.mkdir()
+    (theirs / "diary.txt").write_text("precious")
+    with pytest.raises(refilm.JobError, match="is not a folder of refilm's"):
+        smooth(media("cfr-24").path, tmp_path / "out.mp4")
+    assert (theirs / "diary.txt").read_text() == "precious"
+
+
+def test_pictures_are_never_written_over_their_source(media, tmp_path):
+    pictures = tmp_path / "pictures" / "%03d.png"
+    smooth(media("cfr-24").path, pictures, times=1, preset=None)
+    with pytest.raises(refilm.JobError, match="holds the input"):
+        smooth(pictures, pictures, overwrite=True, preset=None)
+    assert len(list(pictures.parent.iterdir())) == 24
+
+
+def test_the_truncation_is_still_told_after_a_resume(tmp_path):
+    source, warnings = BROKEN["truncated-mkv"](tmp_path), []
+    with pytest.raises(KeyboardInterrupt):
+        interpolate(source, tmp_path / "o.mp4", times=2, model="flow-blend", on_progress=_interrupt_at_the_end())
+    smooth(source, tmp_path / "o.mp4", preset=None, warn=warnings.append)
+    assert any("before its declared end" in warning for warning in warnings)
+
+
+def _interrupt_at_the_end():
+    def observe(progress):
+        if progress.frames >= 25:
+            raise KeyboardInterrupt
+
+    return observe

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, validators
 from rich.console import Console
 
 import refilm
-from refilm.errors import RefilmError
+from refilm.errors import RefilmError, UsageError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -52,7 +53,7 @@ class RunOptions:
     overwrite: Annotated[bool, Parameter(negative="")] = False
     "Replace an existing output, in one step, once the new one is complete."
     restart: Annotated[bool, Parameter(negative="")] = False
-    "Forget an unfinished job on this output that had other settings."
+    "Forget an unfinished job on this output, and begin anew."
     input_fps: str | None = None
     "Frame rate of a picture sequence. Default: 25."
     json: Annotated[bool, Parameter(negative="")] = False
@@ -207,7 +208,11 @@ def evaluate(
     def note(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    evaluation.evaluate(model, folder, protocol, results, weights=weights, device=device, pictures=pictures, note=note)
+    options: dict[str, Any] = {"weights": weights, "device": device, "pictures": pictures, "note": note}
+    try:
+        evaluation.evaluate(model, folder, protocol, results, **options)
+    except ValueError as error:  # no such model or protocol
+        raise UsageError(str(error)) from None
     print((results / folder.resolve().name / f"{protocol.split('-')[0]}.md").read_text())
     return DONE
 
@@ -227,7 +232,7 @@ def run(arguments: list[str]) -> int:
         return int(app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or DONE)
     except CycloptsError as error:
         return _fail(f"{error}".strip(), WRONG_USAGE, as_json)
-    except ValueError as error:
+    except UsageError as error:
         return _fail(str(error), WRONG_USAGE, as_json)
     except RefilmError as error:
         return _fail(str(error), FAILED, as_json)
@@ -237,6 +242,11 @@ def run(arguments: list[str]) -> int:
         # whoever read our output has gone; keep the interpreter from complaining about it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}", FAILED, as_json)
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(f"this is a fault of refilm's, please report the lines above: {error!r}", FAILED, as_json)
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from refilm.errors import UsageError
 from refilm.pipeline.stage import StreamShape
 from refilm.pipeline.tiles import run_tiled
 from refilm.video import Frame
@@ -61,11 +62,11 @@ class Interpolate:
         tile: int | None = None,
     ) -> None:
         if (times is None) == (fps is None):
-            raise ValueError("wanted one of times and fps, got " + ("neither" if times is None else "both"))
+            raise UsageError("wanted one of times and fps, got " + ("neither" if times is None else "both"))
         if times is not None and times < 1:
-            raise ValueError(f"times must be at least 1, got {times}")
+            raise UsageError(f"times must be at least 1, got {times}")
         if fps is not None and fps <= 0:
-            raise ValueError(f"fps must be above 0, got {fps}")
+            raise UsageError(f"fps must be above 0, got {fps}")
         self._model, self._times, self._fps = model, times, fps
         self._start, self._device, self._tile = start_time, device, tile
         self.check = SelfCheck()

@@ -18,12 +18,20 @@ import av
 import refilm
 from refilm.errors import JobError, VideoError
 from refilm.pipeline.background import running_ahead
-from refilm.pipeline.report import Report, Tally
+from refilm.pipeline.report import Report, Tally, lost
 from refilm.pipeline.scene_cuts import SceneCuts
 from refilm.pipeline.segments import SegmentEnd, run_segments
 from refilm.pipeline.stage import Stage, StreamShape
-from refilm.pipeline.workfolder import FinishedPiece, WorkFolder, fingerprint, sha256, sync, write_atomically
-from refilm.video import Bookmark, Frame, VideoInfo, VideoReader
+from refilm.pipeline.workfolder import (
+    FinishedPiece,
+    WorkFolder,
+    fingerprint,
+    sequence_fingerprint,
+    sha256,
+    sync,
+    write_atomically,
+)
+from refilm.video import Bookmark, Frame, ReadLosses, VideoInfo, VideoReader
 from refilm.video.containers import is_sequence, sequence_files
 from refilm.video.encoding import (
     EncoderSettings,
@@ -34,7 +42,7 @@ from refilm.video.encoding import (
     output_colour,
 )
 from refilm.video.formats import held_format
-from refilm.video.joining import join, output_format, write_pictures
+from refilm.video.joining import join, output_format, rehearse, write_pictures
 
 # Source frames a segment: what a kill can cost, and the longest stretch without a key frame.
 SEGMENT_FRAMES = 64
@@ -92,32 +100,59 @@ class Job:
         Raises VideoError for the input, JobError for the output and the folder, KeyboardInterrupt when stopped; in all
         cases nothing lies under the output's name unless it was there before, and finished segments are kept.
         """
-        check_output(self.output, self.source)
         began = time.monotonic()
+        folder = WorkFolder(work_folder(self.output.path))
+        if (report := self._publish_report(folder)) is not None:
+            return report
+        check_output(self.output, self.source)
         with VideoReader(self.source, self.rate) as reader:
-            if reader.info.alpha:
-                warn("the transparency of the source is not carried over")
-            shape = self._shape(reader.info)
-            encoder = self._encoder(reader.info, shape)
-            folder = WorkFolder(work_folder(self.output.path))
+            encoder = self._encoder(reader.info, self._shape(reader.info))
             with folder.held(), _disk_full_told(folder.path):
+                warnings: list[str] = []
+
+                def note(message: str) -> None:
+                    warnings.append(message)
+                    warn(message)
+
+                self._rehearse(folder, encoder, reader.info, note)
                 encoder = self._begin_or_continue(folder, encoder)
                 pieces = folder.finished()
                 resumed = sum(piece.frames_in for piece in pieces)
                 if not pieces or pieces[-1].next_start is not None:
                     start = pieces[-1].next_start if pieces else None
-                    for piece in self._make_pieces(
-                        reader, encoder, folder, start, len(pieces), resumed, on_progress, began
-                    ):
-                        pieces.append(piece)
-                warnings = reader.losses.warnings()
-                for warning in warnings:
-                    warn(warning)
-                warnings += self._publish(folder, pieces, encoder, reader.info, warn)
-                report = self._report(reader, pieces, encoder, warnings, time.monotonic() - began, resumed)
-                write_atomically(report_path(self.output.path), report.to_json())
-                folder.remove()
+                    steps = self._make_pieces(reader, encoder, folder, start, len(pieces), resumed, on_progress, began)
+                    pieces += steps
+                losses = lost([piece.tally for piece in pieces])
+                for warning in losses.warnings():
+                    note(warning)
+                seconds = time.monotonic() - began
+                report = self._report(reader.info, pieces, encoder, losses, warnings, seconds, resumed)
+                self._publish(folder, pieces, encoder, reader.info, report)
         return report
+
+    def _publish_report(self, folder: WorkFolder) -> Report | None:
+        """Ends a job that was killed after its result took its name and before its report did."""
+        if not (folder.report.exists() and self.output.path.exists()) or any(folder.path.glob("joined*")):
+            return None
+        report = Report.from_json(folder.report.read_text())
+        os.replace(folder.report, report_path(self.output.path))
+        folder.remove()
+        return report
+
+    def _rehearse(
+        self, folder: WorkFolder, encoder: EncoderSettings, source: VideoInfo, warn: Callable[[str], None]
+    ) -> None:
+        """Find out and say before the work what cannot be written."""
+        if source.alpha:
+            warn("the transparency of the source is not carried over")
+        if not is_sequence(self.output.path):
+            trial = folder.path / f"trial{self.output.path.suffix}"
+            rehearse(encoder, source, trial, output_format(self.output.path), warn)
+            return
+        for stream in source.others:
+            warn(f"{stream} is left out: pictures have no place for it")
+        if source.chapters:
+            warn(f"{source.chapters} chapters are left out: pictures have no place for them")
 
     def _shape(self, info: VideoInfo) -> StreamShape:
         source = StreamShape(info.width, info.height, info.frame_rate, info.time_base, info.start_time)
@@ -150,7 +185,7 @@ class Job:
         """The settings of the unfinished job if it is this one, else those of a new one. JobError if it differs."""
         identity = self._identity(encoder)
         former = folder.identity()
-        if former is None or self.restart or not folder.has_pieces():
+        if self.restart or not folder.has_pieces():
             folder.begin(identity | {"threads": encoder.threads})
             return encoder
         # a machine with other cores may go on: the former count is kept, so the packets stay the same
@@ -170,11 +205,12 @@ class Job:
             for key, value in asdict(encoder).items()
             if key != "threads"
         }
-        files = sequence_files(self.source) if is_sequence(self.source) else [self.source]
+        pictures = sequence_files(self.source) if is_sequence(self.source) else []
+        source = sequence_fingerprint(pictures) if pictures else fingerprint(self.source)
         return {
             "refilm": refilm.__version__,
             "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
-            "source": "-".join([str(len(files)), *(fingerprint(file)[:16] for file in (files[0], files[-1]))]),
+            "source": source,
             "settings": self.settings
             | {"scene_cuts": self.scene_cuts, "segment_frames": self.segment_frames, "rate": str(self.rate)},
             "encoding": encoding,
@@ -208,7 +244,7 @@ class Job:
             results = stack.enter_context(running_ahead(results, _QUEUE))
             index, ended = first, False
             while not ended:
-                piece = self._make_piece(index, results, encoder, folder, note_frame)
+                piece = self._make_piece(index, results, encoder, folder, note_frame, reader)
                 yield piece
                 index, ended = index + 1, piece.next_start is None
 
@@ -219,8 +255,10 @@ class Job:
         encoder: EncoderSettings,
         folder: WorkFolder,
         note_frame: Callable[[Frame], None],
+        reader: VideoReader,
     ) -> FinishedPiece:
         """Encode up to the segment's end, and keep the piece."""
+        losses = replace(reader.losses)
         writer = PieceWriter(folder.unfinished_path(index), encoder)
         tally = Tally()
         try:
@@ -235,7 +273,7 @@ class Job:
         except BaseException:
             writer.abort()
             raise
-        tally.close(end)
+        tally.close(end, reader.losses.since(losses))
         piece = FinishedPiece(
             index=index,
             frames_in=end.frames_in,
@@ -255,58 +293,51 @@ class Job:
         pieces: list[FinishedPiece],
         encoder: EncoderSettings,
         source: VideoInfo,
-        warn: Callable[[str], None],
-    ) -> list[str]:
-        """Join the pieces and put the result under its final name in one step. Returns the warnings it gave."""
-        warnings: list[str] = []
-
-        def note(message: str) -> None:
-            warnings.append(message)
-            warn(message)
-
-        parts = [folder.for_joining(piece) for piece in pieces]
+        report: Report,
+    ) -> None:
+        """Join the pieces, put the result under its final name in one step, the report beside it, and clean up."""
+        parts = [folder.for_joining(piece) for piece in pieces if piece.pts]
         target = self.output.path
-        if is_sequence(target):
-            pictures = folder.path / "pictures"
-            shutil.rmtree(pictures, ignore_errors=True)
-            pictures.mkdir()
-            write_pictures(parts, pictures, target.name)
-            _replace_folder(pictures, target, self.output.overwrite)
-            return warnings
         joined = folder.path / f"joined{target.suffix}"
-        join(parts, encoder, source, joined, output_format(target), note)
-        sync(joined)
-        if target.exists() and not self.output.overwrite:
-            raise JobError(
-                f"{target}: appeared while the job ran; move it away and run the same command again, or add --overwrite"
-            )
-        os.replace(joined, target)
-        sync(target.parent)
-        return warnings
+        if is_sequence(target):
+            shutil.rmtree(joined, ignore_errors=True)
+            joined.mkdir()
+            write_pictures(parts, joined, target.name)
+        else:
+            join(parts, encoder, source, joined, output_format(target))
+            sync(joined)
+        check_output(self.output, self.source)  # somebody may have put a file there while the job ran
+        write_atomically(folder.report, report.to_json())
+        if is_sequence(target):
+            _replace_folder(joined, target)
+        else:
+            os.replace(joined, target)
+            sync(target.parent)
+        os.replace(folder.report, report_path(target))
+        folder.remove()
 
     def _report(
         self,
-        reader: VideoReader,
+        info: VideoInfo,
         pieces: list[FinishedPiece],
         encoder: EncoderSettings,
+        losses: ReadLosses,
         warnings: list[str],
         seconds: float,
         resumed: int,
     ) -> Report:
-        info = reader.info
         frames_in = sum(piece.frames_in for piece in pieces)
-        last = pieces[-1]
-        ticks = dict(zip(last.pts, last.durations, strict=True))
-        end = (max(ticks) + ticks[max(ticks)]) * encoder.time_base
+        shown = [piece for piece in pieces if piece.pts]
+        end = max(pts + length for pts, length in zip(shown[-1].pts, shown[-1].durations, strict=True))
         return Report.of(
             source=info,
             output=self.output.path,
             frames_in=frames_in,
             frames_out=sum(len(piece.pts) for piece in pieces),
-            dropped=reader.losses.out_of_order,
+            dropped=losses.out_of_order,
             tallies=[piece.tally for piece in pieces],
-            span_in=(info.start_time, Fraction(last.source_end)),
-            span_out=(min(pieces[0].pts) * encoder.time_base, end),
+            span_in=(info.start_time, Fraction(pieces[-1].source_end)),
+            span_out=(min(shown[0].pts) * encoder.time_base, end * encoder.time_base),
             seconds=seconds,
             frames_this_run=frames_in - resumed,
             settings=self.settings,
@@ -319,8 +350,12 @@ class Job:
 def check_output(output: Output, source: Path) -> None:
     """JobError or VideoError if the output cannot be written where it is wanted; nothing is touched."""
     path = output.path
-    folder = path.parent
+    folder = path.parent.resolve()
     if is_sequence(path):
+        if folder == Path.cwd():
+            raise JobError(f"{path}: name a folder of its own for the pictures, such as frames/{path.name}")
+        if is_sequence(source) and source.parent.resolve() == folder:
+            raise JobError(f"{folder}: holds the input; write to another folder")
         if folder.exists() and any(folder.iterdir()) and not output.overwrite:
             raise JobError(f"{folder}: is not empty; choose another folder, or --overwrite to replace its pictures")
         folder = folder.parent
@@ -328,7 +363,7 @@ def check_output(output: Output, source: Path) -> None:
         output_format(path)
         if path.is_dir():
             raise JobError(f"{path}: is a folder; give the name of a file in it")
-        if path.exists() and path.samefile(source):
+        if path.exists() and source.exists() and path.samefile(source):
             raise JobError(f"{path}: is the input; write to another name")
         if path.exists() and not output.overwrite:
             raise JobError(f"{path}: exists; choose another name, or add --overwrite")
@@ -336,16 +371,21 @@ def check_output(output: Output, source: Path) -> None:
         raise JobError(f"{folder}: no such folder; create it first")
     if not os.access(folder, os.W_OK):
         raise JobError(f"{folder}: cannot write here: permission denied")
+    report = report_path(path)
+    if report.exists() and not output.overwrite and not Report.is_one(report):
+        raise JobError(
+            f"{report}: exists and is no report of refilm's, which goes there; move it away, or add --overwrite"
+        )
 
 
 def work_folder(output: Path) -> Path:
     """Beside the output, so that the final rename stays on one file system."""
-    base = output.parent if is_sequence(output) else output
+    base = output.parent.resolve() if is_sequence(output) else output
     return base.with_name(base.name + ".refilm")
 
 
 def report_path(output: Path) -> Path:
-    base = output.parent if is_sequence(output) else output
+    base = output.parent.resolve() if is_sequence(output) else output
     return base.with_name(base.name + ".json")
 
 
@@ -377,17 +417,14 @@ def _disk_full_told(folder: Path) -> Iterator[None]:
         raise JobError(f"{error.filename or folder}: {error.strerror}") from error
 
 
-def _replace_folder(pictures: Path, target: Path, overwrite: bool) -> None:
+def _replace_folder(pictures: Path, target: Path) -> None:
     """The finished pictures under their final folder: by one rename where that is new or empty."""
-    final = target.parent
+    final = target.parent.resolve()
     if final.exists() and any(final.iterdir()):
-        if not overwrite:
-            raise JobError(
-                f"{final}: was filled while the job ran; empty it and run the same command again, or add --overwrite"
-            )
         for old in sequence_files(target):
             old.unlink()
         for picture in sorted(pictures.iterdir()):
             os.replace(picture, final / picture.name)
+        pictures.rmdir()
         return
     os.replace(pictures, final)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from refilm.pipeline.segments import SegmentEnd, mean_codes
-from refilm.video import Frame, VideoInfo
+from refilm.video import Frame, ReadLosses, VideoInfo
 from refilm.video.encoding import EncoderSettings
 
 
@@ -30,8 +30,10 @@ class Tally:
             for number, mean in enumerate(mean_codes(frame)):
                 self._add(f"new plane {number}", mean)
 
-    def close(self, end: SegmentEnd) -> None:
-        """What is known only when the segment is done: the source's mean codes, and the stage's check of itself."""
+    def close(self, end: SegmentEnd, losses: dict[str, float]) -> None:
+        """What is known when the segment is done: the source's mean codes, the stage's check, what was not read."""
+        for name, value in losses.items():
+            self._add(f"lost {name}", value)
         for number, total in enumerate(end.levels):
             self._add(f"source plane {number}", total)
         check = getattr(end.stage, "check", None)
@@ -97,10 +99,7 @@ class Report:
         encoder: EncoderSettings,
         warnings: list[str],
     ) -> Report:
-        total: dict[str, float] = {}
-        for tally in tallies:
-            for key, value in tally.items():
-                total[key] = total.get(key, 0.0) + value
+        total = _added_up(tallies)
         share = Fraction(frames_this_run, max(frames_in, 1))
         return cls(
             source=str(source.path),
@@ -129,6 +128,37 @@ class Report:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        record = json.loads(text)
+        check = record.pop("self_check")
+        return cls(**record, self_check=None if check is None else SelfCheckResult(**check))
+
+    @classmethod
+    def is_one(cls, path: Path) -> bool:
+        """Whether the file at `path` is a report, of this or another job."""
+        try:
+            cls.from_json(path.read_text())
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return False
+        return True
+
+
+def lost(tallies: Sequence[dict[str, float]]) -> ReadLosses:
+    """What all runs of a job together could not read."""
+    total = _added_up(tallies)
+    found = {name: total.get(f"lost {name}", 0.0) for name in vars(ReadLosses())}
+    seconds = found.pop("missing_seconds")
+    return ReadLosses(**{name: round(value) for name, value in found.items()}, missing_seconds=seconds)
+
+
+def _added_up(tallies: Sequence[dict[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for tally in tallies:
+        for key, value in tally.items():
+            total[key] = total.get(key, 0.0) + value
+    return total
 
 
 def _colour_change(total: dict[str, float], frames_in: int, bits: int) -> list[float] | None:

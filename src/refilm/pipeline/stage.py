@@ -45,35 +45,6 @@ class Stage(Protocol):
         ...
 
 
-class Chain:
-    """Stages one after the other, as one stage."""
-
-    def __init__(self, stages: list[Stage]) -> None:
-        self.stages = stages
-        self.past = sum(stage.past for stage in stages)
-        self.future = sum(stage.future for stage in stages)
-
-    def shape(self, source: StreamShape) -> StreamShape:
-        for stage in self.stages:
-            source = stage.shape(source)
-        return source
-
-    def push(self, frame: Frame) -> Iterator[Frame]:
-        yield from self._push(frame, 0)
-
-    def flush(self) -> Iterator[Frame]:
-        for place, stage in enumerate(self.stages):
-            for frame in stage.flush():
-                yield from self._push(frame, place + 1)
-
-    def _push(self, frame: Frame, place: int) -> Iterator[Frame]:
-        if place == len(self.stages):
-            yield frame
-            return
-        for result in self.stages[place].push(frame):
-            yield from self._push(result, place + 1)
-
-
 class TemporalWindow:
     """Restores each frame from itself and `radius` frames on either side; never holds more than 2 * radius + 1.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from refilm.errors import UsageError
 from refilm.models import MODELS, create_model, default_model
 from refilm.pipeline.interpolation import Interpolate
 from refilm.pipeline.job import Job, Output, Progress
@@ -50,16 +51,20 @@ def interpolate(
     restart     forget an unfinished job with other settings
 
     Sound, subtitles, chapters, attachments and metadata are carried over. Killed and called again with the same
-    arguments, it goes on where it stopped. Raises VideoError, JobError, WeightsError; ValueError for bad arguments.
+    arguments, it goes on where it stopped. Raises VideoError, JobError, WeightsError;
+    UsageError, a ValueError, for bad arguments.
     """
     if times is None and fps is None:
         times = 2
     rate = None if fps is None else _rate(fps)
     name = model if model is not None else default_model("interpolation")
-    network: Any = create_model(name, weights=weights).to(torch.device(device)).eval()
+    try:
+        network: Any = create_model(name, weights=weights).to(_device(device)).eval()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     weights_name = MODELS[name].weights if weights == "default" else None if weights is None else Path(weights).name
     if tile is not None and network.reach is None:
-        raise ValueError(f"{name} needs the whole picture at once; leave out tile")
+        raise UsageError(f"{name} needs the whole picture at once; leave out tile")
     Interpolate(network, times, rate)  # raises for bad arguments before any file is touched
 
     def make_stage(info: VideoInfo) -> Interpolate:
@@ -86,12 +91,24 @@ def interpolate(
     return job.run(on_progress, warn)
 
 
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"no device is called {name!r}; there are cpu, cuda, cuda:1, ...") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"{name}: this machine has no CUDA device that torch can use; leave out --device")
+    return device
+
+
 def _rate(value: Fraction | float | str) -> Fraction:
     """60, "60000/1001", 59.94 -> an exact rate; 23.976, 29.97 and 59.94 are taken for NTSC's n * 1000/1001."""
     try:
         rate = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"wanted a frame rate such as 60, 59.94 or 60000/1001, got {value!r}") from None
+        rate = Fraction(0)
+    if rate <= 0:
+        raise UsageError(f"wanted a frame rate such as 60, 59.94 or 60000/1001, got {value!r}")
     nearest = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
     return (
         nearest

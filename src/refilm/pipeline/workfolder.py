@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -50,7 +50,9 @@ class WorkFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Creates the folder and locks it. JobError if another process works in it."""
+        """Creates the folder and locks it. JobError if another process works in it, or if it is somebody's own."""
+        if self.path.exists() and not (self.path / "lock").exists():
+            raise JobError(f"{self.path}: is not a folder of refilm's; move it away, its name is needed for the work")
         try:
             self.path.mkdir(exist_ok=True)
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -75,13 +77,18 @@ class WorkFolder:
         """Whether there is finished work here."""
         return any(self.path.glob("[0-9]*.json"))
 
-    def identity(self) -> dict[str, Any] | None:
-        """What the unfinished job here was, or None."""
+    def identity(self) -> dict[str, Any]:
+        """What the unfinished job here was; empty if its record cannot be read."""
         try:
-            found: dict[str, Any] = json.loads((self.path / "job.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        return found
+            found = json.loads((self.path / "job.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def report(self) -> Path:
+        """Where the report waits while the result takes its final name: found without the result, that has happened."""
+        return self.path / "report"
 
     def begin(self, identity: dict[str, Any]) -> None:
         """Empty the folder for a new job."""
@@ -137,6 +144,13 @@ class WorkFolder:
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return piece
+
+
+def sequence_fingerprint(files: Sequence[Path]) -> str:
+    """The same for pictures: the name, size and time of change of every one, and the contents of the first and last."""
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    contents = [fingerprint(file) for file in (files[0], files[-1])]
+    return hashlib.sha256(repr((states, contents)).encode()).hexdigest()
 
 
 def fingerprint(path: Path) -> str:

@@ -48,7 +48,7 @@ def open_input(path: Path, rate: Fraction | None = None) -> Iterator[InputContai
     options = {"protocol_whitelist": "file"}
     with translated(path, "cannot be read"):
         if is_sequence(path):
-            container = _open_sequence(path, rate or SEQUENCE_RATE, options)
+            container = _open_sequence(path, SEQUENCE_RATE if rate is None else rate, options)
         else:
             check_readable(path)
             # "file:" keeps names such as "http:x.mp4" from being taken for a protocol
@@ -91,14 +91,17 @@ def _open_sequence(path: Path, rate: Fraction, options: dict[str, str]) -> Input
             f"{path}: the sequence has gaps ({len(files)} pictures from {files[0].name} to {files[-1].name})"
         )
     options |= {"framerate": str(rate), "start_number": str(first)}
-    return av.open(str(path), format="image2", options=options)
+    pattern = f"{str(path.parent).replace('%', '%%')}/{path.name}"
+    return av.open(f"file:{pattern}", format="image2", options=options)
 
 
 def _numbered(path: Path) -> tuple[str, str] | None:
     """What stands before and after the number pattern."""
     head, percent, rest = path.name.partition("%")
     digits, d, tail = rest.partition("d")
-    return (head, tail) if percent and d and (digits == "" or digits.isdigit()) and "%" not in tail else None
+    if not (percent and d and (digits == "" or digits.isdigit())) or "%" in tail or tail[:1].isalpha():
+        return None  # "50%discount.mp4" is a name like any other
+    return head, tail
 
 
 def _escape(text: str) -> str:

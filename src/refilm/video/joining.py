@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import Any
 
 import av
 import av.error
+from av.codec import Codec
 from av.container import InputContainer, OutputContainer
 from av.stream import AttachmentStream, Disposition, Stream
+from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
 from refilm.video.containers import is_sequence, open_input, translated
 from refilm.video.encoding import EncoderSettings, add_video_stream
 from refilm.video.probe import VideoInfo, describe_stream
+from refilm.video.reader import JUMP
 
 # What the muxer writes anew; copied, these would describe the source instead.
 _MUXERS_OWN = {
@@ -60,50 +64,74 @@ _FORMATS = {
 }  # fmt: skip
 
 
-def join(
-    pieces: Sequence[Piece],
-    settings: EncoderSettings,
-    source: VideoInfo,
-    target: Path,
-    format_name: str,
-    warn: Callable[[str], None],
+def rehearse(
+    settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str, warn: Callable[[str], None]
 ) -> None:
+    """Go as far as the header, so that what cannot be written is told before the work and not after it.
+
+    `warn` is told of each stream that the container cannot hold. `target` is a throw-away name. Raises as `join`.
+    """
+    with _begun(settings, source, target, format_name, warn):
+        pass
+    target.unlink()
+
+
+def join(pieces: Sequence[Piece], settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str) -> None:
     """Write `target` from the pieces and from the source's other streams, chapters, attachments and metadata.
 
-    No packet is encoded again. `warn` is told of each stream that the container cannot hold.
-    Raises VideoError, or OSError when the disk is full; the target is then incomplete.
+    No packet is encoded again. Raises VideoError, or OSError when the disk is full; the target is then incomplete.
     """
+    with _begun(settings, source, target, format_name, lambda _: None) as (output, video, others):
+        packets = _video_packets(pieces, settings, video)
+        if format_name in ("mp4", "mov"):
+            packets = _ending_in_time(packets, pieces)
+        for packet in _shifted(heapq.merge(packets, others, key=_decode_time), _shift(source)):
+            output.mux(packet)
+
+
+@contextmanager
+def _begun(
+    settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str, warn: Callable[[str], None]
+) -> Iterator[tuple[OutputContainer, VideoStream, Iterator[av.Packet]]]:
+    """The output with its header written, its video stream, and the packets to copy beside it."""
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
-    with (
-        translated(target, "cannot be written"),
-        av.open(str(target), "w", format=format_name, options=options) as output,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(translated(target, "cannot be written"))
+        original = None if is_sequence(source.path) else stack.enter_context(open_input(source.path))
+        if original is not None and options and any("." in key for key in original.metadata):
+            options["movflags"] += "+use_metadata_tags"  # QuickTime's own keys, such as a camera's make and place
+        output = stack.enter_context(av.open(str(target), "w", format=format_name, options=options))
+        if Codec(settings.codec, "w").canonical_name not in output.supported_codecs:
+            raise VideoError(f"{format_name} cannot hold {settings.codec}; take another --codec, or write to .mkv")
         video = add_video_stream(output, settings)
         if source.rotation:
             video.set_display_rotation(source.rotation)
-        if is_sequence(source.path):
-            output.start_encoding()
-            _mux_all(output, _video_packets(pieces, settings, video))
-            return
-        with open_input(source.path) as original:
-            shift = max(Fraction(0), -_first_shown(pieces) * settings.time_base)
-            if shift:
-                warn(f"the source starts at {float(-shift):.3f} s, which no player shows: all of it is moved to 0")
+        copied: dict[int, Any] = {}
+        if original is not None:
+            if _shift(source):
+                warn(f"the source starts at {float(source.start_time):.3f} s, which no player shows: all is moved to 0")
             copied = _copy_streams(original, output, source, warn)
-            _copy_descriptions(original, output, format_name, shift, warn)
+            _copy_descriptions(original, output, format_name, _shift(source), warn)
             video.metadata.update(_own(original.streams[source.video_index].metadata))
             video.disposition = original.streams[source.video_index].disposition
-            try:
-                output.start_encoding()
-            except av.error.FFmpegError as error:
-                raise VideoError(
-                    f"{target}: the {format_name} container refuses this combination of streams ({error.strerror}); "
-                    "write to .mkv instead, which holds nearly everything"
-                ) from error
-            packets = heapq.merge(
-                _video_packets(pieces, settings, video), _copied_packets(original, copied), key=_decode_time
-            )
-            _mux_all(output, _shifted(packets, shift))
+        try:
+            video.codec_context.open(strict=False)
+        except av.error.FFmpegError as error:
+            chosen = " ".join(f"{key}={value}" for key, value in settings.options.items())
+            raise VideoError(f"{settings.codec} refuses its settings ({chosen}): {error.strerror}") from error
+        try:
+            output.start_encoding()
+        except av.error.FFmpegError as error:
+            raise VideoError(
+                f"the {format_name} container refuses this combination of streams ({error.strerror}); "
+                "write to .mkv instead, which holds nearly everything"
+            ) from error
+        yield output, video, iter(()) if original is None else _copied_packets(original, copied)
+
+
+def _shift(source: VideoInfo) -> Fraction:
+    """What is added to all times: no container shows what comes before 0."""
+    return max(Fraction(0), -source.start_time)
 
 
 def write_pictures(pieces: Sequence[Piece], folder: Path, pattern: str) -> int:
@@ -146,6 +174,22 @@ def _video_packets(pieces: Sequence[Piece], settings: EncoderSettings, stream: A
             yield packet
 
 
+def _ending_in_time(packets: Iterator[av.Packet], pieces: Sequence[Piece]) -> Iterator[av.Packet]:
+    """QuickTime takes a track's length from the last packet decoded, which need not be the last one shown."""
+    first = min(pieces[0].pts)
+    end = max(pts + duration for pts, duration in pieces[-1].durations.items())
+    held, begin = None, 0
+    for packet in packets:
+        if held is None:
+            begin = packet.dts or 0
+        else:
+            yield held
+        held = packet
+    if held is not None:
+        held.duration = end - first - ((held.dts or 0) - begin)
+        yield held
+
+
 def _reordering(pts: list[int]) -> int:
     """How many packets a frame is decoded ahead of its turn to be shown, at most."""
     rank = {value: place for place, value in enumerate(sorted(pts))}
@@ -173,7 +217,7 @@ def _copy_streams(
             twin.metadata.update(_own(stream.metadata))
             twin.disposition = stream.disposition
             copied[stream.index] = twin
-        elif not _is_chapter_track(stream, source):
+        elif not _is_remade(stream, source, output):
             warn(f"{describe_stream(stream)} is left out: {output.format.name} cannot hold it; .mkv holds nearly all")
     return copied
 
@@ -194,9 +238,13 @@ def _twin(stream: Stream, output: OutputContainer) -> Any | None:
         return None
 
 
-def _is_chapter_track(stream: Stream, source: VideoInfo) -> bool:
-    """QuickTime keeps chapter titles in a text track, which FFmpeg shows as data besides giving the chapters."""
-    return stream.type == "data" and source.chapters > 0 and "mov" in source.container
+def _is_remade(stream: Stream, source: VideoInfo, output: OutputContainer) -> bool:
+    """Whether the muxer makes this track itself: QuickTime's chapter titles and time code, data streams to FFmpeg."""
+    if stream.type != "data" or "mov" not in source.container:
+        return False
+    handler = stream.metadata.get("handler_name", "").lower()
+    titles = source.chapters > 0 and ("text" in handler or "subtitle" in handler)
+    return titles or ("timecode" in stream.metadata and output.format.name in ("mp4", "mov"))
 
 
 def _copy_descriptions(
@@ -228,23 +276,46 @@ def _own(metadata: dict[str, str]) -> dict[str, str]:
 def _copied_packets(original: InputContainer, copied: dict[int, Any]) -> Iterator[av.Packet]:
     if not copied:
         return
+    pictures = {index for index in copied if original.streams[index].disposition & Disposition.attached_pic}
+    clocks = {index: _Clock() for index in copied}
     try:
         for packet in original.demux([original.streams[index] for index in copied]):
+            if packet.size and packet.stream_index in pictures:
+                packet.pts = packet.dts = 0
             if packet.size and (packet.dts is not None or packet.pts is not None):
+                clocks[packet.stream_index].set_right(packet)
                 packet.stream = copied[packet.stream_index]
                 yield packet
     except av.error.FFmpegError:
         return  # the source is cut off here, which reading its video has already told
 
 
-def _first_shown(pieces: Sequence[Piece]) -> int:
-    return min(pieces[0].pts)
+class _Clock:
+    """Keeps the decoding times of a copied stream rising, as every container demands; the reader does so for frames."""
+
+    def __init__(self) -> None:
+        self._moved = 0  # ticks by which everything after a jump back is moved up
+        self._last: int | None = None
+        self._next = 0
+
+    def set_right(self, packet: av.Packet) -> None:
+        if packet.dts is None:
+            return
+        jump = JUMP / (packet.time_base or 1)
+        if self._last is not None and packet.dts + self._moved < self._last - jump:
+            self._moved = self._next - packet.dts
+        packet.dts += self._moved
+        packet.pts = None if packet.pts is None else packet.pts + self._moved
+        if self._last is not None and packet.dts <= self._last:
+            packet.dts = self._last + 1
+            packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
+        self._last, self._next = packet.dts, packet.dts + (packet.duration or 1)
 
 
 def _shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:
     for packet in packets:
         if shift:
-            ticks = round(shift / packet.time_base or 1)
+            ticks = round(shift / (packet.time_base or 1))
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
         yield packet
@@ -257,8 +328,3 @@ def _shown_time(packet: av.Packet) -> int:
 def _decode_time(packet: av.Packet) -> Fraction:
     ticks = packet.dts if packet.dts is not None else packet.pts
     return (ticks or 0) * (packet.time_base or Fraction(1))
-
-
-def _mux_all(output: OutputContainer, packets: Iterable[av.Packet]) -> None:
-    for packet in packets:
-        output.mux(packet)

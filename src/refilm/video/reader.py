@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import av.error
 import numpy as np
 from av.container import InputContainer
@@ -20,6 +21,8 @@ from refilm.errors import VideoError
 from refilm.video.containers import open_input
 from refilm.video.frame import Frame, PixelFormat
 from refilm.video.probe import VideoInfo, describe, main_video
+
+JUMP = Fraction(1, 2)  # seconds back from which time stamps begin anew rather than err, as where broadcasts are joined
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,25 @@ class Bookmark:
 class ReadLosses:
     """What could not be read; a job reports it, so nothing is cut in silence."""
 
+    jumps: int = 0  # times the clock of the source jumped back; what follows is moved up to what came before
     damaged_packets: int = 0  # the decoder refused them
     out_of_order: int = 0  # frames whose time did not rise, dropped
     resized: int = 0  # frames of another size than the first, scaled to it
-    missing_seconds: Fraction = Fraction(0)  # declared by the file, but not there
+    missing_seconds: float = 0.0  # declared by the file, but not there
+
+    def since(self, before: ReadLosses) -> dict[str, float]:
+        """What was lost after `before` was noted, as numbers that can be added up."""
+        return {name: float(value - getattr(before, name)) for name, value in vars(self).items()}
 
     def warnings(self) -> list[str]:
         lines = []
         if self.missing_seconds > 0:
             lines.append(
-                f"the source ends {float(self.missing_seconds):.2f} s before its declared end (truncated?); "
+                f"the source ends {self.missing_seconds:.2f} s before its declared end (truncated?); "
                 "it was processed up to its last good frame"
             )
+        if self.jumps:
+            lines.append(f"the source's clock jumps back {self.jumps} times; the parts were put one after the other")
         if self.damaged_packets:
             lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
         if self.out_of_order:
@@ -126,36 +136,42 @@ class VideoReader:
         self._pictures = self._decode()
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """Decoded pictures; a damaged packet costs its own frames only."""
-        stream = self._stream
-        packets = self._container.demux(stream)
-        while True:
+        """Decoded pictures; a damaged packet costs its own frames only, a damaged container what comes after."""
+        packets = self._packets()
+        for packet in packets:
             try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                yield from stream.decode(packet)
+                yield from self._stream.decode(packet)
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
                 self.losses.damaged_packets += 1
-                if packet is None or packet.size == 0:
-                    return
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        try:
+            yield from self._container.demux(self._stream)
+        except av.error.FFmpegError:
+            self.losses.damaged_packets += 1
+            yield None  # what the decoder still holds is good
 
     def _in_order(self, pictures: Iterator[VideoFrame]) -> Iterator[Frame]:
         """Frames with rising times, still with the duration that the decoder declared (0 if it did not)."""
-        time = None
+        time, moved = None, Fraction(0)
         for picture in pictures:
             # raw streams have no time stamps: count on from the frame before, at the stream's rate
             expected = self.info.start_time if time is None else time + 1 / self.info.frame_rate
-            picture_time = expected if picture.pts is None else picture.pts * (picture.time_base or self._time_base)
+            time_base = picture.time_base or self._time_base
+            picture_time = expected if picture.pts is None else picture.pts * time_base + moved
+            if time is not None and picture_time < time - JUMP:
+                self.losses.jumps += 1
+                moved += expected - picture_time
+                picture_time = expected
             if time is not None and picture_time <= time:
                 self.losses.out_of_order += 1
                 continue
             time = picture_time
             if (picture.width, picture.height) != (self.info.width, self.info.height):
                 self.losses.resized += 1
-            declared = (picture.duration or 0) * (picture.time_base or self._time_base)
+            declared = (picture.duration or 0) * time_base
             yield Frame(_planes(picture, self.info), self.info.format, self.info.colour, time, declared)
 
     def _with_durations(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -179,7 +195,7 @@ class VideoReader:
         missing = self.info.start_time + self.info.duration - end
         # containers round, and some count the sound that outlasts the picture
         if missing > max(Fraction(1, 2), 2 / self.info.frame_rate):
-            self.losses.missing_seconds = missing
+            self.losses.missing_seconds = float(missing)
 
 
 def frames(path: str | Path, rate: Fraction | None = None) -> Iterator[Frame]:

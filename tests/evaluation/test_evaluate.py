@@ -10,9 +10,9 @@ import pytest
 import torch
 from evaluation.clips import write_clip
 
+from refilm.cli.main import run
 from refilm.errors import VideoError
 from refilm.evaluation import evaluate
-from refilm.evaluation.__main__ import app
 from refilm.evaluation.interpolators import BASELINES, blend, minterpolate, repeat
 from refilm.video import frames
 from refilm.video.colour import to_rgb
@@ -161,7 +161,8 @@ def test_a_single_gap_has_figures_but_no_time(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_the_table(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app(["frame-blend", str(folder), "--results", str(tmp_path)], result_action="return_value") == 0
+    assert run(["eval", "frame-blend", str(folder), "--results", str(tmp_path)]) == 0
     assert "| frame-blend |" in capsys.readouterr().out
-    assert app(["frame-blend", str(tmp_path), "--results", str(tmp_path)], result_action="return_value") == 1
+    assert run(["eval", "frame-blend", str(tmp_path), "--results", str(tmp_path)]) == 1
     assert "no video files found" in capsys.readouterr().err
+    assert run(["eval", "frame-bland", str(folder), "--results", str(tmp_path)]) == 2

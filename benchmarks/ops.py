@@ -78,7 +78,7 @@ def take_turns(candidates: dict[str, Callable[[], object]], seconds: float) -> t
     for _ in range(TRIES):
         times: dict[str, list[float]] = {name: [] for name in candidates}
         (all_before, own_before), start = cpu_seconds(), time.perf_counter()
-        while time.perf_counter() - start < seconds or len(next(iter(times.values()))) < 3:
+        while time.perf_counter() - start < seconds or max(map(len, times.values())) < 3:
             for name, run in candidates.items():
                 if name in close or not times[name]:
                     began = time.perf_counter()

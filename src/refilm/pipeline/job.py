@@ -135,6 +135,8 @@ class Job:
         if not (folder.report.exists() and self.output.path.exists()) or any(folder.path.glob("joined*")):
             return None
         report = Report.from_json(folder.report.read_text())
+        if self.output.overwrite or (report.source, report.settings) != (str(self.source), self.settings):
+            return None  # another job is asked for
         os.replace(folder.report, report_path(self.output.path))
         folder.remove()
         return report
@@ -243,8 +245,15 @@ class Job:
             results = run_segments(decoded, lambda: self.make_stage(reader.info), self.segment_frames, lead, first)
             results = stack.enter_context(running_ahead(results, _QUEUE))
             index, ended = first, False
+            told = ReadLosses()  # reading runs ahead, so what is lost belongs to no piece: each tells what is new
+
+            def new_losses() -> dict[str, float]:
+                nonlocal told
+                before, told = told, replace(reader.losses)
+                return told.since(before)
+
             while not ended:
-                piece = self._make_piece(index, results, encoder, folder, note_frame, reader)
+                piece = self._make_piece(index, results, encoder, folder, note_frame, new_losses)
                 yield piece
                 index, ended = index + 1, piece.next_start is None
 
@@ -255,10 +264,9 @@ class Job:
         encoder: EncoderSettings,
         folder: WorkFolder,
         note_frame: Callable[[Frame], None],
-        reader: VideoReader,
+        new_losses: Callable[[], dict[str, float]],
     ) -> FinishedPiece:
         """Encode up to the segment's end, and keep the piece."""
-        losses = replace(reader.losses)
         writer = PieceWriter(folder.unfinished_path(index), encoder)
         tally = Tally()
         try:
@@ -273,7 +281,7 @@ class Job:
         except BaseException:
             writer.abort()
             raise
-        tally.close(end, reader.losses.since(losses))
+        tally.close(end, new_losses())
         piece = FinishedPiece(
             index=index,
             frames_in=end.frames_in,

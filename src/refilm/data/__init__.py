@@ -1,4 +1,4 @@
-"""Clips, packs and the crops that training draws from them."""
+"""Clips, packs, what degrades them, and the crops that training draws from them."""
 
 from refilm.data.crops import Batch, CropSampler, Motion
 from refilm.data.pack import Clip, Pack, read_clip, read_index, read_packs

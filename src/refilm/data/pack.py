@@ -1,7 +1,8 @@
 """Reading a pack: a folder of short clips, one scene each, with an `index.json` that lists them.
 
 Each entry of the index: file, source, frames, width, height, motion (mean absolute difference of neighbouring frames
-at 96x54, of 255), bytes. The clips are video files that FFmpeg decodes; 8-bit YUV is read as BT.709, limited range.
+at 96x54, of 255), bytes. The clips are video files that FFmpeg decodes, and their colour is read as everywhere in this
+package: as tagged, without a bias.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from torch import Tensor
 
 from refilm.errors import RefilmError
+from refilm.video import Frame, frames
+from refilm.video.colour import to_rgb
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,17 @@ def read_index(folder: str | Path) -> list[Clip]:
         raise RefilmError(f"{path}: every entry needs {', '.join(names)}; missing {error}") from None
 
 
-def read_clip(path: str | Path, max_frames: int | None = None) -> Tensor:
+def read_clip(path: str | Path) -> Tensor:
     """All frames of a clip as RGB bytes. -> frames_u8 [T, 3, H, W].
 
-    Raises RefilmError when the file cannot be opened or holds no frame.
+    Raises VideoError, a RefilmError, when the file cannot be opened or holds no frame.
     """
-    frames: list[np.ndarray] = []
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                rgb = frame.reformat(
-                    format="rgb24",
-                    src_colorspace=Colorspace.ITU709,
-                    src_color_range=ColorRange.MPEG,
-                    dst_color_range=ColorRange.JPEG,
-                    # swscale's default takes the nearest chroma sample: blocks of colour at edges
-                    interpolation=Interpolation.BICUBIC,
-                )
-                frames.append(rgb.to_ndarray())
-                if max_frames is not None and len(frames) == max_frames:
-                    break
-    except (OSError, av.FFmpegError, IndexError) as error:
-        raise RefilmError(f"{path}: cannot be read as video ({error})") from None
-    if not frames:
-        raise RefilmError(f"{path}: holds no frame")
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+    return torch.stack([rgb_u8(frame) for frame in frames(path)])
+
+
+def rgb_u8(frame: Frame) -> Tensor:
+    """The frame's picture as bytes. -> [3, H, W]"""
+    return to_rgb(frame).mul_(255).round_().clamp_(0, 255).byte()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,198 @@
+"""What spoils pictures: noise, small size, compression, motion blur; seeded, and named as the protocols name them.
+
+| name | function |
+|---|---|
+| Gaussian noise, sigma of 255 | `gaussian_noise` |
+| BI, bicubic as MATLAB's imresize | `bicubic_down`; `bicubic_up` is the way back that needs no learning |
+| BD, Gaussian blur of sigma 1.6, then every 4th pixel | `gaussian_down` |
+| H.264 and HEVC at a crf, JPEG 2000 at a q | `compress` |
+| motion blur | `motion_blur` |
+
+Sources  BI: MATLAB's imresize, Keys' cubic with a = -1/2, widened when the picture shrinks; BD: Jo et al., "Deep Video
+         Super-Resolution Using Dynamic Upsampling Filters" (DUF), CVPR 2018: 13x13 kernel, reflected borders, the
+         first pixel of every four; JPEG 2000: Xue et al., "Video Enhancement with Task-Oriented Flow", IJCV 2019, which
+         takes FFmpeg's encoder at -q:v 20 and 40; motion blur: Nah et al., CVPR 2017, gamma 2.2.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import lru_cache
+
+import av
+import numpy as np
+import torch
+from av.codec import CodecContext
+from torch import Tensor
+from torch.nn import functional as F
+
+from refilm.data.ffmpeg_command import run_ffmpeg
+from refilm.data.pack import rgb_u8
+from refilm.errors import RefilmError
+from refilm.video.colour import from_rgb
+from refilm.video.frame import Colour, Frame, PixelFormat
+
+YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
+GAMMA = 2.2
+# Threads change x264's and x265's packets, hence one.
+ENCODERS = {
+    "h264": ("libx264", {"threads": "1"}),
+    "hevc": ("libx265", {"x265-params": "log-level=error:pools=none:frame-threads=1"}),
+}
+
+
+def gaussian_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Generator) -> Tensor:
+    """The clip with white noise added; neither clamped nor rounded.
+
+    clip        [..., H, W], float in [0, 1]
+    sigma_8bit  standard deviation in levels of 255; a tensor must broadcast to the clip
+    generator   decides the noise, on its own device, whatever the clip's
+    """
+    noise = torch.randn(clip.shape, generator=generator, device=generator.device, dtype=clip.dtype).to(clip.device)
+    return clip + noise * (sigma_8bit / 255)
+
+
+def bicubic_down(frames: Tensor, scale: int = 4) -> Tensor:
+    """BI: [..., H, W] -> [..., H/scale, W/scale], not clamped. ValueError where scale does not divide the size."""
+    height, width = _divided(frames, scale)
+    return _resize(frames, height, width)
+
+
+def bicubic_up(frames: Tensor, scale: int = 4) -> Tensor:
+    """Bicubic enlargement as imresize does it: [..., H, W] -> [..., scale*H, scale*W], not clamped."""
+    return _resize(frames, frames.shape[-2] * scale, frames.shape[-1] * scale)
+
+
+def gaussian_down(frames: Tensor, scale: int = 4, sigma: float = 1.6) -> Tensor:
+    """BD: [..., H, W] -> [..., H/scale, W/scale], for H and W above 6.
+
+    The field keeps the first pixel of every `scale`, so the result lies (scale - 1) / 2 pixels up and left of where BI
+    would put it. ValueError where scale does not divide the size.
+    """
+    height, width = _divided(frames, scale)
+    places = torch.arange(-6, 7, device=frames.device, dtype=frames.dtype)
+    taps = torch.exp(-0.5 * (places / sigma) ** 2)
+    taps /= taps.sum()
+    planes = F.pad(frames.reshape(-1, 1, *frames.shape[-2:]), (6, 6, 6, 6), mode="reflect")
+    planes = F.conv2d(planes, taps.view(1, 1, 13, 1), stride=(scale, 1))
+    planes = F.conv2d(planes, taps.view(1, 1, 1, 13), stride=(1, scale))
+    return planes.view(*frames.shape[:-2], height, width)
+
+
+def motion_blur(clip: Tensor, exposure: int) -> Tensor:
+    """Each frame as a camera sees it whose shutter is open for `exposure` frames: their mean, in linear light.
+
+    [..., T, H, W] in [0, 1] -> [..., T - exposure + 1, H, W]; frame t of the result has clip frame t + exposure // 2 in
+    its middle. ValueError where exposure is even or longer than the clip.
+    """
+    if exposure % 2 == 0 or not 1 <= exposure <= clip.shape[-3]:
+        raise ValueError(f"exposure must be odd and at most the clip's {clip.shape[-3]} frames, got {exposure}")
+    return clip.clamp(0, 1).pow(GAMMA).unfold(-3, exposure, 1).mean(-1).pow(1 / GAMMA)
+
+
+def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
+    """Frames as they come back from a file: one scene in, as many frames out.
+
+    frames_u8  [T, 3, H, W], RGB bytes
+    codec      "h264", "hevc": x264 and x265 at preset medium; "jpeg2000": FFmpeg's own encoder, for which the command
+               `ffmpeg` must be installed, since PyAV cannot tell it the quality
+    quality    crf of h264 and hevc, -q:v of jpeg2000; higher is worse
+    out        [T, 3, H, W] bytes on the CPU
+
+    The file is yuv420p, BT.709, limited range, and goes there and back by this package's own conversion, which of
+    itself changes no mean. An odd last row or column is doubled for the encoder.
+    Raises ValueError for another codec, RefilmError where the encoder is missing.
+    """
+    height, width = frames_u8.shape[-2:]
+    even = F.pad(frames_u8.cpu().float() / 255, (0, width % 2, 0, height % 2), mode="replicate")
+    planes = [from_rgb(frame, (YUV420P, Colour())) for frame in even]
+    if codec in ENCODERS:
+        decoded = _through_pyav(planes, *ENCODERS[codec], quality)
+    elif codec == "jpeg2000":
+        decoded = _through_jpeg2000(planes, quality)
+    else:
+        raise ValueError(f"codec must be {', '.join(ENCODERS)} or jpeg2000, got {codec!r}")
+    pictures = [_decoded_u8(picture)[:, :height, :width] for picture in decoded]
+    if len(pictures) != len(planes):
+        raise RefilmError(f"{codec} gave {len(pictures)} frames for {len(planes)}; is the encoder broken?")
+    return torch.stack(pictures)
+
+
+def _divided(frames: Tensor, scale: int) -> tuple[int, int]:
+    height, width = frames.shape[-2:]
+    if height % scale or width % scale:
+        raise ValueError(f"height and width must be multiples of {scale}, got {height}x{width}; crop the frames first")
+    return height // scale, width // scale
+
+
+def _resize(frames: Tensor, height: int, width: int) -> Tensor:
+    down = _weights(frames.shape[-2], height).to(frames)
+    across = _weights(frames.shape[-1], width).to(frames)
+    return down @ (frames @ across.mT)
+
+
+@lru_cache(maxsize=32)
+def _weights(size: int, wanted: int) -> Tensor:
+    """[wanted, size]: what each sample gives to each wanted one. Beyond the border the picture is mirrored."""
+    shrink = max(size / wanted, 1.0)
+    centres = (torch.arange(wanted, dtype=torch.float64) + 0.5) * size / wanted - 0.5
+    reach = math.ceil(2 * shrink) + 1
+    places = centres.floor()[:, None] + torch.arange(-reach, reach + 1)  # [wanted, taps]
+    x = ((places - centres[:, None]) / shrink).abs()
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    taps = torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))
+    mirrored = places.long() % (2 * size)
+    mirrored = torch.where(mirrored < size, mirrored, 2 * size - 1 - mirrored)
+    weights = torch.zeros(wanted, size, dtype=torch.float64).scatter_add_(1, mirrored, taps)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _picture(planes: tuple[np.ndarray, ...], number: int) -> av.VideoFrame:
+    height, width = planes[0].shape
+    stacked = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(height * 3 // 2, width)
+    picture = av.VideoFrame.from_ndarray(stacked, format="yuv420p")
+    picture.pts, picture.time_base = number, Fraction(1, 25)
+    return picture
+
+
+def _through_pyav(
+    planes: list[tuple[np.ndarray, ...]], encoder: str, options: dict[str, str], crf: float
+) -> Iterator[av.VideoFrame]:
+    try:
+        encode = CodecContext.create(encoder, "w")
+    except av.codec.codec.UnknownCodecError:
+        raise RefilmError(f"this FFmpeg is built without {encoder}") from None
+    assert isinstance(encode, av.VideoCodecContext)
+    encode.height, encode.width = planes[0][0].shape
+    encode.pix_fmt, encode.time_base, encode.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
+    encode.options = {"crf": str(crf), **options}
+    decode = CodecContext.create({"libx264": "h264", "libx265": "hevc"}[encoder], "r")
+    assert isinstance(decode, av.VideoCodecContext)
+    for number, frame in enumerate(planes):
+        for packet in encode.encode(_picture(frame, number)):
+            yield from decode.decode(packet)
+    for packet in encode.encode(None):
+        yield from decode.decode(packet)
+    yield from decode.decode(None)
+
+
+def _through_jpeg2000(planes: list[tuple[np.ndarray, ...]], q: float) -> Iterator[av.VideoFrame]:
+    height, width = planes[0][0].shape
+    raw = b"".join(plane.tobytes() for frame in planes for plane in frame)
+    source = ["-f", "rawvideo", "-pixel_format", "yuv420p", "-video_size", f"{width}x{height}", "-i", "-"]
+    encoded = run_ffmpeg([*source, "-c:v", "jpeg2000", "-q:v", str(q), "-f", "nut", "-"], raw)
+    with av.open(io.BytesIO(encoded), "r") as file:
+        yield from file.decode(video=0)
+
+
+def _decoded_u8(picture: av.VideoFrame) -> Tensor:
+    """[3, H, W] bytes of a yuv420p picture."""
+    planes = []
+    for plane in picture.planes:
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
+        planes.append(rows[:, : plane.width])
+    return rgb_u8(Frame(tuple(planes), YUV420P, Colour(), Fraction(0), Fraction(1)))

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refilm.errors import VideoError
-from refilm.video.colour import LUMA_WEIGHTS, from_rgb, guess_colour, to_rgb
+from refilm.video.colour import LUMA_WEIGHTS, from_rgb, to_rgb
 from refilm.video.frame import Colour, Frame, PixelFormat
+from refilm.video.guess import guess_colour
 
 SUBSAMPLINGS = {"444": (0, 0), "422": (1, 0), "440": (0, 1), "420": (1, 1), "411": (2, 0), "410": (2, 2)}
 LOCATIONS = ["left", "center", "topleft", "top"]

@@ -19,10 +19,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.colour import from_rgb, guess_colour, to_rgb
 from refilm.video.containers import is_sequence, translated
 from refilm.video.formats import held_format
 from refilm.video.frame import Colour, Frame, PixelFormat
+from refilm.video.guess import guess_colour
 from refilm.video.probe import VideoInfo
 from refilm.video.tags import ColourTags
 
@@ -219,6 +219,8 @@ def to_picture(frame: Frame, settings: EncoderSettings) -> VideoFrame:
     held = held_format(settings.format)
     planes = frame.planes
     if held != frame.format:
+        from refilm.video.colour import from_rgb, to_rgb  # torch, which the process that joins can do without
+
         colour = guess_colour(
             settings.width, settings.height, held.kind, settings.tags.named(), yuvj=settings.format.startswith("yuvj")
         )

@@ -15,10 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.colour import guess_colour
 from refilm.video.containers import open_input
 from refilm.video.formats import has_alpha, held_format, is_full_range
 from refilm.video.frame import Colour, PixelFormat
+from refilm.video.guess import guess_colour
 from refilm.video.tags import ColourTags
 
 

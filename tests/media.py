@@ -50,7 +50,9 @@ class Tags:
             "color_space": {0: "gbr", 1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020nc"}.get(self.matrix),
             "color_range": {1: "tv", 2: "pc"}.get(self.range),
             "color_primaries": {1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020"}.get(self.primaries),
-            "color_transfer": {1: "bt709", 6: "smpte170m", 14: "bt2020-10", 16: "smpte2084"}.get(self.transfer),
+            "color_transfer": {1: "bt709", 6: "smpte170m", 14: "bt2020-10", 16: "smpte2084", 18: "arib-std-b67"}.get(
+                self.transfer
+            ),
         }
         return {key: word for key, word in words.items() if word}
 
@@ -58,6 +60,7 @@ class Tags:
 BT601 = Tags(matrix=6, range=1, primaries=6, transfer=6)
 BT709 = Tags(matrix=1, range=1, primaries=1, transfer=1)
 BT2020 = Tags(matrix=9, range=1, primaries=9, transfer=14)
+PQ, HLG = replace(BT2020, transfer=16), replace(BT2020, transfer=18)
 
 
 @dataclass(frozen=True)
@@ -309,6 +312,8 @@ def irregular(count: int, start: Fraction = Fraction(0)) -> tuple[Fraction, ...]
 # x264 without look-ahead and B-frames, for files in which neither matters: fast, and one packet a frame at once
 _PLAIN = {"preset": "ultrafast", "tune": "zerolatency"}
 _B_FRAMES = {"preset": "veryfast", "x264-params": "bframes=3:b-adapt=0:b-pyramid=normal:keyint=12:scenecut=0"}
+# Display P3 at 1000 cd/m2, in x265's words
+GRADED_ON = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 _LINES = ((Fraction(1, 4), Fraction(3, 4), "First line"), (Fraction(1), Fraction(3, 2), "Second, with é and 字"))
 _PARTS = ((Fraction(0), Fraction(3, 4), "One"), (Fraction(3, 4), Fraction(2), "Two"))
 _WORDS = {"title": "A test clip", "artist": "refilm", "comment": "generated"}
@@ -359,6 +364,16 @@ CLIPS: dict[str, Clip] = {
     "rgb": Clip(".avi", times=even(6, 24), codec="utvideo", pix_fmt="gbrp", tags=Tags()),
     "rgb-10": Clip(".mkv", times=even(6, 24), codec="ffv1", pix_fmt="gbrp10le", tags=Tags(matrix=0, range=2)),
     "gray": Clip(".mkv", times=even(6, 24), codec="ffv1", pix_fmt="gray", tags=Tags()),
+    "hdr10": Clip(
+        times=even(6, 24), codec="libx265", pix_fmt="yuv420p10le", tags=PQ,
+        options={"preset": "ultrafast", "x265-params": f"log-level=error:master-display={GRADED_ON}:max-cll=1000,400"},
+    ),
+    "hlg": Clip(
+        ".mkv", times=even(6, 24), codec="libx265", pix_fmt="yuv420p10le", tags=HLG,
+        options={"preset": "ultrafast", "x265-params": "log-level=error"},
+    ),
+    "interlaced": Clip(times=even(6, 25), last=Fraction(1, 25), options=_PLAIN | {"flags": "+ilme+ildct"}),
+    "interlaced-mkv": Clip(".mkv", times=even(6, 24), codec="ffv1", options={"field_order": "tt"}),
     "two-scenes": Clip(times=even(36, 24), options=_PLAIN, scenes=(17,)),
     "one-frame": Clip(times=even(1, 24), options=_PLAIN),
 }  # fmt: skip

@@ -54,6 +54,8 @@ class RunOptions:
     "Replace an existing output, in one step, once the new one is complete."
     restart: Annotated[bool, Parameter(negative="")] = False
     "Forget an unfinished job on this output, and begin anew."
+    force: Annotated[bool, Parameter(negative="")] = False
+    "Take an interlaced source as it is, rather than refuse it."
     input_fps: str | None = None
     "Frame rate of a picture sequence. Default: 25."
     json: Annotated[bool, Parameter(negative="")] = False
@@ -111,6 +113,7 @@ def interpolate(
             device=run.device,
             overwrite=run.overwrite,
             restart=run.restart,
+            force=run.force,
             input_fps=run.input_fps,
             on_progress=console.progress,
             warn=console.warn,

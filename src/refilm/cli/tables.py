@@ -54,10 +54,22 @@ def video_table(info: VideoInfo) -> Table:
             "colour, as read",
             ", ".join(f"{key} {getattr(read_as, key)}" for key in said),
         ),
+        *_light_rows(info),
+        ("interlaced", "yes" if info.interlaced else "no"),
+        *(("not carried over", words) for words in info.not_carried),
         ("chapters", str(info.chapters)),
         *(("beside it", str(other)) for other in info.others),
     ]
     return _two_columns(str(info.path), rows)
+
+
+def _light_rows(info: VideoInfo) -> list[tuple[str, str]]:
+    rows = []
+    if (display := info.mastering_display) is not None:
+        rows.append(("graded on", f"{float(display.darkest):g} to {float(display.brightest):g} cd/m2"))
+    if (light := info.content_light) is not None:
+        rows.append(("brightest", f"pixel {light.brightest_pixel}, frame {light.brightest_frame} cd/m2"))
+    return rows
 
 
 def models_with_figures(pattern: str) -> list[dict[str, Any]]:

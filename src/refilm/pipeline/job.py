@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ from refilm.video.containers import is_sequence, sequence_files
 from refilm.video.encoding import (
     EncoderSettings,
     PieceWriter,
+    carries_hdr10,
     choose_codec,
     choose_pix_fmt,
     encoder_options,
@@ -80,6 +82,7 @@ class Job:
     weights      file name of the weights in use, for the report
     scene_cuts   find cuts and keep the stages from mixing scenes
     rate         frames a second, if the source is a picture sequence
+    force        take interlaced frames for whole pictures
     """
 
     source: Path
@@ -90,6 +93,7 @@ class Job:
     scene_cuts: bool = True
     rate: Fraction | None = None
     restart: bool = False
+    force: bool = False
     segment_frames: int = SEGMENT_FRAMES
 
     def run(
@@ -106,6 +110,7 @@ class Job:
             return report
         check_output(self.output, self.source)
         with VideoReader(self.source, self.rate) as reader:
+            self._refuse_interlaced(reader.info)
             encoder = self._encoder(reader.info, self._shape(reader.info))
             with folder.held(), _disk_full_told(folder.path):
                 warnings: list[str] = []
@@ -141,12 +146,25 @@ class Job:
         folder.remove()
         return report
 
+    def _refuse_interlaced(self, source: VideoInfo) -> None:
+        if source.interlaced and not self.force:
+            name = shlex.quote(str(source.path))
+            raise VideoError(
+                f"{source.path}: is interlaced: each frame holds two moments, line by line. Deinterlace first: "
+                f"ffmpeg -i {name} -map 0 -c copy -c:v libx264 -crf 12 -vf bwdif OUT.mkv; "
+                "or add --force, if its frames are whole pictures"
+            )
+
     def _rehearse(
         self, folder: WorkFolder, encoder: EncoderSettings, source: VideoInfo, warn: Callable[[str], None]
     ) -> None:
         """Find out and say before the work what cannot be written."""
         if source.alpha:
             warn("the transparency of the source is not carried over")
+        for lost_words in source.not_carried:
+            warn(f"the source has {lost_words}, which is not carried over")
+        if (source.mastering_display or source.content_light) and not carries_hdr10(encoder.codec):
+            warn(f"the source's HDR10 metadata is not carried over: {encoder.codec} takes none; --codec libx265 does")
         if not is_sequence(self.output.path):
             trial = folder.path / f"trial{self.output.path.suffix}"
             rehearse(encoder, source, trial, output_format(self.output.path), warn)
@@ -180,7 +198,7 @@ class Job:
             sample_aspect_ratio=info.sample_aspect_ratio,
             tags=output_colour(info, pix_fmt)[0],
             threads=os.cpu_count() or 1,
-            options=encoder_options(codec, self.output.crf, self.output.preset),
+            options=encoder_options(codec, self.output.crf, self.output.preset, info),
         )
 
     def _begin_or_continue(self, folder: WorkFolder, encoder: EncoderSettings) -> EncoderSettings:

@@ -35,6 +35,7 @@ def interpolate(
     input_fps: Fraction | float | str | None = None,
     overwrite: bool = False,
     restart: bool = False,
+    force: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -49,6 +50,7 @@ def interpolate(
     input_fps   frame rate of a picture sequence such as frames/%06d.png
     overwrite   replace an existing output, in one step, once the new one is complete
     restart     forget an unfinished job with other settings
+    force       go on where an interlaced source would be refused
 
     Sound, subtitles, chapters, attachments and metadata are carried over. Killed and called again with the same
     arguments, it goes on where it stopped. Raises VideoError, JobError, WeightsError;
@@ -87,6 +89,7 @@ def interpolate(
         scene_cuts=scene_cuts,
         rate=None if input_fps is None else _rate(input_fps),
         restart=restart,
+        force=force,
     )
     return job.run(on_progress, warn)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +33,13 @@ _PICTURE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
 # How each encoder spells a quality of 0 to 51 or 63.
 _CRF_OPTION = {"libx264": "crf", "libx264rgb": "crf", "libx265": "crf", "libvpx-vp9": "crf", "libsvtav1": "crf"}
 _PRESET_OPTION = {"libx264": "preset", "libx264rgb": "preset", "libx265": "preset", "libsvtav1": "preset"}
+# Where encoders take HDR10 metadata: parameter list, its keys for display and lights, and the steps they count in:
+# so many to 1 of CIE's x and y, so many to 1 cd/m2.
+_HDR10_OPTIONS = {
+    "libx264": ("x264-params", "mastering-display", "cll", 50000, 10000),
+    "libx265": ("x265-params", "master-display", "max-cll", 50000, 10000),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light", 1, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,11 @@ def choose_pix_fmt(codec: str, source: PixelFormat, wanted: str | None) -> str:
     return min((name for name in supported if _can_hold(name)), key=loss)
 
 
-def encoder_options(codec: str, crf: float | None, preset: str | None) -> dict[str, str]:
-    """FFmpeg's private options for quality and speed. VideoError where the encoder has no such knob."""
+def encoder_options(codec: str, crf: float | None, preset: str | None, source: VideoInfo) -> dict[str, str]:
+    """FFmpeg's private options for quality, speed and the source's HDR10 metadata.
+
+    VideoError where the encoder has no such knob for quality or speed.
+    """
     options: dict[str, str] = {}
     if crf is None and codec in _DEFAULT_CRF:
         crf = _DEFAULT_CRF[codec]
@@ -118,8 +128,10 @@ def encoder_options(codec: str, crf: float | None, preset: str | None) -> dict[s
         if codec not in _PRESET_OPTION:
             raise VideoError(f"{codec} has no --preset; it goes with {', '.join(sorted(_PRESET_OPTION))}")
         options[_PRESET_OPTION[codec]] = preset
-    if codec == "libx265":
-        options["x265-params"] = "log-level=error"
+    if codec in _HDR10_OPTIONS:
+        quiet = ["log-level=error"] if codec == "libx265" else []
+        if settings := quiet + _hdr10_options(codec, source):
+            options[_HDR10_OPTIONS[codec][0]] = ":".join(settings)
     if codec == "libvpx-vp9":
         options |= {"row-mt": "1", "cpu-used": "4", "b": "0"}
     if codec == "prores_ks":
@@ -127,11 +139,34 @@ def encoder_options(codec: str, crf: float | None, preset: str | None) -> dict[s
     return options
 
 
+def carries_hdr10(codec: str) -> bool:
+    """Whether the encoder writes what a source says of its mastering display and its brightest lights."""
+    return codec in _HDR10_OPTIONS
+
+
+def _hdr10_options(codec: str, source: VideoInfo) -> list[str]:
+    """The source's HDR10 metadata as settings for the encoder's own parameter list."""
+    _, display_key, light_key, units, unit_light = _HDR10_OPTIONS[codec]
+    settings = []
+    if (display := source.mastering_display) is not None:
+
+        def pair(values: tuple[Fraction, Fraction], scale: int) -> str:
+            return "({},{})".format(*(f"{float(value * scale):.9g}" for value in values))
+
+        colours = (("G", display.green), ("B", display.blue), ("R", display.red), ("WP", display.white))
+        words = "".join(f"{name}{pair(place, units)}" for name, place in colours)
+        settings.append(f"{display_key}={words}L{pair((display.brightest, display.darkest), unit_light)}")
+    if (light := source.content_light) is not None:
+        settings.append(f"{light_key}={light.brightest_pixel},{light.brightest_frame}")
+    return settings
+
+
 def output_colour(source: VideoInfo, pix_fmt: str) -> tuple[ColourTags, Colour]:
     """Tags to write and the colour to compute with: the source's own, unless RGB turns into YUV or back."""
     kind = held_format(pix_fmt).kind
     if kind == source.format.kind or (kind == "gray" and source.format.kind == "yuv"):
-        return source.tags, source.colour
+        subsampled = held_format(pix_fmt).chroma_h > 0
+        return source.tags if subsampled else replace(source.tags, chroma_location=0), source.colour
     if kind == "rgb":
         tags = ColourTags(matrix=0, range=2, primaries=source.tags.primaries, transfer=source.tags.transfer)
     else:
@@ -141,7 +176,10 @@ def output_colour(source: VideoInfo, pix_fmt: str) -> tuple[ColourTags, Colour]:
 
 def add_video_stream(container: OutputContainer, settings: EncoderSettings) -> VideoStream:
     """An encoding stream, configured and not yet open: pieces and the final file describe themselves alike."""
-    stream: Any = container.add_stream(settings.codec, rate=settings.frame_rate, options=dict(settings.options))
+    options = dict(settings.options)
+    if settings.tags.chroma_location > 1:  # 1 is left, which all that say nothing mean
+        options["chroma_sample_location"] = str(settings.tags.chroma_location)
+    stream: Any = container.add_stream(settings.codec, rate=settings.frame_rate, options=options)
     context: Any = stream.codec_context
     context.width, context.height, context.pix_fmt = settings.width, settings.height, settings.format
     context.time_base = stream.time_base = settings.time_base

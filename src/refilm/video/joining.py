@@ -104,8 +104,7 @@ def _begun(
         if Codec(settings.codec, "w").canonical_name not in output.supported_codecs:
             raise VideoError(f"{format_name} cannot hold {settings.codec}; take another --codec, or write to .mkv")
         video = add_video_stream(output, settings)
-        if source.rotation:
-            video.set_display_rotation(source.rotation)
+        video.set_display_matrix(source.display_matrix)
         copied: dict[int, Any] = {}
         if original is not None:
             if _shift(source):

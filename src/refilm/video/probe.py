@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import re
+import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import av.error
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -19,7 +25,23 @@ from refilm.video.containers import open_input
 from refilm.video.formats import has_alpha, held_format, is_full_range
 from refilm.video.frame import Colour, PixelFormat
 from refilm.video.guess import guess_colour
-from refilm.video.tags import ColourTags
+from refilm.video.tags import ColourTags, ContentLight, MasteringDisplay
+
+# Decoded frames that are looked at before the work: enough for a stream that is interlaced or has captions to show it.
+FRAMES_PROBED = 4
+# What lies beside the samples in a frame and no encoder here takes; FFmpeg's names.
+_NOT_CARRIED = {
+    "A53_CC": "closed captions inside the picture stream",
+    "DYNAMIC_HDR_PLUS": "dynamic HDR10+ metadata",
+    "DOVI_METADATA": "Dolby Vision metadata",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
+    "SPHERICAL": "the mark of a 360 degree video",
+    "STEREO3D": "the mark of a stereoscopic video",
+    "ICC_PROFILE": "an ICC colour profile",
+}
+# Values of FFmpeg's AVFieldOrder that say "interlaced"
+_INTERLACED = (2, 3, 4, 5)
+_MASTERING, _LIGHT = "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,9 @@ class VideoInfo:
     time_base   seconds a tick of the source's clock; every frame time is a whole number of ticks
     start_time  of the first frame that decodes, seconds on the source's clock
     rotation    degrees counter-clockwise by which players turn the picture
+    display_matrix  all that players do to the picture, mirroring too; FFmpeg's nine numbers, None for nothing
+    interlaced  the container or the first frames say so
+    not_carried what lies in the picture stream beside the samples and is lost when they are encoded again
     """
 
     path: Path
@@ -57,8 +82,13 @@ class VideoInfo:
     format: PixelFormat
     tags: ColourTags
     colour: Colour
+    mastering_display: MasteringDisplay | None
+    content_light: ContentLight | None
+    not_carried: tuple[str, ...]
     sample_aspect_ratio: Fraction
     rotation: int
+    display_matrix: tuple[int, ...] | None
+    interlaced: bool
     frame_rate: Fraction
     time_base: Fraction
     start_time: Fraction
@@ -79,8 +109,7 @@ def probe(path: str | Path, rate: Fraction | None = None) -> VideoInfo:
     path = Path(path)
     with open_input(path, rate) as container:
         stream = main_video(container, path)
-        frame = _first_frame(container, stream, path)
-        return describe(container, stream, frame, path)
+        return describe(container, stream, _first_frames(container, stream, path), path)
 
 
 def main_video(container: InputContainer, path: Path) -> VideoStream:
@@ -98,10 +127,19 @@ def main_video(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, path: Path) -> VideoInfo:
-    """VideoInfo of an open container; `frame` is the first decoded one, which knows what headers leave out."""
-    codec = stream.codec_context
-    tags = ColourTags(int(frame.colorspace), int(frame.color_range), int(frame.color_primaries), int(frame.color_trc))
+def describe(container: InputContainer, stream: VideoStream, frames: Sequence[VideoFrame], path: Path) -> VideoInfo:
+    """VideoInfo of an open container; `frames` are the first decoded ones, which know what headers leave out."""
+    codec, frame = stream.codec_context, frames[0]
+    # a mapping by PyAV's words, yet it iterates over its values
+    side_data = (data for picture in frames for data in cast(Iterable[SideData], picture.side_data))
+    beside = {data.type.name: bytes(data) for data in side_data}
+    tags = ColourTags(
+        int(frame.colorspace),
+        int(frame.color_range),
+        int(frame.color_primaries),
+        int(frame.color_trc),
+        _chroma_location(stream),
+    )
     held = held_format(frame.format.name)
     full = is_full_range(frame.format.name)
     colour = guess_colour(frame.width, frame.height, held.kind, tags.named(), yuvj=full)
@@ -119,8 +157,13 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, 
         format=held,
         tags=tags,
         colour=colour,
+        mastering_display=MasteringDisplay.read(beside[_MASTERING]) if _MASTERING in beside else None,
+        content_light=ContentLight.read(beside[_LIGHT]) if _LIGHT in beside else None,
+        not_carried=tuple(words for name, words in _NOT_CARRIED.items() if name in beside),
         sample_aspect_ratio=stream.sample_aspect_ratio or codec.sample_aspect_ratio or Fraction(1),
         rotation=frame.rotation,
+        display_matrix=struct.unpack("=9i", beside["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in beside else None,
+        interlaced=codec.field_order in _INTERLACED or any(picture.interlaced_frame for picture in frames),
         frame_rate=Fraction(frame_rate),
         time_base=time_base,
         start_time=(frame.pts or 0) * (frame.time_base or time_base),
@@ -142,13 +185,31 @@ def _declared_duration(container: InputContainer, stream: VideoStream) -> Fracti
     return Fraction(container.duration, av.time_base) if container.duration is not None else None
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
+def _first_frames(container: InputContainer, stream: VideoStream, path: Path) -> list[VideoFrame]:
+    frames: list[VideoFrame] = []
     try:
-        for frame in container.decode(stream):
-            return frame
+        for frame in itertools.islice(container.decode(stream), FRAMES_PROBED):
+            frames.append(frame)
     except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: no frame of its video stream can be decoded: {error.strerror}") from error
-    raise VideoError(f"{path}: its video stream holds no frame")
+        if not frames:
+            raise VideoError(f"{path}: no frame of its video stream can be decoded: {error.strerror}") from error
+    if not frames:
+        raise VideoError(f"{path}: its video stream holds no frame")
+    return frames
+
+
+def _chroma_location(stream: VideoStream) -> int:
+    """FFmpeg knows it and PyAV does not show it; but Matroska's muxer writes it into the header of a copy."""
+    header = io.BytesIO()
+    try:
+        copy = av.open(header, "w", format="matroska")
+        copy.add_stream_from_template(stream, opaque=True)
+        copy.start_encoding()
+    except (ValueError, av.error.FFmpegError):
+        return 0  # no codec of Matroska's
+    # ChromaSitingHorz and ChromaSitingVert: 1 co-sited with luma, 2 half-way between
+    found = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", header.getvalue())
+    return 0 if found is None else {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[found[1][0], found[2][0]]
 
 
 def describe_stream(stream: av.stream.Stream) -> StreamInfo:

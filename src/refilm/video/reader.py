@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from refilm.errors import VideoError
 from refilm.video.containers import open_input
 from refilm.video.frame import Frame, PixelFormat
-from refilm.video.probe import VideoInfo, describe, main_video
+from refilm.video.probe import FRAMES_PROBED, VideoInfo, describe, main_video
 
 JUMP = Fraction(1, 2)  # seconds back from which time stamps begin anew rather than err, as where broadcasts are joined
 
@@ -40,6 +40,7 @@ class ReadLosses:
 
     jumps: int = 0  # times the clock of the source jumped back; what follows is moved up to what came before
     damaged_packets: int = 0  # the decoder refused them
+    interlaced: int = 0  # frames of two fields, where the first ones are not
     out_of_order: int = 0  # frames whose time did not rise, dropped
     resized: int = 0  # frames of another size than the first, scaled to it
     missing_seconds: float = 0.0  # declared by the file, but not there
@@ -59,6 +60,8 @@ class ReadLosses:
             lines.append(f"the source's clock jumps back {self.jumps} times; the parts were put one after the other")
         if self.damaged_packets:
             lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
+        if self.interlaced:
+            lines.append(f"{self.interlaced} frames are interlaced, unlike the first; their fields were taken as one")
         if self.out_of_order:
             lines.append(f"{self.out_of_order} frames whose time stamp does not rise were dropped")
         if self.resized:
@@ -81,11 +84,11 @@ class VideoReader:
         try:
             self._stream = self._prepare()
             self._pictures = self._decode()
-            first = next(self._pictures, None)
-            if first is None:
+            first = list(itertools.islice(self._pictures, FRAMES_PROBED))
+            if not first:
                 raise VideoError(f"{self.path}: no frame of its video stream can be decoded")
             self.info: VideoInfo = describe(self._container, self._stream, first, self.path)
-            self._pictures = itertools.chain([first], self._pictures)
+            self._pictures = itertools.chain(first, self._pictures)
         except BaseException:
             self.close()
             raise
@@ -171,6 +174,8 @@ class VideoReader:
             time = picture_time
             if (picture.width, picture.height) != (self.info.width, self.info.height):
                 self.losses.resized += 1
+            if picture.interlaced_frame and not self.info.interlaced:
+                self.losses.interlaced += 1
             declared = (picture.duration or 0) * time_base
             yield Frame(_planes(picture, self.info), self.info.format, self.info.colour, time, declared)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from fractions import Fraction
 
 MATRICES = {
     0: "rgb",
@@ -35,7 +37,9 @@ TRANSFERS = {
     11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
     17: "smpte428", 18: "arib-std-b67",
 }  # fmt: skip
-UNSPECIFIED = 2  # for all but the range, whose "unspecified" is 0
+# FFmpeg's AVChromaLocation, which is H.273's number and 1
+CHROMA_LOCATIONS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
+UNSPECIFIED = 2  # for all but the range, and the chroma location, whose "unspecified" is 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class ColourTags:
     range: int = 0
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
+    chroma_location: int = 0
 
     def named(self) -> dict[str, str | None]:
         """The tags as words; None where the file is silent. An unknown number stays a number, to fail by name later."""
@@ -59,4 +64,44 @@ class ColourTags:
             "range": RANGES.get(self.range),
             "primaries": name(PRIMARIES, self.primaries),
             "transfer": name(TRANSFERS, self.transfer),
+            "chroma_location": CHROMA_LOCATIONS.get(self.chroma_location),
         }
+
+
+@dataclass(frozen=True)
+class MasteringDisplay:
+    """The display that an HDR film was graded on (SMPTE ST 2086).
+
+    red, green, blue, white   (x, y) in CIE 1931
+    darkest, brightest        cd/m2
+    """
+
+    red: tuple[Fraction, Fraction]
+    green: tuple[Fraction, Fraction]
+    blue: tuple[Fraction, Fraction]
+    white: tuple[Fraction, Fraction]
+    darkest: Fraction
+    brightest: Fraction
+
+    @classmethod
+    def read(cls, data: bytes) -> MasteringDisplay | None:
+        """From FFmpeg's AVMasteringDisplayMetadata; None if one half, colours or luminance, is missing."""
+        *numbers, has_primaries, has_luminance = struct.unpack("=22i", data)
+        if not (has_primaries and has_luminance) or not all(numbers[1::2]):
+            return None
+        values = [Fraction(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
+        red, green, blue, white, (darkest, brightest) = zip(values[::2], values[1::2], strict=True)
+        return cls(red, green, blue, white, darkest, brightest)
+
+
+@dataclass(frozen=True)
+class ContentLight:
+    """How bright an HDR film gets (CTA-861.3): of its brightest pixel and its brightest frame on the mean, cd/m2."""
+
+    brightest_pixel: int
+    brightest_frame: int
+
+    @classmethod
+    def read(cls, data: bytes) -> ContentLight:
+        """From FFmpeg's AVContentLightMetadata."""
+        return cls(*struct.unpack("=2I", data))

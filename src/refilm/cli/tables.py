@@ -78,7 +78,7 @@ def models_with_figures(pattern: str) -> list[dict[str, Any]]:
     defaults = {default_model(task) for task in RANKED_BY}
     measured = {result["model"]: result["protocols"] for result in read_results(results_folder())}
     for name in list_models(pattern):
-        task = MODELS[name].build.task  # type: ignore[attr-defined]  # every model class has one
+        task = MODELS[name].task
         mean = measured.get(name, {}).get(RANKED_BY[task], {}).get("mean", {})
         records.append(
             {

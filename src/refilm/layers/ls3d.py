@@ -19,6 +19,8 @@ class LS3DConv(nn.Conv3d):
     [N, C, T, H, W] -> [N, O, T', H', W'], arguments as `nn.Conv3d`, kernel sizes odd. One 3x3x3 convolution predicts
     both: its first 2K channels are the offsets (dy, dx) of the K taps, in pixels; its last K, through a sigmoid, their
     importances. It starts with zero weights: the layer starts as the plain convolution, times 0.95.
+
+    max_offset  pixels that offsets are cut to, which bounds what a result depends on; None: they go anywhere
     """
 
     def __init__(
@@ -31,8 +33,10 @@ class LS3DConv(nn.Conv3d):
         dilation: int | tuple[int, int, int] = 1,
         groups: int = 1,
         bias: bool = True,
+        max_offset: float | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        self.max_offset = max_offset
         if any(k % 2 == 0 for k in self.kernel_size):
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
         self.taps = math.prod(self.kernel_size)
@@ -85,6 +89,8 @@ class LS3DConv(nn.Conv3d):
             x = x[:, :, t, h, w]
         predicted = self.sampling(x)
         offset, logit = predicted.split((2 * self.taps, self.taps), dim=1)
+        if self.max_offset is not None:
+            offset = offset.clamp(-self.max_offset, self.max_offset)
         return offset, logit.sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:

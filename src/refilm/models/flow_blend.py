@@ -13,23 +13,15 @@ the opposite direction (occlusion), and outside the frame.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LUMA_BT709 = (0.2126, 0.7152, 0.0722)
-
-# DIS reduces the frame by 2 per scale and reads 8x8 patches: OpenCV 5.0 crashes on some frames narrower than 16.
-SMALLEST_SIDE = 32
+from refilm.layers.optical_flow import estimate_flows
 
 
 @dataclass(frozen=True)
@@ -129,50 +121,6 @@ class FlowBlend(nn.Module):
         last = position.new_tensor([position.shape[3] - 1, position.shape[2] - 1]).view(1, 2, 1, 1)
         distance = (position - position.clamp(min=torch.zeros_like(last), max=last)).abs().sum(1, keepdim=True)
         return torch.exp(-distance / self.config.border_pixels).clamp(min=1e-3)
-
-
-def estimate_flows(frames: Tensor, refinement: int) -> Tensor:
-    """[2, N, 3, H, W] -> [2, N, 2, H, W]: DIS flow in pixels from frames[0] to frames[1], and from [1] to [0].
-
-    Zero where a side is shorter than SMALLEST_SIDE.
-    """
-    _, count, _, height, width = frames.shape
-    if min(height, width) < SMALLEST_SIDE:
-        return frames.new_zeros(2, count, 2, height, width)
-    weights = frames.new_tensor(LUMA_BT709).view(3, 1, 1)
-    luma = (frames * weights).sum(2).mul(255).round().clamp(0, 255).byte().cpu().numpy()  # [2, N, H, W]
-    with one_opencv_thread(), ThreadPoolExecutor(2) as directions:
-        forwards = directions.submit(_dis, luma[0], luma[1], refinement)
-        backwards = directions.submit(_dis, luma[1], luma[0], refinement)
-        flows = np.stack((forwards.result(), backwards.result()))
-    return torch.from_numpy(flows).movedim(-1, 2).contiguous().to(frames.device)
-
-
-def _dis(first: np.ndarray, second: np.ndarray, refinement: int) -> np.ndarray:
-    """[N, H, W] uint8 twice -> [N, H, W, 2] float32."""
-    # an object of its own for each direction: it holds buffers, and two threads must not share it
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setVariationalRefinementIterations(refinement)
-    # a flow of None lets DIS start from rest; OpenCV's own stubs do not know it
-    return np.stack([dis.calc(a, b, None) for a, b in zip(first, second, strict=True)])  # type: ignore[call-overload]
-
-
-_opencv = threading.Lock()
-
-
-@contextmanager
-def one_opencv_thread() -> Iterator[None]:
-    """OpenCV splits DIS into as many stripes as it has threads, and propagates within a stripe; one is reproducible.
-
-    The count belongs to the process, hence the lock.
-    """
-    with _opencv:
-        before = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            yield
-        finally:
-            cv2.setNumThreads(before)
 
 
 def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:

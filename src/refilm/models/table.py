@@ -12,8 +12,11 @@ from typing import Any
 from torch import nn
 
 from refilm.errors import WeightsError
+from refilm.models.dncnn import DnCNN, DnCNNConfig
 from refilm.models.flow_blend import FlowBlend
+from refilm.models.vdn_ls3d import VDNLS3D, VDNLS3DConfig
 from refilm.models.vi_ls3d import VILS3D, VILS3DConfig
+from refilm.models.vsr_ls3d import VSRLS3D, VSRLS3DConfig
 from refilm.weights import SHIPPED, Weights, load_weights
 
 
@@ -21,12 +24,14 @@ from refilm.weights import SHIPPED, Weights, load_weights
 class Model:
     """One row of the table.
 
+    task     what it is for: a model of another task cannot take its place
     build    the model's class, called with `config`; without one where that is None
     config   the values this name stands for
     weights  the file in `refilm/weights` that ships, None where none does
     learned  whether there is anything to load; a classical method has no weights to miss
     """
 
+    task: str
     build: Callable[..., nn.Module]
     config: Any = None
     weights: str | None = None
@@ -34,13 +39,35 @@ class Model:
 
 
 MODELS = {
-    "flow-blend": Model(FlowBlend, learned=False),
-    "vi-ls3d": Model(VILS3D, VILS3DConfig()),
+    "flow-blend": Model("interpolation", FlowBlend, learned=False),
+    "vi-ls3d": Model("interpolation", VILS3D, VILS3DConfig()),
     "vi-ls3d-small": Model(
+        "interpolation",
         VILS3D,
         VILS3DConfig(channels=32, ls3d_blocks=(5, 6), matching=True, own_quarters=False),
         weights="vi-ls3d-small-2d08720f.safetensors",
     ),
+    "vsr-ls3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig()),
+    "vsr-ls3d-p3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig(p3d=True)),
+    "vsr-ls3d-small": Model(
+        "super-resolution",
+        VSRLS3D,
+        VSRLS3DConfig(channels=48, blocks=9, ls3d_blocks=(1,), window=5, funnel=1, align=True, max_offset=4),
+    ),
+    "vdn-ls3d": Model("denoising", VDNLS3D, VDNLS3DConfig()),
+    "vdn-ls3d-small": Model(
+        "denoising",
+        VDNLS3D,
+        VDNLS3DConfig(
+            channels=48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4
+        ),
+    ),
+    "dncnn-denoise-small": Model("denoising", DnCNN, DnCNNConfig(task="denoising", features=48, depth=22, shuffle=2)),
+    "dncnn": Model("deblocking", DnCNN, DnCNNConfig()),
+    "dncnn-off2": Model("deblocking", DnCNN, DnCNNConfig(frames=2)),
+    "dncnn-off3": Model("deblocking", DnCNN, DnCNNConfig(frames=3)),
+    "dncnn-small": Model("deblocking", DnCNN, DnCNNConfig(features=40, depth=10, shuffle=2)),
+    "dncnn-off3-small": Model("deblocking", DnCNN, DnCNNConfig(features=40, depth=10, frames=3, shuffle=2)),
 }
 
 

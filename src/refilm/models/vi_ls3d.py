@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refilm.layers.conv3d import Conv3d
-from refilm.layers.ls3d import LS3DConv
+from refilm.layers.residual import BRANCH_AT_START, LS3DResBlock
 from refilm.layers.upsample import TemporalUpsample
 
 BLOCKS = (1, 2, 3, 4, 5, 6)  # the paper numbers its residual blocks from one: res1 ... res6
@@ -58,19 +58,6 @@ class VILS3DConfig:
             raise ValueError(f"ls3d_blocks must name blocks out of {BLOCKS}, got {self.ls3d_blocks}")
         if self.skip not in ("none", "blend", "sampled"):
             raise ValueError(f'skip must be "none", "blend" or "sampled", got {self.skip!r}')
-
-
-class LS3DResBlock(nn.Module):
-    """LS3D-Conv 3x3x3, ReLU, Conv3d 3x3x3, plus the input (Fig. 2a). [N, C, T, H, W] -> same shape."""
-
-    def __init__(self, channels: int, ls3d: bool) -> None:
-        super().__init__()
-        layer = LS3DConv if ls3d else Conv3d
-        self.conv1 = layer(channels, channels, 3, padding=1)
-        self.conv2 = Conv3d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x)))
 
 
 class VILS3D(nn.Module):
@@ -141,7 +128,7 @@ class VILS3D(nn.Module):
         for module in self.modules():
             if isinstance(module, LS3DResBlock):
                 with torch.no_grad():
-                    module.conv2.weight.mul_(0.2)
+                    module.conv2.weight.mul_(BRANCH_AT_START)
         last = self.decoder[-1]
         assert isinstance(last, nn.ConvTranspose3d)
         assert last.bias is not None

@@ -1,0 +1,36 @@
+"""What restoration models do with a clip before their first layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STRONGEST = 50.0  # sigma of the noise, of 255, that the strength input counts as 1
+
+
+def check_clip(clip: Tensor, window: int, multiple: int, name: str) -> None:
+    """Raises ValueError unless the clip is [N, 3, window, H, W] with H and W multiples of `multiple`."""
+    if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != window:
+        raise ValueError(f"{name} needs a clip [N, 3, {window}, H, W], {window} RGB frames, got {list(clip.shape)}")
+    if clip.shape[3] % multiple or clip.shape[4] % multiple:
+        raise ValueError(
+            f"{name} needs H and W to be multiples of {multiple}, got {clip.shape[3]} x {clip.shape[4]}; "
+            "pad the clip first"
+        )
+
+
+def unshuffle(clip: Tensor, side: int) -> Tensor:
+    """Squares of pixels become channels, frame by frame. [N, C, T, H, W] -> [N, C * side^2, T, H / side, W / side]."""
+    if side == 1:
+        return clip
+    return F.pixel_unshuffle(clip.transpose(1, 2), side).transpose(1, 2)
+
+
+def strength_planes(sigma_8bit: float | Tensor | None, clip: Tensor) -> Tensor:
+    """-> [N, 2]: the strength, from 0 to 1 at sigma 50, and 1 where it is known; both 0 where it is not."""
+    sigma = torch.as_tensor(math.nan if sigma_8bit is None else sigma_8bit, dtype=clip.dtype, device=clip.device)
+    sigma = sigma.expand(clip.shape[0])
+    return torch.stack([sigma.nan_to_num(0) / STRONGEST, (~sigma.isnan()).to(clip.dtype)], dim=1)

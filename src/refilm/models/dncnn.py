@@ -1,0 +1,142 @@
+"""DnCNN, and DnCNN + OFF: removal of compression artifacts and noise.
+
+Source   Zhang et al., "Beyond a Gaussian Denoiser", IEEE TIP 2017, arXiv 1608.03981; "Optical flow guided feature",
+         section on compression-artifact removal: 20 convolutions without batch normalisation; with OFF, three
+         convolutions for each frame, an OFF unit between neighbours, 5 convolutions summed back into the features of
+         the frame to restore, 18 more.
+Departs  RGB, one blind model; by config, work at half the size and a told strength of noise: docs/choices.md#restoration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refilm.layers.clips import check_clip, strength_planes, unshuffle
+from refilm.ops import off
+
+BEFORE_OFF, AFTER_OFF = 3, 5  # convolutions for each frame, and between the OFF unit and the sum
+
+
+@dataclass(frozen=True)
+class DnCNNConfig:
+    """Defaults: the paper's network without OFF.
+
+    task      what it is trained for; a denoiser may be told the strength of the noise
+    features  width of every hidden layer
+    depth     convolutions on the way from the input to the output
+    frames    1: DnCNN; 2: OFF between the previous frame and this one; 3: also between this one and the next
+    shuffle   pixels of a square this wide become channels of one position
+    """
+
+    task: Literal["deblocking", "denoising"] = "deblocking"
+    features: int = 64
+    depth: int = 20
+    frames: int = 1
+    shuffle: int = 1
+
+    def __post_init__(self) -> None:
+        if self.frames not in (1, 2, 3):
+            raise ValueError(f"frames must be 1, 2 or 3, got {self.frames}")
+        if self.depth < BEFORE_OFF + 1:
+            raise ValueError(f"depth must be at least {BEFORE_OFF + 1}, got {self.depth}")
+
+
+class OFFBranch(nn.Module):
+    """What two neighbours' motion says of the features of one: 1x1 convolution, OFF, 5 convolutions."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(features, features, 1)
+        layers = [nn.Conv2d(3 * features, features, 3, padding=1)]
+        layers += [nn.Conv2d(features, features, 3, padding=1) for _ in range(AFTER_OFF - 1)]
+        self.after = with_relus(layers)[:-1]  # a sum of features goes both ways
+
+    def forward(self, earlier: Tensor, later: Tensor) -> Tensor:
+        """[N, C, H, W] twice -> [N, C, H, W]"""
+        out: Tensor = self.after(off(self.reduce(earlier), self.reduce(later)))
+        return out
+
+
+class DnCNN(nn.Module):
+    """Estimates the degradation of the middle frame and takes it away."""
+
+    scale = 1  # output pixels per input pixel
+    supports_bfloat16 = True
+
+    def __init__(self, config: DnCNNConfig = DnCNNConfig()) -> None:
+        super().__init__()
+        self.config, self.task = config, config.task
+        c, planes = config.features, 3 * config.shuffle**2
+        strength = 2 if config.task == "denoising" else 0
+        first = nn.Conv2d(planes + strength, c, 3, padding=1)
+        self.before = with_relus([first, *(nn.Conv2d(c, c, 3, padding=1) for _ in range(BEFORE_OFF - 1))])
+        self.branches = nn.ModuleList(OFFBranch(c) for _ in range(config.frames - 1))
+        rest = config.depth - BEFORE_OFF - 1
+        # the paper counts 3 + 18 with OFF and 20 without; here OFF adds its branches and nothing else
+        self.after = with_relus([nn.Conv2d(c, c, 3, padding=1) for _ in range(rest)])
+        self.last = nn.Conv2d(c, planes, 3, padding=1)
+        self.reset_parameters()
+
+    @property
+    def window(self) -> int:
+        """Frames in; the middle one is restored."""
+        return 1 if self.config.frames == 1 else 3
+
+    @property
+    def size_multiple(self) -> int:
+        """H and W must be multiples of this."""
+        return self.config.shuffle
+
+    @property
+    def reach(self) -> int:
+        """Pixels of context a result depends on, on each side."""
+        off_adds = 1 + AFTER_OFF if self.config.frames > 1 else 0
+        return self.config.shuffle * (self.config.depth + off_adds)
+
+    def reset_parameters(self) -> None:
+        """Xavier uniform as in the paper; the network starts as the identity, and OFF's branches add nothing."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight, nn.init.calculate_gain("relu"))
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.last.weight)
+        for branch in self.branches:
+            assert isinstance(branch, OFFBranch)
+            final = branch.after[-1]
+            assert isinstance(final, nn.Conv2d)
+            nn.init.zeros_(final.weight)
+
+    def prepare(self, clip: Tensor) -> Tensor:
+        """Nothing: OFF wants the frames as they are."""
+        return clip
+
+    def forward(self, clip: Tensor, sigma_8bit: float | Tensor | None = None) -> Tensor:
+        """[N, 3, T, H, W] -> [N, 3, H, W], the middle frame restored, not clamped.
+
+        sigma_8bit  for a denoiser, as in VDN-LS3D
+        """
+        check_clip(clip, self.window, self.size_multiple, "dncnn")
+        centre = clip[:, :, self.window // 2]
+        # with two frames, the next one is not looked at
+        x = unshuffle(clip[:, :, : self.config.frames], self.config.shuffle) - 0.5
+        if self.task == "denoising":
+            strength = strength_planes(sigma_8bit, clip)[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
+            x = torch.cat([x, strength], dim=1)
+        frames = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        features = self.before(frames).unflatten(0, (clip.shape[0], -1)).unbind(1)
+        result = features[self.window // 2]
+        for number, branch in enumerate(self.branches):
+            result = result + branch(features[number], features[number + 1])
+        degradation = F.pixel_shuffle(self.last(self.after(result)), self.config.shuffle)
+        return centre - degradation
+
+
+def with_relus(layers: list[nn.Conv2d]) -> nn.Sequential:
+    """Each layer followed by a ReLU."""
+    return nn.Sequential(*(module for layer in layers for module in (layer, nn.ReLU())))

@@ -1,0 +1,101 @@
+"""VSR-LS3D: video super-resolution.
+
+Source   LS3D-Conv, "learnable sampling 3D convolution for video enhancement and action recognition", section 3.2: "an
+         image super-resolution model with fewer ResBlocks" over seven frames, whose blocks are LS3D-ResBlocks, and a
+         sub-pixel layer; the second form has FSTRN's P3D blocks with their 3x1x1 convolutions replaced (`p3d`).
+Departs  widths, depth and the skip connection (the bicubic enlargement), on which the paper is silent; and, by config,
+         alignment by classical flow and a funnel over time: docs/choices.md#restoration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refilm.layers.clips import check_clip
+from refilm.layers.optical_flow import align_to_centre
+from refilm.layers.residual import LS3DTrunk, check_trunk
+
+
+@dataclass(frozen=True)
+class VSRLS3DConfig:
+    """Defaults: the paper's network for Vimeo-90K.
+
+    scale        output pixels per input pixel
+    p3d          FSTRN's blocks instead of plain residual blocks
+    channels, blocks, ls3d_blocks, window, funnel, align, max_offset   as in VDNLS3DConfig
+    """
+
+    scale: int = 4
+    channels: int = 64
+    blocks: int = 8
+    ls3d_blocks: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    window: int = 7
+    p3d: bool = False
+    funnel: int | None = None
+    align: bool = False
+    max_offset: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
+        check_trunk(self.window, self.blocks, self.ls3d_blocks, self.funnel)
+        if self.scale < 2:
+            raise ValueError(f"scale must be at least 2, got {self.scale}")
+
+
+class VSRLS3D(nn.Module):
+    """The middle frame of a clip, enlarged: its bicubic enlargement, and what the network knows beyond it."""
+
+    task = "super-resolution"
+    size_multiple = 1  # H and W may be anything
+    supports_bfloat16 = True
+
+    def __init__(self, config: VSRLS3DConfig = VSRLS3DConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = LS3DTrunk(
+            3,
+            config.channels,
+            config.blocks,
+            config.ls3d_blocks,
+            config.window,
+            config.funnel,
+            config.p3d,
+            config.max_offset,
+        )
+        self.tail = nn.Conv2d(config.channels, 3 * config.scale**2, 3, padding=1)
+        # the network starts as the bicubic enlargement
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+
+    @property
+    def scale(self) -> int:
+        """Output pixels per input pixel."""
+        return self.config.scale
+
+    @property
+    def window(self) -> int:
+        """Frames in."""
+        return self.config.window
+
+    @property
+    def reach(self) -> int:
+        """Input pixels of context a result of `forward` depends on; without max_offset, while offsets are 0."""
+        return self.trunk.reach + 1
+
+    def prepare(self, clip: Tensor) -> Tensor:
+        """What is done once for the whole picture, before tiles. [N, 3, T, H, W] -> same shape."""
+        return align_to_centre(clip) if self.config.align else clip
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """[N, 3, T, H, W] -> [N, 3, scale * H, scale * W], the middle frame enlarged, not clamped."""
+        check_clip(clip, self.window, self.size_multiple, "vsr-ls3d")
+        detail = F.pixel_shuffle(self.tail(self.trunk(clip - 0.5)), self.scale)
+        return detail + enlarge(clip[:, :, self.window // 2], self.scale)
+
+
+def enlarge(frames: Tensor, scale: int) -> Tensor:
+    """Bicubic as MATLAB's (a = -0.5; PyTorch's own default is -0.75). [N, C, H, W] -> [N, C, sH, sW]."""
+    return F.interpolate(frames, scale_factor=scale, mode="bicubic", antialias=True)

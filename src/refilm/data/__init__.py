@@ -1,6 +1,6 @@
 """Clips, packs, what degrades them, and the crops that training draws from them."""
 
-from refilm.data.crops import Batch, CropSampler, Motion
+from refilm.data.crops import Batch, CropSampler, Motion, WindowSampler
 from refilm.data.pack import Clip, Pack, read_clip, read_index, read_packs
 
-__all__ = ["Batch", "Clip", "CropSampler", "Motion", "Pack", "read_clip", "read_index", "read_packs"]
+__all__ = ["Batch", "Clip", "CropSampler", "Motion", "Pack", "WindowSampler", "read_clip", "read_index", "read_packs"]

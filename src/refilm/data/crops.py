@@ -1,7 +1,8 @@
-"""Random training crops for interpolation, drawn from a pack in memory: where, which frames, which way round."""
+"""Random training crops, drawn from a pack in memory: where, which frames, which way round."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,31 +41,77 @@ class Batch:
     places: tuple[int, ...]
 
 
-class CropSampler:
-    """Draws batches of one kind of motion each; the same seed and step always give the same batch.
-
-    There is no state but the step's number, so a training resumed at any step goes on with the batches it would have
-    seen.
+class Draws:
+    """Which clips a step takes. There is no state but the step's number, so a training resumed at any step goes on
+    with the batches it would have seen.
     """
 
-    def __init__(self, pack: Pack, size: int, batch: int, seed: int) -> None:
-        self._pack, self._size, self._batch, self._seed = pack, size, batch, seed
+    def __init__(self, pack: Pack, batch: int, seed: int) -> None:
+        self._pack, self._batch, self._seed = pack, batch, seed
         # each frame of the pack is as likely as any other, and clips that move more count up to three times
         self._chance = torch.tensor(
             [clip.frames * min(max(clip.motion / 4, 0.5), 1.5) for clip in pack.clips], dtype=torch.float64
         )
 
+    def generator(self, step: int) -> torch.Generator:
+        """The source of all that is random in a step."""
+        return torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+
+    def clips(self, random: torch.Generator, side: int, frames: int) -> list[int]:
+        """Numbers of clips that are large and long enough. Raises ValueError when there is none."""
+        fits = [min(f.shape[2:]) >= side and len(f) >= frames for f in self._pack.frames]
+        chance = self._chance * torch.tensor(fits, dtype=torch.float64)
+        if not chance.sum() > 0:
+            raise ValueError(f"no clip of the pack has {frames} frames of {side}x{side} pixels")
+        return torch.multinomial(chance, self._batch, replacement=True, generator=random).tolist()
+
+
+class WindowSampler:
+    """Draws windows of consecutive frames, cut alike from clips and from degraded copies of them.
+
+    The same seed and step always give the same batch.
+    """
+
+    def __init__(self, pack: Pack, copies: Sequence[Sequence[Tensor]], length: int, size: int, batch: int, seed: int):
+        self._frames, self._length, self._size = [pack.frames, *copies], length, size
+        self._draws = Draws(pack, batch, seed)
+
+    def draw(self, step: int) -> tuple[list[Tensor], torch.Generator]:
+        """[N, 3, T, S, S] in [0, 1], of the clips and of each copy; and the generator, for what else the step draws.
+
+        Raises ValueError when no clip is long and large enough.
+        """
+        random = self._draws.generator(step)
+        clips = self._draws.clips(random, self._size, self._length)
+        windows = zip(*(self._window(clip, random) for clip in clips), strict=True)
+        return [torch.stack(crops).transpose(1, 2) for crops in windows], random
+
+    def _window(self, clip: int, random: torch.Generator) -> list[Tensor]:
+        t, _, h, w = self._frames[0][clip].shape
+        start, y, x = (below(n + 1, random) for n in (t - self._length, h - self._size, w - self._size))
+        turn = turns(random)
+        return [
+            turn(
+                frames[clip][start : start + self._length, :, y : y + self._size, x : x + self._size].float() / 255
+            )
+            for frames in self._frames
+        ]
+
+
+class CropSampler:
+    """Draws batches of one kind of motion each; the same seed and step always give the same batch."""
+
+    def __init__(self, pack: Pack, size: int, batch: int, seed: int) -> None:
+        self._pack, self._size = pack, size
+        self._draws = Draws(pack, batch, seed)
+
     def draw(self, step: int, kinds: list[Motion]) -> Batch:
         """The batch of one step. Raises ValueError when no clip is long and large enough for the kind drawn."""
-        random = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        random = self._draws.generator(step)
         weights = torch.tensor([kind.weight for kind in kinds], dtype=torch.float64)
         kind = kinds[int(torch.multinomial(weights, 1, generator=random))]
         side = self._size * kind.shrink
-        fits = [min(f.shape[2:]) >= side and len(f) > kind.gap for f in self._pack.frames]
-        chance = self._chance * torch.tensor(fits, dtype=torch.float64)
-        if not chance.sum() > 0:
-            raise ValueError(f"no clip of the pack has {kind.gap + 1} frames of {side}x{side} pixels")
-        clips = torch.multinomial(chance, self._batch, replacement=True, generator=random).tolist()
+        clips = self._draws.clips(random, side, kind.gap + 1)
         crops = torch.stack([self._crop(self._pack.frames[clip], kind, side, random) for clip in clips])
         crops = crops.transpose(1, 2)  # [N, 3, T, S, S]
         places = (2,) if kind.gap == 2 else (1, 2, 3)
@@ -72,16 +119,26 @@ class CropSampler:
 
     def _crop(self, frames: Tensor, kind: Motion, side: int, random: torch.Generator) -> Tensor:
         """[gap + 1, 3, S, S], in [0, 1]."""
-
-        def below(limit: int) -> int:
-            return int(torch.randint(limit, (1,), generator=random))
-
         t, _, h, w = frames.shape
-        start, y, x = below(t - kind.gap), below(h - side + 1), below(w - side + 1)
+        start, y, x = (below(n, random) for n in (t - kind.gap, h - side + 1, w - side + 1))
         crop = frames[start : start + kind.gap + 1, :, y : y + side, x : x + side].float() / 255
         if kind.shrink > 1:
             crop = F.avg_pool2d(crop, kind.shrink)
-        reversal, vertical, horizontal, transpose = (below(2) for _ in range(4))
-        flips = [axis for axis, flip in ((0, reversal), (2, vertical), (3, horizontal)) if flip]
+        return turns(random)(crop)
+
+
+def below(limit: int, random: torch.Generator) -> int:
+    """A whole number from 0 to limit - 1."""
+    return int(torch.randint(limit, (1,), generator=random))
+
+
+def turns(random: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """One of the 16 ways to run a square clip [T, C, S, S] backwards, mirror it and turn it."""
+    reversal, vertical, horizontal, transpose = (below(2, random) for _ in range(4))
+    flips = [axis for axis, flip in ((0, reversal), (2, vertical), (3, horizontal)) if flip]
+
+    def turn(crop: Tensor) -> Tensor:
         crop = crop.flip(flips)
         return crop.transpose(2, 3) if transpose else crop
+
+    return turn

@@ -78,11 +78,14 @@ class Pack:
         return sum(frames.numel() for frames in self.frames)
 
 
-def read_packs(*folders: str | Path, workers: int = 2) -> Pack:
-    """Decode whole packs into memory, one after the other. Raises RefilmError as `read_index` and `read_clip` do."""
+def read_packs(*folders: str | Path, max_frames: int | None = None, workers: int = 2) -> Pack:
+    """Decode whole packs into memory, one after the other; of each clip, at most `max_frames` frames.
+
+    Raises RefilmError as `read_index` and `read_clip` do.
+    """
     found = [(Path(folder) / clip.file, clip) for folder in folders for clip in read_index(folder)]
     if not found:
         raise RefilmError(f"{', '.join(map(str, folders))}: no clips listed")
     with ThreadPoolExecutor(workers) as pool:
-        frames = list(pool.map(read_clip, [path for path, _ in found]))
+        frames = list(pool.map(lambda path: read_clip(path, max_frames), [path for path, _ in found]))
     return Pack([clip for _, clip in found], frames)

@@ -7,22 +7,22 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from refilm.data import Motion
+from refilm.models import MODELS
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a training does, but for how long it runs.
+    """What every training is told, but for how long it runs.
 
     model          name in `refilm.models.MODELS`
     config         fields of the model's config that depart from the table's
     start          weight file to start from; LS3D-Conv layers may start from plain convolutions
     train, val     folders of packs; relative ones are looked up from the recipe's folder upwards
-    motion         what the crops are drawn as, in proportion to their weights
-    widen_until    step at which `motion` holds; before it, only its first kind, then a rising share of the others
-    crop           side of the square crops, model input pixels
+    clip_frames    frames read of each training clip, which bounds the memory; 0: all
+    crop           side of the square crops, pixels of the target
     batch          crops a step
     steps          length of the cosine schedule, after which the learning rate stays at its floor
     warmup         steps over which the learning rate rises from zero
@@ -31,10 +31,8 @@ class TrainConfig:
     weight_decay   of AdamW
     clip_norm      the gradient's norm is cut to this
     epsilon        of the Charbonnier loss sqrt(d^2 + epsilon^2); far above the errors it acts as L2, below as L1
-    guide          weight of the distance (in quarter-size pixels) between the offsets of a "sampled" skip and a
-                   classical optical flow's, at the start: it leads off the plateau of frame blending
-    guide_until    step from which the guide has gone, so that the flow's own errors are not learned
     ema_decay      of the running mean of the weights, which is what validates and ships
+    precision      "float32", or "bfloat16" for mixed precision
     val_every      steps between validations
     val_frames     frames a clip that a validation predicts, evenly spread; 0: every second frame of each clip
     seed           of initialisation and crops
@@ -45,8 +43,7 @@ class TrainConfig:
     start: str = ""
     train: tuple[str, ...] = ()
     val: str = ""
-    motion: tuple[Motion, ...] = (Motion(gap=2, shrink=1, weight=1.0),)
-    widen_until: int = 0
+    clip_frames: int = 0
     crop: int = 96
     batch: int = 8
     steps: int = 10_000
@@ -56,9 +53,8 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     epsilon: float = 0.01
-    guide: float = 0.0
-    guide_until: int = 0
     ema_decay: float = 0.999
+    precision: Literal["float32", "bfloat16"] = "float32"
     val_every: int = 500
     val_frames: int = 2
     seed: int = 0
@@ -67,20 +63,81 @@ class TrainConfig:
         if not self.train:
             raise ValueError("train must name at least one pack of clips")
         if self.crop % 4:
-            raise ValueError(f"crop must be a multiple of 4 (the model's stride), got {self.crop}")
+            raise ValueError(f"crop must be a multiple of 4 (the models' strides), got {self.crop}")
         for name in ("batch", "steps", "learning_rate", "clip_norm", "epsilon", "val_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f'precision must be "float32" or "bfloat16", got {self.precision!r}')
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON and TOML can hold it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class InterpolationConfig(TrainConfig):
+    """What interpolation is told besides.
+
+    motion       what the crops are drawn as, in proportion to their weights
+    widen_until  step at which `motion` holds; before it, only its first kind, then a rising share of the others
+    guide        weight of the distance (in quarter-size pixels) between the offsets of a "sampled" skip and a
+                 classical optical flow's, at the start: it leads off the plateau of frame blending
+    guide_until  step from which the guide has gone, so that the flow's own errors are not learned
+    """
+
+    motion: tuple[Motion, ...] = (Motion(gap=2, shrink=1, weight=1.0),)
+    widen_until: int = 0
+    guide: float = 0.0
+    guide_until: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.guide and self.config.get("skip", "sampled") != "sampled":
             raise ValueError('guide leads the offsets of skip = "sampled"; set guide = 0 for any other')
         if not self.motion:
             raise ValueError("motion must list at least one kind of crop")
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON and TOML can hold it."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class RestorationConfig(TrainConfig):
+    """What denoising, artifact removal and super-resolution are told besides.
+
+    sigma        denoising: strengths of the Gaussian noise, of 255, drawn evenly between these two
+    told         denoising: share of the crops whose strength the model is told
+    val_sigma    denoising: the strength that validation measures at, told
+    compression  artifact removal: what training clips are compressed by, in turn, as "h264 37" (crf) or
+                 "jpeg2000 40" (quantiser); validation takes the first
+    kernel       super-resolution: "BI" (bicubic) or "BD" (Gaussian, sigma 1.6)
+    """
+
+    sigma: tuple[float, float] = (0.0, 50.0)
+    told: float = 0.75
+    val_sigma: float = 25.0
+    compression: tuple[str, ...] = ("h264 37",)
+    kernel: Literal["BI", "BD"] = "BI"
+
+
+CONFIGS: dict[str, type[TrainConfig]] = {
+    "interpolation": InterpolationConfig,
+    "denoising": RestorationConfig,
+    "deblocking": RestorationConfig,
+    "super-resolution": RestorationConfig,
+}
+
+
+def restore_config(plain: Mapping[str, Any]) -> TrainConfig:
+    """The inverse of `TrainConfig.plain`."""
+    values = dict(plain)
+    kind = CONFIGS[MODELS[values["model"]].task]
+    for name in ("train", "sigma", "compression"):
+        if name in values:
+            values[name] = tuple(values[name])
+    if "motion" in values:
+        values["motion"] = tuple(Motion(**motion) for motion in values["motion"])
+    return kind(**values)
 
 
 def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
@@ -103,16 +160,17 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
         for step in tables:
             table = table.setdefault(step, {})
         table[name] = _toml_value(text)
-    _check_keys(values, TrainConfig, str(path))
-    if "motion" in values:
-        for kind in values["motion"]:
-            _check_keys(kind, Motion, f"{path}, motion")
-        values["motion"] = tuple(Motion(**kind) for kind in values["motion"])
-    values["train"] = tuple(_find(folder, path.parent) for folder in values.get("train", ()))
+    model = values.setdefault("model", TrainConfig.model)
+    if model not in MODELS:
+        raise ValueError(f"{path}: no model is called {model!r}; there are: {', '.join(MODELS)}")
+    _check_keys(values, CONFIGS[MODELS[model].task], str(path))
+    for kind in values.get("motion", ()):
+        _check_keys(kind, Motion, f"{path}, motion")
+    values["train"] = [_find(folder, path.parent) for folder in values.get("train", ())]
     for key in ("val", "start"):
         if values.get(key):
             values[key] = _find(values[key], path.parent)
-    return TrainConfig(**values)
+    return restore_config(values)
 
 
 def _check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:

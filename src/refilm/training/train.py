@@ -16,9 +16,17 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from refilm.data import Motion, read_packs
-from refilm.training.config import TrainConfig, read_recipe
-from refilm.training.interpolation import Interpolation, validate
+from refilm.data import Pack, read_packs
+from refilm.training.config import (
+    InterpolationConfig,
+    RestorationConfig,
+    TrainConfig,
+    read_recipe,
+    restore_config,
+)
+from refilm.training.interpolation import Interpolation
+from refilm.training.restoration import Restoration
+from refilm.training.task import Task
 from refilm.weights import Weights, save_weights
 
 
@@ -51,12 +59,13 @@ def train(
     _check_same(out / "config.json", config, resuming=checkpoint.exists())
     (out / "config.json").write_text(json.dumps({"recipe": recipe.name, **config.plain()}, indent=1))
 
-    task = Interpolation(config, read_packs(*config.train), read_packs(config.val) if config.val else None)
+    task = create_task(config)
     trainer = lightning.Trainer(
         accelerator=device,
         devices=1,
         max_steps=config.steps if minutes is None else -1,
         gradient_clip_val=config.clip_norm,
+        precision="bf16-mixed" if config.precision == "bfloat16" else "32-true",
         logger=CSVLogger(out, name="log"),
         log_every_n_steps=min(50, config.steps),
         check_val_every_n_epoch=None,
@@ -91,15 +100,14 @@ def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
     checkpoint = Path(checkpoint)
     plain = json.loads((checkpoint.parent / "config.json").read_text())
     recipe = plain.pop("recipe")
-    config = restore(plain)
+    config = restore_config(plain)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    task = Interpolation(config, read_packs(config.val), None)
+    task = create_task(config, train=False)
     task.load_state_dict(state["state_dict"])
     model = task.ema.module
     # what ships is rounded to half precision, so that is what is measured
     model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
-    figures = validate(model, read_packs(config.val), 0)
-    metrics = {"protocol": "x2, odd frames from even neighbours, RGB PSNR in dB, a value a clip", **figures}
+    metrics = {"protocol": task.protocol, **task.measure(model, 0)}
     weights = Weights(
         config.model,
         asdict(model.config),  # type: ignore[call-overload]
@@ -110,11 +118,14 @@ def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
     return save_weights(weights, folder)
 
 
-def restore(plain: dict[str, Any]) -> TrainConfig:
-    """The inverse of `TrainConfig.plain`."""
-    return TrainConfig(
-        **{**plain, "train": tuple(plain["train"]), "motion": tuple(Motion(**m) for m in plain["motion"])}
-    )
+def create_task(config: TrainConfig, train: bool = True) -> Task:
+    """The task of the recipe's model, with its packs in memory; train=False leaves the training pack out."""
+    clips = read_packs(*config.train, max_frames=config.clip_frames or None) if train else Pack([], [])
+    val = read_packs(config.val) if config.val else None
+    if isinstance(config, InterpolationConfig):
+        return Interpolation(config, clips, val)
+    assert isinstance(config, RestorationConfig)
+    return Restoration(config, clips, val)
 
 
 class Deadline(Callback):

@@ -1,0 +1,141 @@
+"""The tasks that restore a frame from its neighbours: denoising, artifact removal, super-resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from refilm.data import Pack, WindowSampler
+from refilm.data.degradations import bicubic_down, bicubic_up, compress, gaussian_down, gaussian_noise
+from refilm.training.config import RestorationConfig
+from refilm.training.task import Task, charbonnier, psnr, spread, to_8bit
+
+
+class Restoration(Task):
+    """Trains on windows of real clips, degraded by a rule; the middle frame is the target."""
+
+    config: RestorationConfig
+
+    def __init__(self, config: RestorationConfig, train: Pack, val: Pack | None) -> None:
+        super().__init__(config, val)
+        self.kind: Any = self.model  # its window, scale, task and prepare
+        task = self.kind.task
+        self.protocol = f"{_described(task, config)}, RGB PSNR in dB, a value a clip"
+        self.plain = "bicubic" if task == "super-resolution" else "the input"
+        copies = []
+        if task == "deblocking":
+            ways = config.compression
+            copies = [[_compress(frames, ways[i % len(ways)]) for i, frames in enumerate(train.frames)]]
+        self.sampler = WindowSampler(train, copies, self.kind.window, config.crop, config.batch, config.seed)
+        self._compressed: list[Tensor] | None = None  # the validation clips
+
+    def loss_of(self, step: int) -> Tensor:
+        drawn, random = self.sampler.draw(step)
+        truth = drawn[0][:, :, self.kind.window // 2].to(self.device)
+        clip, told = self._degrade(drawn, random)
+        output = self._restore(self.model, clip.to(self.device), told)
+        loss = charbonnier(output.float(), truth, self.config.epsilon)
+        with torch.no_grad():
+            gain = 20 * torch.log10((self._plainly(clip).to(self.device) - truth).norm() / (output - truth).norm())
+        self.log_dict({"loss": loss, "gain_db": gain}, prog_bar=True, batch_size=1)
+        return loss
+
+    def _degrade(self, drawn: list[Tensor], random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """The clip a model gets; and, for a denoiser, the strength it is told, [N], NaN where it is not."""
+        clean = drawn[0]
+        if self.kind.task == "deblocking":
+            return drawn[1], None
+        if self.kind.task == "super-resolution":
+            return _small(clean, self.config.kernel, self.kind.scale), None
+        count = len(clean)
+        low, high = self.config.sigma
+        sigma = low + (high - low) * torch.rand(count, generator=random)
+        noise = torch.randn(clean.shape, generator=random) * (sigma / 255).view(-1, 1, 1, 1, 1)
+        told = torch.where(torch.rand(count, generator=random) < self.config.told, sigma, torch.nan)
+        return clean + noise, told.to(self.device)
+
+    def _restore(self, model: Any, clip: Tensor, told: Tensor | float | None) -> Tensor:
+        restored: Tensor = model(self.kind.prepare(clip), *(() if told is None else (told,)))
+        return restored
+
+    def _plainly(self, clip: Tensor) -> Tensor:
+        centre = clip[:, :, clip.shape[2] // 2]
+        return bicubic_up(centre, self.kind.scale) if self.kind.scale > 1 else centre
+
+    def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
+        figures: dict[str, list[float]] = {"psnr": [], "psnr_plain": []}
+        radius = self.kind.window // 2
+        for number, frames in enumerate(pack.frames):
+            degraded, told = self._degraded(number, frames)
+            rows = []
+            for i in spread(len(frames), frames_a_clip):
+                # the first or last frame stands in for what lies beyond it
+                window = [min(max(j, 0), len(frames) - 1) for j in range(i - radius, i + radius + 1)]
+                clip = degraded(window).to(self.device)
+                restored = pad_run(
+                    lambda padded: self._restore(model, padded, told), clip, self.kind.size_multiple, self.kind.scale
+                )
+                truth = frames[i].to(self.device).float() / 255
+                plain = self._plainly(clip)[0]
+                h, w = plain.shape[1:]  # a side that the scale does not divide loses its rest
+                rows.append(tuple(psnr(to_8bit(x), truth[:, :h, :w]) for x in (restored[0].float(), plain)))
+            for name, column in zip(figures, zip(*rows, strict=True), strict=True):
+                figures[name].append(sum(column) / len(column))
+        return figures
+
+    def _degraded(self, number: int, frames: Tensor) -> tuple[Callable[[list[int]], Tensor], float | None]:
+        """What gives the degraded frames of these numbers, [1, 3, T, H, W], and the strength a denoiser is told."""
+        task = self.kind.task
+        if task == "denoising":
+            sigma = self.config.val_sigma
+
+            def noisy(places: list[int]) -> Tensor:
+                clean = [frames[i].float() / 255 for i in places]
+                # every frame has its noise, in whatever window it stands
+                seeds = [torch.Generator().manual_seed(1000 * number + i) for i in places]
+                return torch.stack(
+                    [gaussian_noise(f, sigma, seed) for f, seed in zip(clean, seeds, strict=True)], dim=1
+                )[None]
+
+            return noisy, sigma
+        if task == "deblocking":
+            if self._compressed is None:
+                assert self.val is not None
+                self._compressed = [_compress(clip, self.config.compression[0]) for clip in self.val.frames]
+            compressed = self._compressed[number]
+            return lambda places: (compressed[places].float() / 255).transpose(0, 1)[None], None
+        scale, kernel = self.kind.scale, self.config.kernel
+        return lambda places: _small((frames[places].float() / 255).transpose(0, 1)[None], kernel, scale), None
+
+
+def pad_run(run: Callable[[Tensor], Tensor], clip: Tensor, multiple: int, scale: int) -> Tensor:
+    """`run` on a clip padded to a multiple, the padding's share cut off."""
+    h, w = clip.shape[-2:]
+    padded = F.pad(clip, (0, -w % multiple, 0, -h % multiple, 0, 0), mode="replicate")
+    return run(padded)[..., : scale * h, : scale * w]
+
+
+def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:
+    """[N, 3, T, H, W] -> [N, 3, T, H / scale, W / scale], the rest of a side left out."""
+    n, c, t, h, w = clip.shape
+    frames = clip.transpose(1, 2).flatten(0, 1)[..., : h // scale * scale, : w // scale * scale]
+    down = bicubic_down if kernel == "BI" else gaussian_down
+    # what a file holds
+    return to_8bit(down(frames, scale)).unflatten(0, (n, t)).transpose(1, 2)
+
+
+def _compress(frames_u8: Tensor, way: str) -> Tensor:
+    codec, quality = way.split()
+    return compress(frames_u8, codec, float(quality))
+
+
+def _described(task: str, config: RestorationConfig) -> str:
+    return {
+        "denoising": f"Gaussian noise of sigma {config.val_sigma:g} of 255",
+        "deblocking": f"compressed by {config.compression[0]}",
+        "super-resolution": f"made small by {config.kernel}",
+    }[task]

@@ -1,0 +1,139 @@
+"""What every training does: the optimiser, the running mean of the weights, the log, the validation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from refilm.data import Pack
+from refilm.models import create_model
+from refilm.models.table import fill
+from refilm.training.config import TrainConfig
+from refilm.weights import load_weights
+
+
+class Task(lightning.LightningModule):
+    """A kind of problem. A subclass says what a step computes (`loss_of`) and how a model is measured (`validate`).
+
+    protocol  what `validate` measures, for the weight file
+    plain     name of the plain alternative it measures beside it
+    """
+
+    protocol: str
+    plain: str
+
+    def __init__(self, config: TrainConfig, val: Pack | None) -> None:
+        super().__init__()
+        self.config = config
+        torch.manual_seed(config.seed)
+        self.model = create_model(config.model, weights=None, **config.config)
+        if config.start:
+            fill(self.model, load_weights(config.start), strict=False)
+        self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
+        self.val = val
+
+    def loss_of(self, step: int) -> Tensor:
+        """The loss of one step. The step's number alone decides the batch: a resumed training goes on with the next."""
+        raise NotImplementedError
+
+    def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
+        """{"psnr": of the model, "psnr_plain": of the plain alternative}, dB, RGB, a value a clip.
+
+        frames_a_clip  how many, evenly spread; 0: as many as the protocol has
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def measure(self, model: torch.nn.Module, frames_a_clip: int) -> dict[str, list[float]]:
+        """`validate` on the validation pack, in evaluation mode."""
+        assert self.val is not None
+        was_training = model.training
+        model.eval()
+        figures = self.validate(model, self.val, frames_a_clip)
+        model.train(was_training)
+        return figures
+
+    @torch.no_grad()
+    def _average(self, averages: Any, values: Any, count: Tensor | int) -> None:
+        # young averages forget faster, or they would be made of the initialisation
+        decay = min(self.config.ema_decay, (1 + float(count)) / (10 + float(count)))
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.config.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=self.config.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(self.config, step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, _: Any, index: int) -> Tensor:
+        loss = self.loss_of(self.global_step)
+        if not loss.isfinite():
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; lower learning_rate")
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        norms = torch.stack([p.grad.norm() for p in self.model.parameters() if p.grad is not None])
+        self.log("gradient_norm", norms.norm(), batch_size=1)
+        sampling = [
+            p.grad.norm() for name, p in self.model.named_parameters() if ".sampling." in name and p.grad is not None
+        ]
+        if sampling:
+            self.log("sampling_gradient_norm", torch.stack(sampling).norm(), batch_size=1)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.ema.update_parameters(self.model)
+
+    def validation_step(self, *_: Any) -> None:
+        """PSNR of the averaged weights beside the plain alternative's."""
+        if self.val is None:
+            return
+        figures = self.measure(self.ema.module, self.config.val_frames)
+        gains = [a - b for a, b in zip(figures["psnr"], figures["psnr_plain"], strict=True)]
+        mean = sum(figures["psnr"]) / len(gains)
+        self.log_dict(
+            {"val_psnr": mean, "val_gain": sum(gains) / len(gains), "val_worst_gain": min(gains)}, batch_size=1
+        )
+        print(
+            f"step {self.global_step}: val {mean:.3f} dB, over {self.plain} {sum(gains) / len(gains):+.3f} on the mean, "
+            f"per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
+            flush=True,
+        )
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """`wanted` of the places 0 ... count - 1, evenly spread; all of them for 0."""
+    if not wanted:
+        return list(range(count))
+    wanted = min(wanted, count)
+    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
+
+
+def to_8bit(frame: Tensor) -> Tensor:
+    """What a file would hold: clamped to [0, 1] and rounded to a 255th."""
+    return (frame.clamp(0, 1) * 255).round() / 255
+
+
+def psnr(frame: Tensor, truth: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB over all values, peak 1."""
+    return -10 * math.log10(max(float((frame - truth).square().mean()), 1e-10))
+
+
+def charbonnier(output: Tensor, target: Tensor, epsilon: float) -> Tensor:
+    """Mean of sqrt(d^2 + epsilon^2)."""
+    return ((output - target).square() + epsilon**2).sqrt().mean()
+
+
+def rate(config: TrainConfig, step: int) -> float:
+    """Learning rate relative to its highest: linear warm-up, then a cosine down to the floor."""
+    warm = min(1.0, (step + 1) / max(config.warmup, 1))
+    done = min(1.0, step / config.steps)
+    return warm * (config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * done)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -49,12 +50,12 @@ def read_index(folder: str | Path) -> list[Clip]:
         raise RefilmError(f"{path}: every entry needs {', '.join(names)}; missing {error}") from None
 
 
-def read_clip(path: str | Path) -> Tensor:
-    """All frames of a clip as RGB bytes. -> frames_u8 [T, 3, H, W].
+def read_clip(path: str | Path, max_frames: int | None = None) -> Tensor:
+    """The frames of a clip, or its first ones, as RGB bytes. -> frames_u8 [T, 3, H, W].
 
     Raises VideoError, a RefilmError, when the file cannot be opened or holds no frame.
     """
-    return torch.stack([rgb_u8(frame) for frame in frames(path)])
+    return torch.stack([rgb_u8(frame) for frame in islice(frames(path), max_frames)])
 
 
 def rgb_u8(frame: Frame) -> Tensor:

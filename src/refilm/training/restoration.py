@@ -54,9 +54,9 @@ class Restoration(Task):
         count = len(clean)
         low, high = self.config.sigma
         sigma = low + (high - low) * torch.rand(count, generator=random)
-        noise = torch.randn(clean.shape, generator=random) * (sigma / 255).view(-1, 1, 1, 1, 1)
+        noisy = gaussian_noise(clean, sigma.view(-1, 1, 1, 1, 1), random)
         told = torch.where(torch.rand(count, generator=random) < self.config.told, sigma, torch.nan)
-        return clean + noise, told.to(self.device)
+        return noisy, told.to(self.device)
 
     def _restore(self, model: Any, clip: Tensor, told: Tensor | float | None) -> Tensor:
         restored: Tensor = model(self.kind.prepare(clip), *(() if told is None else (told,)))

@@ -10,8 +10,10 @@ pytest.importorskip("lightning")
 
 from refilm.data import Motion
 from refilm.models import create_model
-from refilm.training import TrainConfig, export, read_recipe, train
-from refilm.training.interpolation import classical_offsets, kinds_at, rate
+from refilm.training import export, read_recipe, train
+from refilm.training.config import InterpolationConfig
+from refilm.training.interpolation import classical_offsets, kinds_at
+from refilm.training.task import rate
 
 RECIPE = """
 model = "vi-ls3d-small"
@@ -93,14 +95,14 @@ def test_recipes_name_the_nearest_key(recipe):
 
 
 def test_schedule_warms_up_and_falls_to_its_floor():
-    config = TrainConfig(train=("x",), steps=100, warmup=10, floor=0.1)
+    config = InterpolationConfig(train=("x",), steps=100, warmup=10, floor=0.1)
     assert rate(config, 0) == pytest.approx(0.1)
     assert rate(config, 10) > 0.9
     assert rate(config, 100) == rate(config, 500) == pytest.approx(0.1)
 
 
 def test_motion_widens():
-    config = TrainConfig(train=("x",), motion=(Motion(2, 2, 1.0), Motion(4, 1, 2.0)), widen_until=10)
+    config = InterpolationConfig(train=("x",), motion=(Motion(2, 2, 1.0), Motion(4, 1, 2.0)), widen_until=10)
     assert [kind.weight for kind in kinds_at(config, 5)] == [1.0, 1.0]
 
 

@@ -91,9 +91,7 @@ class WindowSampler:
         start, y, x = (below(n + 1, random) for n in (t - self._length, h - self._size, w - self._size))
         turn = turns(random)
         return [
-            turn(
-                frames[clip][start : start + self._length, :, y : y + self._size, x : x + self._size].float() / 255
-            )
+            turn(frames[clip][start : start + self._length, :, y : y + self._size, x : x + self._size].float() / 255)
             for frames in self._frames
         ]
 

@@ -56,7 +56,8 @@ class FunnelBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, x.shape[2] // 2] + self.conv2(F.relu(self.conv1(x)).squeeze(2))
+        fused = F.relu(self.conv1(x)).squeeze(2).contiguous(memory_format=torch.channels_last)
+        return x[:, :, x.shape[2] // 2] + self.conv2(fused)
 
 
 class ResBlock(nn.Module):
@@ -129,11 +130,7 @@ class LS3DTrunk(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(x.contiguous(memory_format=torch.channels_last_3d))
         for block in self.blocks:
-            if isinstance(block, FunnelBlock):
-                # one frame from here on, in the layout its convolutions want
-                x = block(x).contiguous(memory_format=torch.channels_last)
-            else:
-                x = block(x)
+            x = block(x)
         return x if x.ndim == 4 else x[:, :, x.shape[2] // 2]
 
 
@@ -154,4 +151,6 @@ def check_trunk(window: int, blocks: int, ls3d_blocks: tuple[int, ...], funnel: 
     if funnel is not None and not 1 <= funnel <= blocks:
         raise ValueError(f"funnel must be one of the {blocks} blocks, got {funnel}")
     if not set(ls3d_blocks) <= set(range(1, kept + 1)):
-        raise ValueError(f"ls3d_blocks must be within 1 ... {kept}, where there are frames to sample, got {ls3d_blocks}")
+        raise ValueError(
+            f"ls3d_blocks must be within 1 ... {kept}, where there are frames to sample, got {ls3d_blocks}"
+        )

@@ -4,7 +4,8 @@ Source   Zhang et al., "Beyond a Gaussian Denoiser", IEEE TIP 2017, arXiv 1608.0
          section on compression-artifact removal: 20 convolutions without batch normalisation; with OFF, three
          convolutions for each frame, an OFF unit between neighbours, 5 convolutions summed back into the features of
          the frame to restore, 18 more.
-Departs  RGB, one blind model; by config, work at half the size and a told strength of noise: docs/choices.md#restoration.
+Departs  RGB, one blind model; by config, work at half the size and a told strength of noise:
+         docs/choices.md#restoration.
 """
 
 from __future__ import annotations
@@ -53,12 +54,13 @@ class OFFBranch(nn.Module):
         super().__init__()
         self.reduce = nn.Conv2d(features, features, 1)
         layers = [nn.Conv2d(3 * features, features, 3, padding=1)]
-        layers += [nn.Conv2d(features, features, 3, padding=1) for _ in range(AFTER_OFF - 1)]
-        self.after = with_relus(layers)[:-1]  # a sum of features goes both ways
+        layers += [nn.Conv2d(features, features, 3, padding=1) for _ in range(AFTER_OFF - 2)]
+        self.after = with_relus(layers)
+        self.last = nn.Conv2d(features, features, 3, padding=1)  # no ReLU: a sum of features goes both ways
 
     def forward(self, earlier: Tensor, later: Tensor) -> Tensor:
         """[N, C, H, W] twice -> [N, C, H, W]"""
-        out: Tensor = self.after(off(self.reduce(earlier), self.reduce(later)))
+        out: Tensor = self.last(self.after(off(self.reduce(earlier), self.reduce(later))))
         return out
 
 
@@ -108,9 +110,7 @@ class DnCNN(nn.Module):
         nn.init.zeros_(self.last.weight)
         for branch in self.branches:
             assert isinstance(branch, OFFBranch)
-            final = branch.after[-1]
-            assert isinstance(final, nn.Conv2d)
-            nn.init.zeros_(final.weight)
+            nn.init.zeros_(branch.last.weight)
 
     def prepare(self, clip: Tensor) -> Tensor:
         """Nothing: OFF wants the frames as they are."""

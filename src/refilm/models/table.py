@@ -58,9 +58,7 @@ MODELS = {
     "vdn-ls3d-small": Model(
         "denoising",
         VDNLS3D,
-        VDNLS3DConfig(
-            channels=48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4
-        ),
+        VDNLS3DConfig(channels=48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4),
     ),
     "dncnn-denoise-small": Model("denoising", DnCNN, DnCNNConfig(task="denoising", features=48, depth=22, shuffle=2)),
     "dncnn": Model("deblocking", DnCNN, DnCNNConfig()),

@@ -22,8 +22,7 @@ class Restoration(Task):
 
     def __init__(self, config: RestorationConfig, train: Pack, val: Pack | None) -> None:
         super().__init__(config, val)
-        self.kind: Any = self.model  # its window, scale, task and prepare
-        task = self.kind.task
+        task: str = self.kind.task
         self.protocol = f"{_described(task, config)}, RGB PSNR in dB, a value a clip"
         self.plain = "bicubic" if task == "super-resolution" else "the input"
         copies = []
@@ -32,6 +31,11 @@ class Restoration(Task):
             copies = [[_compress(frames, ways[i % len(ways)]) for i, frames in enumerate(train.frames)]]
         self.sampler = WindowSampler(train, copies, self.kind.window, config.crop, config.batch, config.seed)
         self._compressed: list[Tensor] | None = None  # the validation clips
+
+    @property
+    def kind(self) -> Any:
+        """The model, as one that says its window, scale and task, which a plain Module does not declare."""
+        return self.model
 
     def loss_of(self, step: int) -> Tensor:
         drawn, random = self.sampler.draw(step)
@@ -59,8 +63,11 @@ class Restoration(Task):
         return noisy, told.to(self.device)
 
     def _restore(self, model: Any, clip: Tensor, told: Tensor | float | None) -> Tensor:
-        restored: Tensor = model(self.kind.prepare(clip), *(() if told is None else (told,)))
-        return restored
+        h, w = clip.shape[-2:]
+        multiple, scale = self.kind.size_multiple, self.kind.scale
+        padded = F.pad(self.kind.prepare(clip), (0, -w % multiple, 0, -h % multiple, 0, 0), mode="replicate")
+        restored: Tensor = model(padded, *(() if told is None else (told,)))
+        return restored[..., : scale * h, : scale * w]
 
     def _plainly(self, clip: Tensor) -> Tensor:
         centre = clip[:, :, clip.shape[2] // 2]
@@ -76,9 +83,7 @@ class Restoration(Task):
                 # the first or last frame stands in for what lies beyond it
                 window = [min(max(j, 0), len(frames) - 1) for j in range(i - radius, i + radius + 1)]
                 clip = degraded(window).to(self.device)
-                restored = pad_run(
-                    lambda padded: self._restore(model, padded, told), clip, self.kind.size_multiple, self.kind.scale
-                )
+                restored = self._restore(model, clip, told)
                 truth = frames[i].to(self.device).float() / 255
                 plain = self._plainly(clip)[0]
                 h, w = plain.shape[1:]  # a side that the scale does not divide loses its rest
@@ -112,16 +117,9 @@ class Restoration(Task):
         return lambda places: _small((frames[places].float() / 255).transpose(0, 1)[None], kernel, scale), None
 
 
-def pad_run(run: Callable[[Tensor], Tensor], clip: Tensor, multiple: int, scale: int) -> Tensor:
-    """`run` on a clip padded to a multiple, the padding's share cut off."""
-    h, w = clip.shape[-2:]
-    padded = F.pad(clip, (0, -w % multiple, 0, -h % multiple, 0, 0), mode="replicate")
-    return run(padded)[..., : scale * h, : scale * w]
-
-
 def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:
     """[N, 3, T, H, W] -> [N, 3, T, H / scale, W / scale], the rest of a side left out."""
-    n, c, t, h, w = clip.shape
+    n, _, t, h, w = clip.shape
     frames = clip.transpose(1, 2).flatten(0, 1)[..., : h // scale * scale, : w // scale * scale]
     down = bicubic_down if kernel == "BI" else gaussian_down
     # what a file holds

@@ -103,8 +103,8 @@ class Task(lightning.LightningModule):
             {"val_psnr": mean, "val_gain": sum(gains) / len(gains), "val_worst_gain": min(gains)}, batch_size=1
         )
         print(
-            f"step {self.global_step}: val {mean:.3f} dB, over {self.plain} {sum(gains) / len(gains):+.3f} on the mean, "
-            f"per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
+            f"step {self.global_step}: val {mean:.3f} dB, over {self.plain} {sum(gains) / len(gains):+.3f} on the mean,"
+            f" per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
             flush=True,
         )
 

@@ -98,7 +98,8 @@ class DnCNN(nn.Module):
     def reach(self) -> int:
         """Pixels of context a result depends on, on each side."""
         off_adds = 1 + AFTER_OFF if self.config.frames > 1 else 0
-        return self.config.shuffle * (self.config.depth + off_adds)
+        # a pixel at the edge of its position's square reads to the far edge of the last one
+        return self.config.shuffle * (self.config.depth + off_adds + 1) - 1
 
     def reset_parameters(self) -> None:
         """Xavier uniform as in the paper; the network starts as the identity, and OFF's branches add nothing."""

@@ -87,7 +87,8 @@ class VDNLS3D(nn.Module):
     @property
     def reach(self) -> int:
         """Pixels of context a result of `forward` depends on, on each side; without max_offset, while offsets are 0."""
-        return self.config.shuffle * (self.trunk.reach + 1)
+        # a pixel at the edge of its position's square reads to the far edge of the last one
+        return self.config.shuffle * (self.trunk.reach + 2) - 1
 
     def prepare(self, clip: Tensor) -> Tensor:
         """What is done once for the whole picture, before tiles. [N, 3, T, H, W] -> same shape."""

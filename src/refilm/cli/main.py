@@ -181,7 +181,8 @@ def evaluate(
     folder: Path,
     /,
     *,
-    protocol: str = "interpolation-x2",
+    protocol: str | None = None,
+    every: int | None = None,
     results: Path = Path("results"),
     weights: str = "default",
     device: str = "cpu",
@@ -192,11 +193,16 @@ def evaluate(
     Parameters
     ----------
     model
-        A name from `refilm models`, or a baseline: frame-repeat, frame-blend, minterpolate.
+        A name from `refilm models`, or a baseline: frame-repeat, frame-blend, minterpolate, input, hqdn3d, nlmeans,
+        deblock, bicubic, lanczos.
     folder
         Videos of one scene each; its name becomes the set's.
     protocol
-        What is asked of the model: interpolation-x2 or interpolation-x4.
+        What is asked of the model: interpolation-x2, interpolation-x4, denoising-sigma15, denoising-sigma25,
+        deblocking-h264-crf37, deblocking-jpeg2000-q40, deblocking-jpeg2000-q20, super-resolution-x4-bi or
+        super-resolution-x4-bd. Default: the one by which models of its task are ranked.
+    every
+        Of so many frames measure two, where all would take too long; not for interpolation.
     results
         Where the figures go: RESULTS/SET/MODEL.json and a table.
     weights
@@ -204,19 +210,20 @@ def evaluate(
     device
         Where the model runs: cpu, cuda, ...
     pictures
-        A folder for strips of frames: before, truth, result, after.
+        A folder for strips of frames: before, truth, result, after; where pictures are restored: input, baseline,
+        result, truth.
     """
     from refilm import evaluation
 
     def note(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    options: dict[str, Any] = {"weights": weights, "device": device, "pictures": pictures, "note": note}
+    options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures, "note": note}
     try:
-        evaluation.evaluate(model, folder, protocol, results, **options)
+        result = evaluation.evaluate(model, folder, protocol, results, **options)
     except ValueError as error:  # no such model or protocol
         raise UsageError(str(error)) from None
-    print((results / folder.resolve().name / f"{protocol.split('-')[0]}.md").read_text())
+    print((results / folder.resolve().name / f"{evaluation.task_of(result.protocol)}.md").read_text())
     return DONE
 
 

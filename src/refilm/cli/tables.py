@@ -19,8 +19,8 @@ from av.codec.codec import UnknownCodecError
 from rich.table import Table
 
 import refilm
-from refilm.models import MODELS, default_model, list_models
-from refilm.models.defaults import RANKED_BY, read_results, results_folder
+from refilm.models import MODELS, list_models
+from refilm.models.defaults import RANKED_BY, default_models, read_results, results_folder
 from refilm.video import VideoInfo
 
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")
@@ -75,7 +75,7 @@ def _light_rows(info: VideoInfo) -> list[tuple[str, str]]:
 def models_with_figures(pattern: str) -> list[dict[str, Any]]:
     """A record a model: task, parameters, whether weights ship, and its figures in results/."""
     records = []
-    defaults = {default_model(task) for task in RANKED_BY}
+    defaults = default_models(results_folder()).values()
     measured = {result["model"]: result["protocols"] for result in read_results(results_folder())}
     for name in list_models(pattern):
         task = MODELS[name].task

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
 import refilm
 from refilm.errors import VideoError
-from refilm.evaluation.interpolators import BASELINES, Interpolator, ModelInterpolator
-from refilm.evaluation.metrics import psnr_db, ssim, warp_errors
-from refilm.evaluation.pictures import write_strip
-from refilm.evaluation.protocols import PROTOCOLS, Interpolation
-from refilm.evaluation.results import ClipFigures, Result, write_result
-from refilm.models.defaults import read_results
+from refilm.evaluation.pictures import Strip
+from refilm.evaluation.protocols import PROTOCOLS, Protocol
+from refilm.evaluation.restoration import Restoration
+from refilm.evaluation.results import Result, write_result
+from refilm.evaluation.stopwatch import Stopwatch
+from refilm.models.defaults import RANKED_BY, read_results
 from refilm.models.table import MODELS, create_model
-from refilm.video import frames
-from refilm.video.colour import to_rgb
+
+# an Interpolator or a Restorer, as the protocol wants it
+Method = Any
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m"}
 
@@ -31,9 +29,10 @@ VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"
 def evaluate(
     model: str,
     folder: str | Path,
-    protocol: str = "interpolation-x2",
+    protocol: str | None = None,
     results_dir: str | Path = "results",
     *,
+    every: int | None = None,
     weights: str | Path = "default",
     device: str = "cpu",
     pictures: str | Path | None = None,
@@ -43,7 +42,8 @@ def evaluate(
 
     model      a name of `list_models()` or of a baseline
     folder     videos, each a single scene; `index.json`, where there is one, names them
-    protocol   a name of PROTOCOLS
+    protocol   a name of PROTOCOLS; by default the one that ranks the models of this one's task
+    every      restoration only: of so many frames, measure the first two; the protocol's name then says so
     weights    "default" or the path of a weight file
     pictures   where a strip of frames is written for each clip; nowhere by default, since the set's licence decides
                who may see them
@@ -52,17 +52,18 @@ def evaluate(
     Baselines that the results folder lacks for these clips are measured as well.
     Raises ValueError for an unknown name, VideoError for a folder without videos.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"no protocol is called {protocol!r}; there are: {', '.join(PROTOCOLS)}")
-    if model not in BASELINES and model not in MODELS:
-        raise ValueError(f"no model is called {model!r}; there are: {', '.join((*MODELS, *BASELINES))}")
+    chosen = _choose_protocol(model, protocol, every)
     clips = find_clips(Path(folder))
     target = Path(results_dir) / Path(folder).resolve().name
+    measuring = _Measuring(chosen, clips, target, note)
+    for baseline in chosen.baselines:
+        if baseline != model and not measuring.has(baseline):
+            write_result(target, measuring.baseline(baseline))
     strips = None if pictures is None else Path(pictures)
-    for baseline in BASELINES:
-        if baseline != model and not _is_measured(target, baseline, protocol, clips):
-            write_result(target, _measure(baseline, clips, PROTOCOLS[protocol], weights, device, strips, note))
-    result = _measure(model, clips, PROTOCOLS[protocol], weights, device, strips, note)
+    if model in chosen.baselines:
+        result = measuring.baseline(model, strips)
+    else:
+        result = measuring.model(model, weights, device, strips)
     write_result(target, result)
     return result
 
@@ -78,114 +79,79 @@ def find_clips(folder: Path) -> list[Path]:
     return clips
 
 
-def _is_measured(target: Path, baseline: str, protocol: str, clips: list[Path]) -> bool:
-    held = {r["model"]: r["protocols"].get(protocol, {}) for r in read_results(target)}.get(baseline, {})
-    return "absent" in held or set(held.get("clips", ())) == {clip.name for clip in clips}
+def _choose_protocol(model: str, name: str | None, every: int | None) -> Protocol:
+    tasks = {baseline: p.task for p in reversed(PROTOCOLS.values()) for baseline in p.baselines}
+    tasks |= {model: row.task for model, row in MODELS.items()}
+    if model not in tasks:
+        raise ValueError(f"no model is called {model!r}; there are: {', '.join(tasks)}")
+    name = name or RANKED_BY[tasks[model]]
+    if name not in PROTOCOLS:
+        raise ValueError(f"no protocol is called {name!r}; there are: {', '.join(PROTOCOLS)}")
+    protocol = PROTOCOLS[name]
+    if model not in protocol.baselines and tasks[model] != protocol.task:
+        raise ValueError(f"{name} asks for {protocol.task}, and {model} is for {tasks[model]}")
+    if every is None:
+        return protocol
+    if not isinstance(protocol, Restoration):
+        raise ValueError(f"{name} measures every frame it can; leave out every={every}")
+    return protocol.thinned(every)
 
 
-def _measure(
-    name: str,
-    clips: list[Path],
-    protocol: Interpolation,
-    weights: str | Path,
-    device: str,
-    pictures: Path | None,
-    note: Callable[[str], None],
-) -> Result:
-    is_baseline = name in BASELINES
-    interpolator, weights_name, parameters = BASELINES.get(name), None, 0
-    if interpolator is None:
-        network = create_model(name, weights=weights)
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        if parameters:
-            weights_name = MODELS[name].weights if weights == "default" else Path(weights).name
-        interpolator = ModelInterpolator(network, torch.device(device))
-    result = Result(
-        name,
-        protocol.name,
-        refilm.__version__,
-        device=_describe(torch.device("cpu" if is_baseline else device)),
-        is_baseline=is_baseline,
-        weights=weights_name,
-        parameters=parameters,
-    )
-    stopwatch, figures = Stopwatch(), {}
-    for path in clips:
-        strip = None if pictures is None else pictures / name / f"{path.stem}.png"
+@dataclass(frozen=True)
+class _Measuring:
+    """One protocol on one set of clips, and where the results lie."""
+
+    protocol: Protocol
+    clips: list[Path]
+    target: Path
+    note: Callable[[str], None]
+
+    def has(self, baseline: str) -> bool:
+        held = self._held(baseline)
+        return "absent" in held or set(held.get("clips", ())) == {clip.name for clip in self.clips}
+
+    def baseline(self, name: str, pictures: Path | None = None) -> Result:
+        result = self._result(name, "cpu", is_baseline=True)
         try:
-            figures[path.name] = measure_clip(interpolator, path, protocol, stopwatch, strip)
+            method, setting = self.protocol.fitted(name, self.clips)
+            return self._measured(replace(result, setting=setting), method, pictures)
         except LookupError as error:
-            note(f"{name}: absent, {error}")
+            self.note(f"{name}: absent, {error}")
             return replace(result, absent=str(error))
-        note(f"{name}  {path.name}  {figures[path.name].psnr_db:.2f} dB")
-    return replace(result, ms_per_frame=stopwatch.median_ms, clips=figures)
 
+    def model(self, name: str, weights: str | Path, device: str, pictures: Path | None) -> Result:
+        network = create_model(name, weights=weights)
+        method: Method = self.protocol.method(network, torch.device(device))
+        result = self._result(name, device, is_baseline=False)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        if parameters:  # the cost of a classical method lies elsewhere
+            result = replace(
+                result,
+                weights=MODELS[name].weights if weights == "default" else Path(weights).name,
+                parameters=parameters,
+                gflop=self.protocol.gflop(method, self.clips[0]),
+            )
+        return self._measured(result, method, pictures)
 
-def measure_clip(
-    interpolator: Interpolator,
-    path: Path,
-    protocol: Interpolation,
-    stopwatch: Stopwatch,
-    strip: Path | None = None,
-) -> ClipFigures:
-    """The figures of one video; raises VideoError where it is too short for the protocol."""
-    psnr, structure, errors = [], [], []
-    size = (0, 0)
-    for run in protocol.runs(frames(path)):
-        size = run[0].width, run[0].height
-        kept = run[:: protocol.step]
-        new = stopwatch.timed(interpolator(kept, protocol.times), gap=len(protocol.times))
-        before = real_before = to_rgb(run[0])
-        for number, frame in enumerate(run[1:], start=1):
-            real = to_rgb(frame)
-            result = real if number % protocol.step == 0 else next(new)
-            if number % protocol.step:
-                psnr.append(psnr_db(result, real))
-                structure.append(ssim(result, real))
-                if strip is not None and number > len(run) // 2:
-                    write_strip(strip, [to_rgb(run[number - 1]), real, result, to_rgb(run[number + 1])])
-                    strip = None
-            errors.append(warp_errors(before, result, real_before, real))
-            before, real_before = result, real
-    if not psnr:
-        raise VideoError(f"{path}: {protocol.name} needs at least {protocol.step + 1} frames")
-    warp, real_warp = map(_mean, zip(*errors, strict=True))
-    return ClipFigures(len(psnr), *size, _mean(psnr), _mean(structure), warp, real_warp)
+    def _result(self, name: str, device: str, is_baseline: bool) -> Result:
+        protocol = self.protocol
+        where = _describe(torch.device(device))
+        return Result(name, protocol.name, protocol.description, refilm.__version__, where, is_baseline)
 
+    def _measured(self, result: Result, method: Method, pictures: Path | None) -> Result:
+        stopwatch, figures, beside = Stopwatch(), {}, None
+        if pictures is not None and isinstance(self.protocol, Restoration):
+            beside = self.protocol.shown_beside(self._held(self.protocol.beside).get("setting"))
+        for path in self.clips:
+            strip = None if pictures is None else Strip(pictures / result.model / f"{path.stem}.png", beside)
+            figures[path.name] = self.protocol.measure(method, path, stopwatch, strip)
+            self.note(f"{result.model}  {path.name}  {figures[path.name].psnr_db:.2f} dB")
+        return replace(result, ms_per_frame=stopwatch.median_ms, clips=figures)
 
-class Stopwatch:
-    """The time an interpolator takes, apart from the time that measuring its frames takes.
-
-    Counted by the gap, as a model may make all frames of one at once. The first gap of each run is left out: it pays
-    for warming up, and for the look-ahead of FFmpeg's filter.
-    """
-
-    def __init__(self) -> None:
-        self._seconds_per_frame: list[float] = []
-
-    def timed(self, new: Iterator[Tensor], gap: int) -> Iterator[Tensor]:
-        """The same frames, which come `gap` at a time."""
-        spent, first_gap = 0.0, True
-        for number in itertools.count(1):
-            start = time.perf_counter()
-            frame = next(new, None)
-            spent += time.perf_counter() - start
-            if frame is None:
-                return
-            if number % gap == 0:
-                if not first_gap:
-                    self._seconds_per_frame.append(spent / gap)
-                spent, first_gap = 0.0, False
-            yield frame
-
-    @property
-    def median_ms(self) -> float | None:
-        """Of one new frame; the median, since other programs interrupt now and then. None before a second gap."""
-        return statistics.median(self._seconds_per_frame) * 1000 if self._seconds_per_frame else None
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    def _held(self, model: str) -> dict[str, Any]:
+        """What the results folder has on a model under this protocol."""
+        held = {r["model"]: r["protocols"].get(self.protocol.name, {}) for r in read_results(self.target)}
+        return held.get(model, {})
 
 
 def _describe(device: torch.device) -> str:

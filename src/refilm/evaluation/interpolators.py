@@ -7,19 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol
 
-import av
-import numpy as np
 import torch
 import torch.nn.functional as F
-from av.filter import Graph
-from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
 from torch import Tensor, nn
 
+from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
 from refilm.video import Frame
 from refilm.video.colour import to_rgb
-
-TIME_BASE = Fraction(1, 1000)
 
 
 class Interpolator(Protocol):
@@ -47,57 +41,17 @@ def minterpolate(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[T
     Raises LookupError where this FFmpeg lacks the filter or the filter cannot take the frames' format.
     """
     like, step = kept[0], len(times) + 1
-    if "minterpolate" not in av.filter.filters_available:
+    if not is_in_pyav("minterpolate"):
         raise LookupError("this FFmpeg is built without minterpolate")
     if like.format.bits != 8 or like.format.kind not in ("yuv", "gray"):
         raise LookupError(f"minterpolate takes 8-bit YUV, not {like.format.name}")
     if list(times) != [Fraction(i, step) for i in range(1, step)]:
         raise LookupError("minterpolate gives equidistant frames only")
-    graph, layout = Graph(), VideoFormat(like.format.name, like.width, like.height)
-    source = graph.add_buffer(width=like.width, height=like.height, format=layout, time_base=TIME_BASE)
-    filtered, sink = graph.add("minterpolate", f"fps={step}"), graph.add("buffersink")
-    source.link_to(filtered)
-    filtered.link_to(sink)
-    graph.configure()
-    for second, frame in enumerate((*kept, kept[-1])):
-        picture = _picture(frame)
-        picture.pts, picture.time_base = int(second / TIME_BASE), TIME_BASE
-        graph.push(picture)
-        yield from _new_frames(graph, step, len(kept), like)
-    graph.push(None)
-    yield from _new_frames(graph, step, len(kept), like)
-
-
-def _new_frames(graph: Graph, step: int, kept: int, like: Frame) -> Iterator[Tensor]:
-    """What the filter has ready, without the kept frames and what follows the last of them."""
-    while True:
-        try:
-            picture = graph.pull()
-        except (BlockingIOError, EOFError):
-            return
-        assert isinstance(picture, VideoFrame)
-        assert picture.pts is not None
-        assert picture.time_base is not None
-        number = round(picture.pts * picture.time_base * step)
-        if number % step and number < (kept - 1) * step:
-            yield to_rgb(Frame(_planes(picture, like), like.format, like.colour, like.time, like.duration))
-
-
-def _picture(frame: Frame) -> VideoFrame:
-    picture = VideoFrame(frame.width, frame.height, frame.format.name)
-    for plane, samples in zip(picture.planes, frame.planes, strict=True):
-        height, width = samples.shape
-        np.frombuffer(plane, np.uint8).reshape(height, -1)[:, :width] = samples  # type: ignore[call-overload]
-    return picture
-
-
-def _planes(picture: VideoFrame, like: Frame) -> tuple[np.ndarray, ...]:
-    """The samples without the padding at the end of each row; copied, as the filter takes its buffers back."""
-    shapes = like.format.plane_shapes(like.height, like.width)
-    return tuple(
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width].copy()  # type: ignore[call-overload]
-        for plane, (height, width) in zip(picture.planes, shapes, strict=True)
-    )
+    fed = (frame.at(Fraction(second), Fraction(1)) for second, frame in enumerate((*kept, kept[-1])))
+    for frame in filtered(fed, "minterpolate", f"fps={step}"):
+        number = round(frame.time * step)
+        if number % step and number < (len(kept) - 1) * step:
+            yield to_rgb(frame)
 
 
 BASELINES: dict[str, Interpolator] = {"frame-repeat": repeat, "frame-blend": blend, "minterpolate": minterpolate}

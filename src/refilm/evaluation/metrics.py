@@ -1,7 +1,7 @@
 """How far a frame is from the truth, and how steadily a clip moves.
 
-Everything is measured on what a file would hold: RGB (not linear light), clamped to [0, 1] and rounded to 8 bit, over
-the whole picture without leaving out a border.
+Everything is measured on what a file would hold: RGB (not linear light) or what is made of it, clamped to [0, 1] and
+rounded to 8 bit, over the whole picture it is given.
 
 Source   PSNR and SSIM are torchmetrics'; SSIM with the window of Wang et al., "Image Quality Assessment", IEEE TIP 2004
          (Gaussian, sigma 1.5, 11x11), mean over the channels. Warp error: Lai et al., "Learning Blind Video Temporal
@@ -29,14 +29,20 @@ def as_shown(frames: Tensor) -> Tensor:
     return frames.clamp(0, 1).mul(255).round().div(255)
 
 
+def luma(frame: Tensor) -> Tensor:
+    """Y of BT.601, limited range, over 255, as papers on super-resolution compare it. [3, H, W] -> [1, H, W]"""
+    red, green, blue = frame
+    return ((65.481 * red + 128.553 * green + 24.966 * blue + 16) / 255)[None]
+
+
 def psnr_db(result: Tensor, truth: Tensor) -> float:
-    """PSNR of one frame [3, H, W] in RGB, dB, at most PERFECT_DB."""
+    """PSNR of one frame [C, H, W], dB, at most PERFECT_DB."""
     value = float(peak_signal_noise_ratio(as_shown(result), as_shown(truth), data_range=1.0))
     return min(value, PERFECT_DB)
 
 
 def ssim(result: Tensor, truth: Tensor) -> float:
-    """SSIM of one frame [3, H, W], at most 1: the mean over pixels and channels."""
+    """SSIM of one frame [C, H, W], at most 1: the mean over pixels and channels."""
     if min(truth.shape[-2:]) < SMALLEST_SIDE:
         raise ValueError(f"SSIM needs frames of at least {SMALLEST_SIDE} pixels a side, got {list(truth.shape)}")
     pair = as_shown(result)[None], as_shown(truth)[None]

@@ -11,7 +11,12 @@ from refilm.errors import RefilmError
 PACKAGE = Path(__file__).parent.parent
 
 # the protocol whose mean PSNR ranks the models of a task
-RANKED_BY = {"interpolation": "interpolation-x2"}
+RANKED_BY = {
+    "interpolation": "interpolation-x2",
+    "denoising": "denoising-sigma25",
+    "deblocking": "deblocking-h264-crf37",
+    "super-resolution": "super-resolution-x4-bi",
+}
 
 
 def results_folder() -> Path:
@@ -28,7 +33,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 def default_model(task: str, folder: Path | None = None) -> str:
     """The model with the best mean PSNR on the validation set.
 
-    task     "interpolation"
+    task     a key of RANKED_BY
     folder   where the results lie; `results_folder()` by default
 
     Baselines are not models, and a model measured with weights that do not ship does not count: nobody could run it.
@@ -37,18 +42,27 @@ def default_model(task: str, folder: Path | None = None) -> str:
     if task not in RANKED_BY:
         raise ValueError(f"no ranking for task {task!r}; there is one for: {', '.join(RANKED_BY)}")
     folder = results_folder() if folder is None else folder
-    protocol = RANKED_BY[task]
-    psnr = {
-        result["model"]: result["protocols"][protocol]["mean"]["psnr_db"]
-        for result in read_results(folder)
-        if not result["baseline"] and _can_run(result["protocols"].get(protocol))
-    }
-    if not psnr:
+    best = default_models(folder).get(task)
+    if best is None:
         raise RefilmError(
-            f"{folder}: no result of any model under {protocol}, so there is no default for {task}; name a model, "
-            "or measure one with `refilm eval`"
+            f"{folder}: no result of any model under {RANKED_BY[task]}, so there is no default for {task}; name a "
+            "model, or measure one with `refilm eval`"
         )
-    return max(psnr, key=lambda model: psnr[model])
+    return best
+
+
+def default_models(folder: Path) -> dict[str, str]:
+    """The default of each task that has one."""
+    best: dict[str, str] = {}
+    for task, protocol in RANKED_BY.items():
+        psnr = {
+            result["model"]: result["protocols"][protocol]["mean"]["psnr_db"]
+            for result in read_results(folder)
+            if not result["baseline"] and _can_run(result["protocols"].get(protocol))
+        }
+        if psnr:
+            best[task] = max(psnr, key=lambda model: psnr[model])
+    return best
 
 
 def _can_run(entry: dict[str, Any] | None) -> bool:

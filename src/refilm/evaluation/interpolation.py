@@ -1,0 +1,101 @@
+"""Interpolation: leave frames out, have them made anew, compare with the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import nn
+
+from refilm.errors import VideoError
+from refilm.evaluation.flops import gflop
+from refilm.evaluation.interpolators import BASELINES, Interpolator, ModelInterpolator
+from refilm.evaluation.metrics import psnr_db, ssim, warp_errors
+from refilm.evaluation.pictures import Strip, write_strip
+from refilm.evaluation.results import ClipFigures, mean
+from refilm.evaluation.stopwatch import Stopwatch
+from refilm.video import frames
+from refilm.video.colour import to_rgb
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """Keep one frame of `step`, rebuild the others, compare with the real ones.
+
+    Frames count by number, not by time stamp: the clip is taken to have a constant rate. Frames after the last kept one
+    are left out. Clips are taken to be single scenes.
+    """
+
+    name: str
+    step: int
+
+    task: ClassVar[str] = "interpolation"
+    baselines: ClassVar[dict[str, Interpolator]] = BASELINES
+
+    @property
+    def times(self) -> tuple[Fraction, ...]:
+        """Where the left-out frames lie between two kept ones."""
+        return tuple(Fraction(i, self.step) for i in range(1, self.step))
+
+    @property
+    def description(self) -> str:
+        left_out = "odd frames from their even neighbours" if self.step == 2 else f"one frame in {self.step} is kept"
+        return f"{left_out}; RGB, 8 bit, no border; mean over a clip's new frames, then over clips"
+
+    def runs(self, frames: Iterable[T], intervals: int = 60) -> Iterator[list[T]]:
+        """Cut a clip of any length into runs of at most `intervals` kept intervals; neighbours share a kept frame."""
+        run: list[T] = []
+        for frame in frames:
+            run.append(frame)
+            if len(run) == intervals * self.step + 1:
+                yield run
+                run = run[-1:]
+        whole = (len(run) - 1) // self.step * self.step
+        if whole > 0:
+            yield run[: whole + 1]
+
+    def method(self, model: nn.Module, device: torch.device) -> Interpolator:
+        """The model, as `measure` takes it."""
+        return ModelInterpolator(model, device)
+
+    def fitted(self, name: str, paths: Sequence[Path]) -> tuple[Interpolator, None]:
+        """A baseline; none of them has a setting to choose."""
+        return self.baselines[name], None
+
+    def gflop(self, interpolator: Interpolator, path: Path) -> float:
+        """What one new frame of a clip costs."""
+        ends = next(self.runs(frames(path)))[: self.step + 1 : self.step]
+        return gflop(lambda: list(interpolator(ends, self.times))) / len(self.times)
+
+    def measure(
+        self, interpolator: Interpolator, path: Path, stopwatch: Stopwatch, strip: Strip | None = None
+    ) -> ClipFigures:
+        """The figures of one video; VideoError where it is too short. The strip: before, truth, result, after.""" ""
+        psnr, structure, errors = [], [], []
+        size = (0, 0)
+        for run in self.runs(frames(path)):
+            size = run[0].width, run[0].height
+            kept = run[:: self.step]
+            new = stopwatch.timed(interpolator(kept, self.times), group=len(self.times))
+            before = real_before = to_rgb(run[0])
+            for number, frame in enumerate(run[1:], start=1):
+                real = to_rgb(frame)
+                result = real if number % self.step == 0 else next(new)
+                if number % self.step:
+                    psnr.append(psnr_db(result, real))
+                    structure.append(ssim(result, real))
+                    if strip is not None and number > len(run) // 2:
+                        write_strip(strip.path, [to_rgb(run[number - 1]), real, result, to_rgb(run[number + 1])])
+                        strip = None
+                errors.append(warp_errors(before, result, real_before, real))
+                before, real_before = result, real
+        if not psnr:
+            raise VideoError(f"{path}: {self.name} needs at least {self.step + 1} frames")
+        warp, real_warp = map(mean, zip(*errors, strict=True))
+        return ClipFigures(len(psnr), *size, mean(psnr), mean(structure), warp, real_warp)

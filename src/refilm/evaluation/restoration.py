@@ -1,0 +1,142 @@
+"""Restoration: spoil clips in a known way, have them restored, compare with what they were."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from refilm.data.degradations import bicubic_up
+from refilm.data.pack import read_clip
+from refilm.errors import VideoError
+from refilm.evaluation.flops import gflop
+from refilm.evaluation.metrics import as_shown, luma, psnr_db, ssim, warp_errors
+from refilm.evaluation.pictures import Strip, write_strip
+from refilm.evaluation.restorers import FFmpegFilter, ModelRestorer, Restorer
+from refilm.evaluation.results import ClipFigures, mean
+from refilm.evaluation.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """Spoil each clip, restore its frames, compare with the clip as it was.
+
+    spoil       the clip as bytes [T, 3, H, W], and a generator seeded by the file's name -> [T, 3, h, w], RGB
+    spoilt      the same in words
+    baselines   what a user has instead; `beside` names the one that strips show
+    told        what a model's call takes beside the clip
+    scale       H / h; H and W are cropped to multiples of it
+    on_luma     whether PSNR and SSIM are of Y (BT.601, limited range) in place of RGB, whose PSNR is then added
+    border      pixels left out of PSNR and SSIM on each side
+    every       of so many frames, the first two are measured: two, so that neighbours can be compared as well
+
+    A whole clip is held in memory.
+    """
+
+    name: str
+    task: str
+    spoil: Callable[[Tensor, torch.Generator], Tensor]
+    spoilt: str
+    baselines: dict[str, Restorer]
+    beside: str
+    told: dict[str, Any] = field(default_factory=dict)
+    scale: int = 1
+    on_luma: bool = False
+    border: int = 0
+    every: int = 2
+
+    @property
+    def description(self) -> str:
+        where = "Y of BT.601, limited range" if self.on_luma else "RGB"
+        border = f"a border of {self.border} pixels left out" if self.border else "no border"
+        frames = f"the first two frames of every {self.every}" if self.every > 2 else "every frame"
+        return f"{self.spoilt}; {where}, 8 bit, {border}; {frames}; mean over a clip's frames, then over clips"
+
+    def thinned(self, every: int) -> Restoration:
+        """The same on fewer frames, under a name that says so."""
+        if every < 3:
+            raise ValueError(f"every must be at least 3, since two frames of so many are measured, got {every}")
+        return replace(self, name=f"{self.name}-every{every}", every=every)
+
+    def method(self, model: nn.Module, device: torch.device) -> Restorer:
+        """The model, as `measure` takes it."""
+        return ModelRestorer(model, device, self.told)
+
+    def measure(self, restorer: Restorer, path: Path, stopwatch: Stopwatch, strip: Strip | None = None) -> ClipFigures:
+        """The figures of one video; VideoError where it is too small. The strip: input, beside, result, truth."""
+        truth_u8, spoilt = self._pair(path)
+        places = [place for place in range(len(spoilt)) if place % self.every < 2]
+        shown = places[len(places) // 2]
+        psnr, psnr_rgb, structure, errors = [], [], [], []
+        before = None
+        restored = restorer(spoilt, places)
+        if getattr(restorer, "is_timed", True):
+            restored = stopwatch.timed(restored)
+        for place, result in zip(places, restored, strict=True):
+            real = truth_u8[place].float() / 255
+            compared = self._compared(result), self._compared(real)
+            psnr.append(psnr_db(*compared))
+            structure.append(ssim(*compared))
+            if self.on_luma:
+                psnr_rgb.append(psnr_db(self._inner(result), self._inner(real)))
+            if before is not None and before[0] == place - 1:
+                errors.append(warp_errors(before[1], result, before[2], real))
+            before = place, result, real
+            if strip is not None and place == shown:
+                beside = [] if strip.beside is None else strip.beside(spoilt, [place])
+                write_strip(strip.path, [bicubic_up(spoilt[place], self.scale), *beside, result, real])
+        warp, real_warp = map(mean, zip(*errors, strict=True)) if errors else (0.0, 0.0)
+        height, width = truth_u8.shape[-2:]
+        figures = ClipFigures(len(psnr), width, height, mean(psnr), mean(structure), warp, real_warp)
+        return replace(figures, psnr_rgb_db=mean(psnr_rgb)) if self.on_luma else figures
+
+    def fitted(self, name: str, paths: Sequence[Path]) -> tuple[Restorer, str | None]:
+        """A baseline at its best setting: that with the best mean PSNR on the middle frame of each clip."""
+        baseline = self.baselines[name]
+        if not isinstance(baseline, FFmpegFilter):
+            return baseline, None
+        settings = baseline.settings
+        psnr = torch.zeros(len(settings))
+        if len(settings) > 1:
+            for path in paths:
+                truth_u8, spoilt = self._pair(path)
+                middle = len(spoilt) // 2
+                real = self._compared(truth_u8[middle].float() / 255)
+                for number, setting in enumerate(settings):
+                    (result,) = baseline.at(setting)(spoilt, [middle])
+                    psnr[number] += psnr_db(self._compared(result), real)
+        best = settings[int(psnr.argmax())]
+        return baseline.at(best), best
+
+    def shown_beside(self, setting: str | None) -> Restorer | None:
+        """The baseline for strips, at the setting found before; None where there is none yet."""
+        baseline = self.baselines[self.beside]
+        if isinstance(baseline, FFmpegFilter):
+            return None if setting is None else baseline.at(setting)
+        return baseline
+
+    def gflop(self, restorer: Restorer, path: Path) -> float:
+        """What one frame of a clip costs."""
+        _, spoilt = self._pair(path)
+        return gflop(lambda: next(restorer(spoilt, [0])))
+
+    def _pair(self, path: Path) -> tuple[Tensor, Tensor]:
+        """The truth as bytes [T, 3, H, W], and what became of it [T, 3, h, w]."""
+        truth_u8 = read_clip(path)
+        height, width = (side // self.scale * self.scale for side in truth_u8.shape[-2:])
+        if min(height, width) < 2 * self.border + 11:
+            raise VideoError(f"{path}: {self.name} needs at least {2 * self.border + 11} pixels a side")
+        truth_u8 = truth_u8[..., :height, :width]
+        return truth_u8, self.spoil(truth_u8, torch.Generator().manual_seed(zlib.crc32(path.name.encode())))
+
+    def _compared(self, frame: Tensor) -> Tensor:
+        return luma(as_shown(self._inner(frame))) if self.on_luma else self._inner(frame)
+
+    def _inner(self, frame: Tensor) -> Tensor:
+        height, width = frame.shape[-2:]
+        return frame[..., self.border : height - self.border, self.border : width - self.border]

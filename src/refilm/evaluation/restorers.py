@@ -1,0 +1,122 @@
+"""What restores a spoilt clip: a model, or one of the plain ways a user has without this project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from refilm.data.degradations import bicubic_up
+from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
+from refilm.pipeline.tiles import run_tiled
+from refilm.video import Frame
+from refilm.video.colour import from_rgb, to_rgb
+from refilm.video.frame import Colour, PixelFormat
+
+# FFmpeg's filters get what a video file would hold, but at full chroma, since the truth is compared in RGB.
+YUV444P = PixelFormat("yuv444p", "yuv", 8)
+
+
+class Restorer(Protocol):
+    """A spoilt clip [T, 3, h, w], RGB, not clamped, and rising frame numbers -> those frames [3, H, W], restored."""
+
+    def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]: ...
+
+
+def as_it_is(clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
+    """The input itself."""
+    yield from (clip[place] for place in places)
+
+
+def bicubic(clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
+    """Bicubic enlargement to four times the size, as MATLAB's imresize does it."""
+    yield from (bicubic_up(clip[place]) for place in places)
+
+
+@dataclass(frozen=True)
+class FFmpegFilter:
+    """One of FFmpeg's filters, on yuv444p, BT.709, 8 bit.
+
+    settings   its arguments, in FFmpeg's words, from which a protocol chooses the best; only one can be run: see `at`
+    remembers  whether a frame depends on those before it
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    remembers: bool = False
+
+    def at(self, setting: str) -> FFmpegFilter:
+        return replace(self, settings=(setting,))
+
+    @property
+    def is_timed(self) -> bool:
+        """By the command all frames come at once, along with starting a program."""
+        return is_in_pyav(self.name)
+
+    def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
+        (setting,) = self.settings
+        fed = range(places[-1] + 1) if self.remembers else places
+        for place, frame in zip(fed, filtered(_frames(clip, fed), self.name, setting), strict=True):
+            if place in places:
+                yield to_rgb(frame)
+
+
+def _frames(clip: Tensor, places: Iterable[int]) -> Iterator[Frame]:
+    for number, place in enumerate(places):
+        planes = from_rgb(clip[place].clamp(0, 1), (YUV444P, Colour()))
+        yield Frame(planes, YUV444P, Colour(), Fraction(number, 25), Fraction(1, 25))
+
+
+DENOISERS: dict[str, Restorer] = {
+    "input": as_it_is,
+    "hqdn3d": FFmpegFilter("hqdn3d", tuple(f"{s}:{s}:{t}:{t}" for s in (4, 8, 12, 16) for t in (4, 8, 16)), True),
+    "nlmeans": FFmpegFilter(
+        "nlmeans",
+        tuple(f"s={s}:p={p}:r={r}" for s in (5, 6, 7, 9, 10, 11, 13) for p, r in ((5, 7), (5, 9), (7, 9))),
+    ),
+}
+DEBLOCKERS: dict[str, Restorer] = {
+    "input": as_it_is,
+    "deblock": FFmpegFilter(
+        "deblock",
+        tuple(
+            f"filter={kind}:block={block}:alpha={alpha}:beta={alpha / 2}:gamma={alpha / 2}:delta={alpha / 2}"
+            for kind in ("weak", "strong")
+            for block in (4, 8)
+            for alpha in (0.05, 0.1, 0.2)
+        ),
+    ),
+}
+ENLARGERS: dict[str, Restorer] = {
+    "bicubic": bicubic,
+    "lanczos": FFmpegFilter("scale", ("w=4*iw:h=4*ih:flags=lanczos",)),
+}
+
+
+class ModelRestorer:
+    """Runs a model on the window of frames around each one; beyond the ends, the nearest frame stands in.
+
+    told  what the model's call takes beside the clip
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, told: dict[str, Any]) -> None:
+        self.model: Any = model.to(device).eval()
+        self.device, self.told = device, told
+
+    @torch.inference_mode()
+    def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
+        model = self.model
+        for place in places:
+            window = torch.arange(place - model.window // 2, place + model.window // 2 + 1).clamp(0, len(clip) - 1)
+            restored = run_tiled(
+                lambda part: model(part, **self.told),
+                model.prepare(clip[window].transpose(0, 1)[None].to(self.device)),  # [1, 3, T, h, w]
+                reach=model.reach,
+                multiple=model.size_multiple,
+                scale=model.scale,
+            )
+            yield restored[0].cpu()

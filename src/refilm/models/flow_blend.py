@@ -13,7 +13,7 @@ the opposite direction (occlusion), and outside the frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -77,25 +77,27 @@ class FlowBlend(nn.Module):
         times   each in (0, 1): 0 is the first frame, 1 the second
         out     [N, 3, len(times), H, W], the clip's dtype; within the range of the clip
         """
-        if clip.ndim != 5 or clip.shape[1:3] != (3, 2) or 0 in clip.shape:
-            raise ValueError(f"clip must be [N, 3, 2, H, W] (two RGB frames), got {list(clip.shape)}")
-        if not clip.is_floating_point():
-            raise TypeError(f"clip must be floating point in [0, 1], got {clip.dtype}; divide by 255 first")
-        outside = [t for t in times if not 0 < t < 1]
-        if outside:
-            raise ValueError(f"times must lie strictly between 0 and 1, got {', '.join(map(str, outside))}")
+        check_pair(clip, times)
         if not times:
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
+        between = [mixed(pictures, votes) for pictures, votes in self.candidates(clip, times)]
+        return torch.stack(between, dim=2).to(clip.dtype)
 
+    @torch.no_grad()
+    def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[tuple[Tensor, Tensor]]:
+        """What a new frame may show, at each of `times`: pictures [N, 3, 4, H, W] and their votes [N, 1, 4, H, W].
+
+        In this order: frame 0 and frame 1 sampled along the motion from 0 to 1, then both along the motion from 1 to 0.
+        """
         # both directions run as one batch: first all frames 0 with their flow to frames 1, then the reverse
         frames = clip.float().movedim(2, 0)  # [2, N, 3, H, W]
         flow = estimate_flows(frames, self.config.refinement).flatten(0, 1)  # [2N, 2, H, W]
         origin, target = frames.flatten(0, 1), frames.flip(0).flatten(0, 1)  # [2N, 3, H, W]
-        between = [self._blend(origin, target, flow, float(t)) for t in times]
-        return torch.stack(between, dim=2).to(clip.dtype)
+        for time in times:
+            yield self._sampled(origin, target, flow, float(time))
 
-    def _blend(self, origin: Tensor, target: Tensor, flow: Tensor, t: float) -> Tensor:
-        """[2N, 3, H, W] twice and their flow -> [N, 3, H, W] at time t."""
+    def _sampled(self, origin: Tensor, target: Tensor, flow: Tensor, t: float) -> tuple[Tensor, Tensor]:
+        """[2N, 3, H, W] twice and their flow -> the candidates at time t, and their votes."""
         pairs = origin.shape[0] // 2
         elapsed = torch.tensor([t] * pairs + [1 - t] * pairs, device=flow.device).view(-1, 1, 1, 1)
         opposite = flow.roll(pairs, dims=0)
@@ -109,18 +111,33 @@ class FlowBlend(nn.Module):
         consistency = 1 / (1 + disagreement / self.config.occlusion_pixels**2)
         floor = self.config.occlusion_floor
         trust = floor + (1 - floor) * consistency  # [2N, 1, H, W]
-        at_start = trust * (1 - elapsed) * self._visibility(start)
-        at_end = trust * elapsed * self._visibility(end)
-
-        total = at_start * sample(origin, start) + at_end * sample(target, end)
-        weight = at_start + at_end
-        return (total[:pairs] + total[pairs:]) / (weight[:pairs] + weight[pairs:])
+        at_start, from_start = trust * (1 - elapsed) * self._visibility(start), sample(origin, start)
+        at_end, from_end = trust * elapsed * self._visibility(end), sample(target, end)
+        pictures = (from_start[:pairs], from_end[:pairs], from_end[pairs:], from_start[pairs:])
+        votes = (at_start[:pairs], at_end[:pairs], at_end[pairs:], at_start[pairs:])
+        return torch.stack(pictures, dim=2), torch.stack(votes, dim=2)
 
     def _visibility(self, position: Tensor) -> Tensor:
         """[N, 2, H, W] -> [N, 1, H, W]: 1 inside the frame, falling outside, never 0 (somebody has to vote)."""
         last = position.new_tensor([position.shape[3] - 1, position.shape[2] - 1]).view(1, 2, 1, 1)
         distance = (position - position.clamp(min=torch.zeros_like(last), max=last)).abs().sum(1, keepdim=True)
         return torch.exp(-distance / self.config.border_pixels).clamp(min=1e-3)
+
+
+def mixed(pictures: Tensor, votes: Tensor) -> Tensor:
+    """The mean of candidates, weighed by their votes. [N, C, K, H, W], [N, 1, K, H, W] -> [N, C, H, W]"""
+    return (pictures * votes).sum(2) / votes.sum(2)
+
+
+def check_pair(clip: Tensor, times: Sequence[Fraction]) -> None:
+    """Raises ValueError or TypeError unless there are two RGB frames in floating point, and times between them."""
+    if clip.ndim != 5 or clip.shape[1:3] != (3, 2) or 0 in clip.shape:
+        raise ValueError(f"clip must be [N, 3, 2, H, W] (two RGB frames), got {list(clip.shape)}")
+    if not clip.is_floating_point():
+        raise TypeError(f"clip must be floating point in [0, 1], got {clip.dtype}; divide by 255 first")
+    outside = [t for t in times if not 0 < t < 1]
+    if outside:
+        raise ValueError(f"times must lie strictly between 0 and 1, got {', '.join(map(str, outside))}")
 
 
 def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:

@@ -16,6 +16,7 @@ from refilm.models.dncnn import DnCNN, DnCNNConfig
 from refilm.models.flow_blend import FlowBlend
 from refilm.models.vdn_ls3d import VDNLS3D, VDNLS3DConfig
 from refilm.models.vi_ls3d import VILS3D, VILS3DConfig
+from refilm.models.vi_ls3d_flow import VILS3DFlow, VILS3DFlowConfig
 from refilm.models.vsr_ls3d import VSRLS3D, VSRLS3DConfig
 from refilm.weights import SHIPPED, Weights, load_weights
 
@@ -47,6 +48,7 @@ MODELS = {
         VILS3DConfig(channels=32, ls3d_blocks=(5, 6), matching=True, own_quarters=False),
         weights="vi-ls3d-small-2d08720f.safetensors",
     ),
+    "vi-ls3d-flow": Model("interpolation", VILS3DFlow, VILS3DFlowConfig()),
     "vsr-ls3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig()),
     "vsr-ls3d-p3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig(p3d=True)),
     "vsr-ls3d-small": Model(

@@ -86,17 +86,21 @@ class InterpolationConfig(TrainConfig):
     guide        weight of the distance (in quarter-size pixels) between the offsets of a "sampled" skip and a
                  classical optical flow's, at the start: it leads off the plateau of frame blending
     guide_until  step from which the guide has gone, so that the flow's own errors are not learned
+    margin       vi-ls3d-flow: pixels at a crop's border that do not count, since flow cannot know what lies beyond
     """
 
     motion: tuple[Motion, ...] = (Motion(gap=2, shrink=1, weight=1.0),)
     widen_until: int = 0
     guide: float = 0.0
     guide_until: int = 0
+    margin: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.guide and self.config.get("skip", "sampled") != "sampled":
             raise ValueError('guide leads the offsets of skip = "sampled"; set guide = 0 for any other')
+        if not 0 <= self.margin < self.crop // 2:
+            raise ValueError(f"margin must lie within half of the crop, got {self.margin} of {self.crop}")
         if not self.motion:
             raise ValueError("motion must list at least one kind of crop")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refilm.data import CropSampler, Motion, Pack
+from refilm.models.flow_blend import FlowBlend, mixed
 from refilm.models.vi_ls3d import OFFSET_UNIT, VILS3D
+from refilm.models.vi_ls3d_flow import VILS3DFlow
 from refilm.training.config import InterpolationConfig
 from refilm.training.task import Task, charbonnier, psnr, spread, to_8bit
 
@@ -49,21 +53,52 @@ class Interpolation(Task):
         return loss
 
     def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
-        device = next(model.parameters()).device
+        between: Any = model
         figures: dict[str, list[float]] = {"psnr": [], "psnr_plain": []}
         for frames in pack.frames:
             odd = list(range(1, len(frames) - 1, 2))
             rows = []
             for i in (odd[place] for place in spread(len(odd), frames_a_clip)):
-                before, truth, after = (frames[j].to(device).float() / 255 for j in (i - 1, i, i + 1))
+                before, truth, after = (frames[j].to(self.device).float() / 255 for j in (i - 1, i, i + 1))
                 h, w = truth.shape[1:]
-                clip = torch.stack([before, after], dim=1).unsqueeze(0)
-                clip = F.pad(clip, (0, -w % 4, 0, -h % 4, 0, 0), mode="replicate")
-                middle = model(clip)[0, :, 2, :h, :w]
-                rows.append((psnr(to_8bit(middle), truth), psnr(to_8bit((before + after) / 2), truth)))
+                pair = torch.stack([before, after], dim=1).unsqueeze(0)
+                padded = F.pad(pair, (0, -w % 4, 0, -h % 4, 0, 0), mode="replicate")
+                middle = between.between(padded, [Fraction(1, 2)])[0, :, 0, :h, :w]
+                rows.append((psnr(to_8bit(middle), truth), psnr(to_8bit(self._plainly(pair)), truth)))
             for name, column in zip(figures, zip(*rows, strict=True), strict=True):
                 figures[name].append(sum(column) / len(column))
         return figures
+
+    def _plainly(self, pair: Tensor) -> Tensor:
+        """[1, 3, 2, H, W] -> [3, H, W], the plain alternative at the middle."""
+        return pair[0].mean(dim=1)
+
+
+class FlowCorrection(Interpolation):
+    """The same for vi-ls3d-flow, which has to do better than flow-blend alone."""
+
+    plain = "flow-blend"
+
+    def loss_of(self, step: int) -> Tensor:
+        batch = self.sampler.draw(step, kinds_at(self.config, step))
+        inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
+        assert isinstance(self.model, VILS3DFlow)
+        margin = self.config.margin
+        inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
+        losses, blends = [], []
+        times = [Fraction(place, 4) for place in batch.places]
+        candidates = self.model.flow_blend.candidates(inputs, times)
+        for number, (time, (pictures, votes)) in enumerate(zip(times, candidates, strict=True)):
+            output = self.model.corrected(pictures, votes, float(time))
+            truth = targets[:, :, number][inside]
+            losses.append(charbonnier(output[inside], truth, self.config.epsilon))
+            blends.append(charbonnier(mixed(pictures, votes)[inside], truth, self.config.epsilon))
+        loss = torch.stack(losses).mean()
+        self.log_dict({"loss": loss, "loss_over_flow_blend": loss.detach() / torch.stack(blends).mean()}, batch_size=1)
+        return loss
+
+    def _plainly(self, pair: Tensor) -> Tensor:
+        return FlowBlend().between(pair, [Fraction(1, 2)])[0, :, 0]
 
 
 def classical_offsets(inputs: Tensor, targets: Tensor) -> Tensor:

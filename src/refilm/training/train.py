@@ -17,6 +17,8 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from refilm.data import Pack, read_packs
+from refilm.models import MODELS
+from refilm.models.vi_ls3d_flow import VILS3DFlow
 from refilm.training.config import (
     InterpolationConfig,
     RestorationConfig,
@@ -24,7 +26,7 @@ from refilm.training.config import (
     read_recipe,
     restore_config,
 )
-from refilm.training.interpolation import Interpolation
+from refilm.training.interpolation import FlowCorrection, Interpolation
 from refilm.training.restoration import Restoration
 from refilm.training.task import Task
 from refilm.weights import Weights, save_weights
@@ -123,7 +125,8 @@ def create_task(config: TrainConfig, train: bool = True) -> Task:
     clips = read_packs(*config.train, max_frames=config.clip_frames or None) if train else Pack([], [])
     val = read_packs(config.val) if config.val else None
     if isinstance(config, InterpolationConfig):
-        return Interpolation(config, clips, val)
+        kind = FlowCorrection if MODELS[config.model].build is VILS3DFlow else Interpolation
+        return kind(config, clips, val)
     assert isinstance(config, RestorationConfig)
     return Restoration(config, clips, val)
 

@@ -1,0 +1,77 @@
+from fractions import Fraction
+
+import pytest
+import torch
+
+from refilm.models import create_model
+from refilm.models.flow_blend import FlowBlend, mixed
+from refilm.models.vi_ls3d_flow import VILS3DFlow, VILS3DFlowConfig
+
+TIMES = [Fraction(1, 3), Fraction(1, 2)]
+
+
+def clip(size=48):
+    return torch.rand(1, 3, 2, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def tiny(**config):
+    torch.manual_seed(0)
+    return VILS3DFlow(VILS3DFlowConfig(channels=8, blocks=2, **config))
+
+
+def test_an_untrained_network_is_flow_blend():
+    model = create_model("vi-ls3d-flow", weights=None)
+    torch.testing.assert_close(model.between(clip(), TIMES), FlowBlend().between(clip(), TIMES), rtol=0, atol=1e-5)
+
+
+def test_five_frames_with_the_inputs_untouched():
+    frames = tiny()(clip())
+    assert frames.shape == (1, 3, 5, 48, 48)
+    assert torch.equal(frames[:, :, [0, -1]], clip())
+
+
+def test_the_mean_of_the_candidates_is_flow_blend():
+    pictures, votes = next(FlowBlend().candidates(clip(), TIMES))
+    assert pictures.shape == (1, 3, 4, 48, 48)
+    assert votes.shape == (1, 1, 4, 48, 48)
+    torch.testing.assert_close(mixed(pictures, votes), FlowBlend().between(clip(), TIMES)[:, :, 0])
+
+
+def test_candidates_near_an_input_come_from_it():
+    """At a time close to 0, what is sampled from frame 0 is frame 0."""
+    still = clip()
+    moved = still.roll(3, dims=-1)
+    pictures, _ = next(FlowBlend().candidates(torch.stack([still[:, :, 0], moved[:, :, 0]], 2), [Fraction(1, 1000)]))
+    for place in (0, 2):
+        torch.testing.assert_close(pictures[:, :, place], still[:, :, 0], atol=0.05, rtol=0)
+
+
+def test_time_runs_both_ways():
+    """The frame at t of a clip is the one at 1 - t of the clip run backwards, once the network has learned nothing."""
+    backwards = clip().flip(2)
+    there, back = tiny().between(clip(), TIMES), tiny().between(backwards, [1 - t for t in TIMES])
+    torch.testing.assert_close(there, back, atol=1e-5, rtol=0)
+
+
+def test_every_parameter_learns():
+    model = tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        pictures, votes = next(model.flow_blend.candidates(clip(), TIMES))
+        (model.corrected(pictures, votes, 0.5) - 0.5).square().mean().backward()
+        optimizer.step()
+    assert all(p.grad.abs().max() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: tiny().between(clip(47), TIMES), "multiples of 2, got 47 x 47; pad the clip first"),
+        (lambda: tiny().between(clip(), [Fraction(1)]), "times must lie strictly between 0 and 1, got 1"),
+        (lambda: tiny(max_offset=4)(clip()[:, :2]), r"clip must be \[N, 3, 2, H, W\]"),
+    ],
+)
+def test_bad_input_is_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        wrong()

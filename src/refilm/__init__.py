@@ -15,6 +15,7 @@ from refilm.errors import JobError, RefilmError, VideoError, WeightsError
 
 if TYPE_CHECKING:
     from refilm.models import create_model, list_models
+    from refilm.pipeline.comparison import compare
     from refilm.pipeline.tasks import interpolate
     from refilm.video import frames as open
     from refilm.video import probe
@@ -30,6 +31,7 @@ __all__ = [
     "VideoError",
     "WeightsError",
     "__version__",
+    "compare",
     "create_model",
     "interpolate",
     "list_models",
@@ -41,6 +43,7 @@ __all__ = [
 _LAZY = {
     "create_model": ("refilm.models", "create_model"),
     "list_models": ("refilm.models", "list_models"),
+    "compare": ("refilm.pipeline.comparison", "compare"),
     "interpolate": ("refilm.pipeline.tasks", "interpolate"),
     "open": ("refilm.video", "frames"),
     "probe": ("refilm.video", "probe"),

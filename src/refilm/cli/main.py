@@ -144,6 +144,42 @@ def probe(
 
 
 @app.command
+def compare(
+    a: Path,
+    b: Path,
+    /,
+    *,
+    pictures: Path | None = None,
+    from_start: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say how much two videos differ, in the frames that they show at the same times.
+
+    Parameters
+    ----------
+    a
+        A video file or picture sequence.
+    b
+        Another of the same size.
+    pictures
+        A new folder for a curve over time, frames side by side, and the figures of every frame.
+    from_start
+        Count times from each video's own first frame.
+    json
+        As JSON, for programs.
+    """
+    from refilm.cli.console import JobConsole
+    from refilm.cli.tables import comparison_table
+    from refilm.pipeline import comparison
+
+    console = JobConsole(as_json=False)
+    with console:
+        found = comparison.compare(a, b, pictures, from_start=from_start, on_progress=console.progress)
+    _show(found, comparison_table, json)
+    return DONE
+
+
+@app.command
 def models(pattern: str = "*", /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     """List the models, with the figures measured for them.
 

@@ -21,6 +21,7 @@ from rich.table import Table
 import refilm
 from refilm.models import MODELS, list_models
 from refilm.models.defaults import RANKED_BY, default_models, read_results, results_folder
+from refilm.pipeline.comparison import Comparison
 from refilm.video import VideoInfo
 
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")
@@ -70,6 +71,32 @@ def _light_rows(info: VideoInfo) -> list[tuple[str, str]]:
     if (light := info.content_light) is not None:
         rows.append(("brightest", f"pixel {light.brightest_pixel}, frame {light.brightest_frame} cd/m2"))
     return rows
+
+
+def comparison_table(found: Comparison) -> Table:
+    def figures(values: dict[str, float | None], digits: int, no_error: str) -> str:
+        return ", ".join(
+            f"{name} {no_error if value is None else format(value, f'.{digits}f')}" for name, value in values.items()
+        )
+
+    rows = [("frames", f"{found.matched} in both, {found.identical} of them identical")]
+    for name, account in (("a", found.a), ("b", found.b)):
+        times = ", ".join(f"{time:.3f}" for time in account.unmatched_times)
+        more = ", ..." if account.unmatched > len(account.unmatched_times) else ""
+        alone = f", {account.unmatched} not in the other (at {times}{more} s)" if account.unmatched else ""
+        rows.append(
+            (name, f"{account.path}: {account.frames} frames, {account.start:.3f} to {account.end:.3f} s{alone}")
+        )
+    changes = ", ".join(f"{name} {change:+.3f}" for name, change in found.level_change.items())
+    worst = "identical" if found.worst_psnr_db is None else f"{found.worst_psnr_db:.2f} dB"
+    rows += [
+        ("PSNR, dB", f"{figures(found.psnr_db, 2, 'infinite')} (as FFmpeg's psnr, on {found.compared_as})"),
+        ("SSIM", f"{figures(found.ssim, 4, 'too small')} (as FFmpeg's ssim)"),
+        ("mean level", f"b less a: {changes} of 255"),
+        ("worst frame", f"at {found.worst_time:.3f} s, {worst}"),
+        *(("differs", warning) for warning in found.warnings),
+    ]
+    return _two_columns("refilm compare", rows)
 
 
 def models_with_figures(pattern: str) -> list[dict[str, Any]]:

@@ -1,6 +1,9 @@
 import csv
 import json
+import subprocess
+import sys
 
+import cv2
 import pytest
 import torch
 
@@ -12,6 +15,7 @@ from refilm.training import export, read_recipe, train
 from refilm.training.config import InterpolationConfig
 from refilm.training.interpolation import classical_offsets, kinds_at
 from refilm.training.task import rate
+from refilm.training.train import create_task
 
 RECIPE = """
 model = "vi-ls3d-small"
@@ -71,6 +75,38 @@ def test_the_correction_of_a_flow_starts_level_with_it(recipe, tmp_path):
     assert export(checkpoint, tmp_path / "weights").name.startswith("vi-ls3d-flow-")
     with pytest.raises(ValueError, match="margin must lie within half of the crop, got 8 of 16"):
         read_recipe(recipe, ["margin=8"])
+
+
+def test_every_loss_can_be_added(recipe, tmp_path):
+    settings = ["structure=0.1", "adversarial=0.01", "crop=32", "steps=2"]
+    train(recipe, out=tmp_path / "run", device="cpu", settings=settings)
+    (row,) = [r for r in csv.DictReader((tmp_path / "run/log/version_0/metrics.csv").open()) if r["loss"]]
+    assert all(float(row[name]) != 0 for name in ("adversarial", "judges"))
+
+
+def test_two_processes_train_as_one_with_both_batches(recipe, tmp_path):
+    """Each draws a batch of its own; the gradients' mean is that of both; and one checkpoint comes out."""
+    command = [sys.executable, "-m", "refilm.training", str(recipe), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    settings = ["--set", "steps=1", "--set", "val_every=1", "--set", "clip_norm=1e9"]
+    result = subprocess.run([*command, *settings, "--devices", "2"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    config = read_recipe(recipe, ["steps=1", "val_every=1"])
+    task = create_task(config)
+    task.log_dict = lambda *_, **__: None
+    ((task.loss_of(0) + task.loss_of(1)) / 2).backward()
+    optimizer = task.configure_optimizers()["optimizer"]  # the warm-up's first rate is set by now
+    optimizer.step()
+    state = torch.load(tmp_path / "run/last.ckpt", weights_only=True)["state_dict"]
+    for name, value in task.state_dict().items():
+        if name.startswith("model."):
+            torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_validation_leaves_a_picture_and_a_log_for_tensorboard(recipe, tmp_path):
+    train(recipe, out=tmp_path / "run", device="cpu", settings=["steps=2"])
+    picture = cv2.imread(str(tmp_path / "run/pictures/000002.png"))
+    assert picture.shape == (32, 3 * 48, 3)
+    assert list((tmp_path / "run/tensorboard").rglob("events.*"))
 
 
 def test_other_settings_do_not_resume(recipe, tmp_path):

@@ -14,11 +14,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the recipe's value")
     parser.add_argument("--out", help="folder of checkpoint and log; default runs/<recipe's name>")
     parser.add_argument("--device", default="auto", help="auto, cpu or gpu")
+    parser.add_argument("--devices", type=int, default=1, help="processes that share each step")
     parser.add_argument("--export", metavar="FOLDER", help="write the weight file there at the end")
     parser.add_argument("--note", default="", help="a line that goes into the weight file: the budget")
     arguments = parser.parse_args()
     checkpoint = train(
-        arguments.recipe, arguments.minutes, arguments.set, arguments.out, arguments.device, progress=False
+        arguments.recipe, arguments.minutes, arguments.set, arguments.out, arguments.device, arguments.devices
     )
     print(f"checkpoint: {checkpoint}")
     if arguments.export:

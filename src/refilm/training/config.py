@@ -31,6 +31,7 @@ class TrainConfig:
     weight_decay   of AdamW
     clip_norm      the gradient's norm is cut to this
     epsilon        of the Charbonnier loss sqrt(d^2 + epsilon^2); far above the errors it acts as L2, below as L1
+    structure      weight of 1 - SSIM beside it
     ema_decay      of the running mean of the weights, which is what validates and ships
     precision      "float32", or "bfloat16" for mixed precision
     val_every      steps between validations
@@ -53,6 +54,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     epsilon: float = 0.01
+    structure: float = 0.0
     ema_decay: float = 0.999
     precision: Literal["float32", "bfloat16"] = "float32"
     val_every: int = 500
@@ -86,6 +88,7 @@ class InterpolationConfig(TrainConfig):
     guide        weight of the distance (in quarter-size pixels) between the offsets of a "sampled" skip and a
                  classical optical flow's, at the start: it leads off the plateau of frame blending
     guide_until  step from which the guide has gone, so that the flow's own errors are not learned
+    adversarial  weight of the paper's two adversarial losses, on frames and on clips
     margin       vi-ls3d-flow: pixels at a crop's border that do not count, since flow cannot know what lies beyond
     """
 
@@ -93,6 +96,7 @@ class InterpolationConfig(TrainConfig):
     widen_until: int = 0
     guide: float = 0.0
     guide_until: int = 0
+    adversarial: float = 0.0
     margin: int = 0
 
     def __post_init__(self) -> None:

@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refilm.data import CropSampler, Motion, Pack
+from refilm.evaluation.metrics import psnr_db
 from refilm.models.flow_blend import FlowBlend, mixed
 from refilm.models.vi_ls3d import OFFSET_UNIT, VILS3D
 from refilm.models.vi_ls3d_flow import VILS3DFlow
 from refilm.training.config import InterpolationConfig
-from refilm.training.task import Task, charbonnier, psnr, spread, to_8bit
+from refilm.training.losses import Adversary, charbonnier, dissimilarity
+from refilm.training.task import Task, spread
 
 
 class Interpolation(Task):
@@ -30,6 +32,7 @@ class Interpolation(Task):
     def __init__(self, config: InterpolationConfig, train: Pack, val: Pack | None) -> None:
         super().__init__(config, val)
         self.sampler = CropSampler(train, config.crop, config.batch, config.seed)
+        self.adversary = Adversary() if config.adversarial else None
 
     def loss_of(self, step: int) -> Tensor:
         batch = self.sampler.draw(step, kinds_at(self.config, step))
@@ -44,12 +47,24 @@ class Interpolation(Task):
             blend = inputs[:, :, :1] * (1 - ends) + inputs[:, :, 1:] * ends
             ratio = loss / charbonnier(blend, targets, self.config.epsilon)
         self.log_dict({"loss": loss, "loss_over_blend": ratio}, prog_bar=True, batch_size=1)
+        loss = loss + self._further(output, targets)
         guide = guide_at(self.config, step)
         if guide:
             offsets = decoded[:, 3:7, places].float()
             distance = charbonnier(offsets, classical_offsets(inputs, targets), 0.1)
             self.log("offset_distance", distance, batch_size=1)
             loss = loss + guide * distance
+        return loss
+
+    def _further(self, output: Tensor, targets: Tensor) -> Tensor:
+        """The losses beside the distance, with their weights. [N, 3, K, S, S] twice"""
+        loss = output.new_zeros(())
+        if self.config.structure:
+            loss = loss + self.config.structure * dissimilarity(output, targets)
+        if self.adversary is not None:
+            generator, judges = self.adversary.losses(output, targets)
+            self.log_dict({"adversarial": generator, "judges": judges}, batch_size=1)
+            loss = loss + self.config.adversarial * generator + judges
         return loss
 
     def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
@@ -64,7 +79,8 @@ class Interpolation(Task):
                 pair = torch.stack([before, after], dim=1).unsqueeze(0)
                 padded = F.pad(pair, (0, -w % 4, 0, -h % 4, 0, 0), mode="replicate")
                 middle = between.between(padded, [Fraction(1, 2)])[0, :, 0, :h, :w]
-                rows.append((psnr(to_8bit(middle), truth), psnr(to_8bit(self._plainly(pair)), truth)))
+                self.shown = self._plainly(pair), middle, truth
+                rows.append((psnr_db(middle, truth), psnr_db(self.shown[0], truth)))
             for name, column in zip(figures, zip(*rows, strict=True), strict=True):
                 figures[name].append(sum(column) / len(column))
         return figures
@@ -85,17 +101,16 @@ class FlowCorrection(Interpolation):
         assert isinstance(self.model, VILS3DFlow)
         margin = self.config.margin
         inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
-        losses, blends = [], []
+        outputs, blends = [], []
         times = [Fraction(place, 4) for place in batch.places]
         candidates = self.model.flow_blend.candidates(inputs, times)
-        for number, (time, (pictures, votes)) in enumerate(zip(times, candidates, strict=True)):
-            output = self.model.corrected(pictures, votes, float(time))
-            truth = targets[:, :, number][inside]
-            losses.append(charbonnier(output[inside], truth, self.config.epsilon))
-            blends.append(charbonnier(mixed(pictures, votes)[inside], truth, self.config.epsilon))
-        loss = torch.stack(losses).mean()
-        self.log_dict({"loss": loss, "loss_over_flow_blend": loss.detach() / torch.stack(blends).mean()}, batch_size=1)
-        return loss
+        for time, (pictures, votes) in zip(times, candidates, strict=True):
+            outputs.append(self.model.corrected(pictures, votes, float(time))[inside])
+            blends.append(mixed(pictures, votes)[inside])
+        truth = targets[inside]
+        loss, of_blend = (charbonnier(torch.stack(x, dim=2), truth, self.config.epsilon) for x in (outputs, blends))
+        self.log_dict({"loss": loss, "loss_over_flow_blend": loss.detach() / of_blend}, batch_size=1)
+        return loss + self._further(torch.stack(outputs, dim=2), truth)
 
     def _plainly(self, pair: Tensor) -> Tensor:
         return FlowBlend().between(pair, [Fraction(1, 2)])[0, :, 0]

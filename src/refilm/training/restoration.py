@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from refilm.data import Pack, WindowSampler
 from refilm.data.degradations import bicubic_down, bicubic_up, compress, gaussian_down, gaussian_noise
+from refilm.evaluation.metrics import as_shown, psnr_db
 from refilm.training.config import RestorationConfig
-from refilm.training.task import Task, charbonnier, psnr, spread, to_8bit
+from refilm.training.losses import charbonnier, dissimilarity
+from refilm.training.task import Task, spread
 
 
 class Restoration(Task):
@@ -42,7 +44,10 @@ class Restoration(Task):
         truth = drawn[0][:, :, self.kind.window // 2].to(self.device)
         clip, told = self._degrade(drawn, random)
         output = self._restore(self.model, clip.to(self.device), told)
-        loss = charbonnier(output.float(), truth, self.config.epsilon)
+        output = output.float()
+        loss = charbonnier(output, truth, self.config.epsilon)
+        if self.config.structure:
+            loss = loss + self.config.structure * dissimilarity(output, truth)
         with torch.no_grad():
             gain = 20 * torch.log10((self._plainly(clip).to(self.device) - truth).norm() / (output - truth).norm())
         self.log_dict({"loss": loss, "gain_db": gain}, prog_bar=True, batch_size=1)
@@ -87,7 +92,8 @@ class Restoration(Task):
                 truth = frames[i].to(self.device).float() / 255
                 plain = self._plainly(clip)[0]
                 h, w = plain.shape[1:]  # a side that the scale does not divide loses its rest
-                rows.append(tuple(psnr(to_8bit(x), truth[:, :h, :w]) for x in (restored[0].float(), plain)))
+                self.shown = plain, restored[0].float(), truth[:, :h, :w]
+                rows.append(tuple(psnr_db(picture, self.shown[2]) for picture in (self.shown[1], plain)))
             for name, column in zip(figures, zip(*rows, strict=True), strict=True):
                 figures[name].append(sum(column) / len(column))
         return figures
@@ -123,7 +129,7 @@ def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:
     frames = clip.transpose(1, 2).flatten(0, 1)[..., : h // scale * scale, : w // scale * scale]
     down = bicubic_down if kernel == "BI" else gaussian_down
     # what a file holds
-    return to_8bit(down(frames, scale)).unflatten(0, (n, t)).transpose(1, 2)
+    return as_shown(down(frames, scale)).unflatten(0, (n, t)).transpose(1, 2)
 
 
 def _compress(frames_u8: Tensor, way: str) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from refilm.data import Pack
+from refilm.evaluation.pictures import write_strip
 from refilm.models import create_model
 from refilm.models.table import fill
 from refilm.training.config import TrainConfig
@@ -26,6 +28,8 @@ class Task(lightning.LightningModule):
 
     protocol: str
     plain: str
+    pictures: Path | None = None  # the folder for a strip a validation: plain alternative, result, truth
+    shown: tuple[Tensor, ...] = ()
 
     def __init__(self, config: TrainConfig, val: Pack | None) -> None:
         super().__init__()
@@ -34,11 +38,11 @@ class Task(lightning.LightningModule):
         self.model = create_model(config.model, weights=None, **config.config)
         if config.start:
             fill(self.model, load_weights(config.start), strict=False)
-        self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
+        self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False)
         self.val = val
 
     def loss_of(self, step: int) -> Tensor:
-        """The loss of one step. The step's number alone decides the batch: a resumed training goes on with the next."""
+        """The loss of one batch. Its number alone decides the batch: a resumed training goes on with the next one."""
         raise NotImplementedError
 
     def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
@@ -66,7 +70,7 @@ class Task(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            [parameter for parameter in self.parameters() if parameter.requires_grad],
             lr=self.config.learning_rate,
             betas=(0.9, 0.99),
             weight_decay=self.config.weight_decay,
@@ -75,7 +79,8 @@ class Task(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, _: Any, index: int) -> Tensor:
-        loss = self.loss_of(self.global_step)
+        # every process draws its own batch, and one process alone those of all numbers in turn
+        loss = self.loss_of(self.global_step * self.trainer.world_size + self.trainer.global_rank)
         if not loss.isfinite():
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; lower learning_rate")
         return loss
@@ -97,16 +102,19 @@ class Task(lightning.LightningModule):
         if self.val is None:
             return
         figures = self.measure(self.ema.module, self.config.val_frames)
+        if self.pictures is not None and self.trainer.is_global_zero:
+            write_strip(self.pictures / f"{self.global_step:06d}.png", self.shown)
         gains = [a - b for a, b in zip(figures["psnr"], figures["psnr_plain"], strict=True)]
         mean = sum(figures["psnr"]) / len(gains)
         self.log_dict(
             {"val_psnr": mean, "val_gain": sum(gains) / len(gains), "val_worst_gain": min(gains)}, batch_size=1
         )
-        print(
-            f"step {self.global_step}: val {mean:.3f} dB, over {self.plain} {sum(gains) / len(gains):+.3f} on the mean,"
-            f" per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
-            flush=True,
-        )
+        if self.trainer.is_global_zero:
+            print(
+                f"step {self.global_step}: val {mean:.3f} dB, over {self.plain} {sum(gains) / len(gains):+.3f} on the "
+                f"mean, per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
+                flush=True,
+            )
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -115,21 +123,6 @@ def spread(count: int, wanted: int) -> list[int]:
         return list(range(count))
     wanted = min(wanted, count)
     return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
-
-
-def to_8bit(frame: Tensor) -> Tensor:
-    """What a file would hold: clamped to [0, 1] and rounded to a 255th."""
-    return (frame.clamp(0, 1) * 255).round() / 255
-
-
-def psnr(frame: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB over all values, peak 1."""
-    return -10 * math.log10(max(float((frame - truth).square().mean()), 1e-10))
-
-
-def charbonnier(output: Tensor, target: Tensor, epsilon: float) -> Tensor:
-    """Mean of sqrt(d^2 + epsilon^2)."""
-    return ((output - target).square() + epsilon**2).sqrt().mean()
 
 
 def rate(config: TrainConfig, step: int) -> float:

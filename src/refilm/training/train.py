@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from refilm.data import Pack, read_packs
@@ -38,6 +38,7 @@ def train(
     settings: Sequence[str] = (),
     out: str | Path | None = None,
     device: str = "auto",
+    devices: int = 1,
     progress: bool = False,
 ) -> Path:
     """Train as a recipe says, for as long as given, and return the checkpoint.
@@ -48,6 +49,8 @@ def train(
     settings  "key=value" each, over the recipe's
     out       folder of checkpoint, log and resolved config; default runs/<recipe's name>
     device    Lightning's accelerator: "auto", "cpu", "gpu"
+    devices   processes that share each step, a batch each (DDP); above 1, the command that called this is run again
+              for each of them
 
     A training that finds its own checkpoint in `out` goes on from there, exactly as if it had not stopped.
     Raises ValueError when that checkpoint was made with other settings (the length `steps` may change).
@@ -62,13 +65,15 @@ def train(
     (out / "config.json").write_text(json.dumps({"recipe": recipe.name, **config.plain()}, indent=1))
 
     task = create_task(config)
+    task.pictures = out / "pictures"
     trainer = lightning.Trainer(
         accelerator=device,
-        devices=1,
+        devices=devices,
+        strategy="auto" if devices == 1 else "ddp",
         max_steps=config.steps if minutes is None else -1,
         gradient_clip_val=config.clip_norm,
         precision="bf16-mixed" if config.precision == "bfloat16" else "32-true",
-        logger=CSVLogger(out, name="log"),
+        logger=[CSVLogger(out, name="log"), TensorBoardLogger(out, name="tensorboard")],
         log_every_n_steps=min(50, config.steps),
         check_val_every_n_epoch=None,
         val_check_interval=config.val_every,
@@ -139,8 +144,9 @@ class Deadline(Callback):
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if self._end is not None and self._clock() > self._end:
-            trainer.should_stop = True
+        if self._end is not None:
+            # all processes stop after the same step, or the others would wait for ever
+            trainer.should_stop = trainer.strategy.reduce_boolean_decision(self._clock() > self._end, all=False)
 
 
 class Keep(Callback):
@@ -158,7 +164,8 @@ def _save(trainer: lightning.Trainer, path: Path) -> None:
     """Whole or not at all: a checkpoint cut off in the middle would end the training for good."""
     partial = path.with_suffix(".part")
     trainer.save_checkpoint(partial)
-    partial.replace(path)
+    if trainer.is_global_zero:
+        partial.replace(path)
 
 
 def _check_same(path: Path, config: TrainConfig, resuming: bool) -> None:

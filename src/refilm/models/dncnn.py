@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.layers.clips import check_clip, strength_planes, unshuffle
+from refilm.layers.residual import BRANCH_AT_START
 from refilm.ops import off
 
 BEFORE_OFF, AFTER_OFF = 3, 5  # convolutions for each frame, and between the OFF unit and the sum
@@ -102,12 +103,19 @@ class DnCNN(nn.Module):
         return self.config.shuffle * (self.config.depth + off_adds + 1) - 1
 
     def reset_parameters(self) -> None:
-        """Xavier uniform as in the paper; the network starts as the identity, and OFF's branches add nothing."""
+        """Hidden layers start near the identity, the network at it, and OFF's branches add nothing.
+
+        Xavier uniform, as in the paper, needs a small learning rate: at 1e-3, layer upon layer of ReLU without batch
+        normalisation died within 500 steps (docs/choices.md#restoration).
+        """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight, nn.init.calculate_gain("relu"))
+                nn.init.kaiming_normal_(module.weight)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
+                if module.in_channels == module.out_channels:
+                    with torch.no_grad():
+                        module.weight.mul_(BRANCH_AT_START).add_(nn.init.dirac_(torch.empty_like(module.weight)))
         nn.init.zeros_(self.last.weight)
         for branch in self.branches:
             assert isinstance(branch, OFFBranch)

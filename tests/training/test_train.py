@@ -9,7 +9,9 @@ import torch
 
 pytest.importorskip("lightning")
 
+from refilm.cli.main import run
 from refilm.data import Motion
+from refilm.errors import RefilmError
 from refilm.models import create_model
 from refilm.training import export, read_recipe, train
 from refilm.training.config import InterpolationConfig
@@ -109,6 +111,26 @@ def test_a_validation_leaves_a_picture_and_a_log_for_tensorboard(recipe, tmp_pat
     assert list((tmp_path / "run/tensorboard").rglob("events.*"))
 
 
+def test_the_command_trains_and_exports(recipe, tmp_path, capsys):
+    folders = ["--out", str(tmp_path / "run"), "--export", str(tmp_path / "weights")]
+    assert run(["train", str(recipe), "--set", "steps=1", "--set", "val_every=1", "--device", "cpu", *folders]) == 0
+    path = capsys.readouterr().out.split("weights: ")[1].strip()
+    assert create_model("vi-ls3d-small", weights=path).config.channels == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--set", "stps=1"], 2, "unknown key 'stps'; did you mean 'steps'?"),
+        (["--set", "steps"], 2, "a setting must be key=value, got 'steps'"),
+        (["--set", 'val="nowhere"'], 1, "nowhere is neither in"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_a_recipe(recipe, capsys, arguments, code, message):
+    assert run(["train", str(recipe), *arguments]) == code
+    assert message in capsys.readouterr().err
+
+
 def test_other_settings_do_not_resume(recipe, tmp_path):
     train(recipe, out=tmp_path / "run", device="cpu", settings=["steps=1", "val_every=1"])
     with pytest.raises(ValueError, match=r"batch = 2, not 3; give another folder"):
@@ -122,7 +144,7 @@ def test_recipes_name_the_nearest_key(recipe):
         read_recipe(recipe, ["steps"])
     with pytest.raises(ValueError, match="crop must be a multiple of 4"):
         read_recipe(recipe, ["crop=17"])
-    with pytest.raises(FileNotFoundError, match="elsewhere is neither in"):
+    with pytest.raises(RefilmError, match="elsewhere is neither in"):
         read_recipe(recipe, ['train=["elsewhere"]'])
     assert read_recipe(recipe, ["config.skip=blend"]).config["skip"] == "blend"
 

@@ -263,6 +263,54 @@ def evaluate(
     return DONE
 
 
+@app.command
+def train(
+    recipe: Path,
+    /,
+    *,
+    minutes: float | None = None,
+    set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    out: Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    export: Path | None = None,
+    note: str = "",
+) -> int:
+    """Train a model as a recipe says; called again, it goes on from its checkpoint.
+
+    Parameters
+    ----------
+    recipe
+        A TOML file, such as recipes/vdn_ls3d_small.toml.
+    minutes
+        Stop after this long, with a checkpoint to go on from.
+    set
+        KEY=VALUE over the recipe's, such as --set batch=4; may be given again.
+    out
+        Folder of checkpoint, log and pictures. Default: runs/RECIPE.
+    device
+        auto, cpu or gpu.
+    devices
+        Processes that share each step (DDP).
+    export
+        A folder to write the weight file into at the end.
+    note
+        A line that goes into the weight file, such as the budget.
+    """
+    try:
+        from refilm import training
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is needed to train: pip install 'refilm[train]'") from None
+    try:
+        checkpoint = training.train(recipe, minutes, set, out, device, devices, progress=sys.stderr.isatty())
+        print(f"checkpoint: {checkpoint}")
+        if export is not None:
+            print(f"weights: {training.export(checkpoint, export, note)}")
+    except ValueError as error:  # of the recipe
+        raise UsageError(str(error)) from None
+    return DONE
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

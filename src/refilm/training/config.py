@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from refilm.data import Motion
+from refilm.errors import RefilmError
 from refilm.models import MODELS
 
 
@@ -154,8 +155,7 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
     settings  "key=value" each, the value in TOML's syntax (a bare word counts as a string); "config.skip=blend"
               reaches into a table
 
-    Raises ValueError that names the nearest key for one that does not exist, and FileNotFoundError for a missing
-    recipe or pack.
+    Raises ValueError that names the nearest key for one that does not exist, and RefilmError for a missing pack.
     """
     path = Path(path)
     values = tomllib.loads(path.read_text())
@@ -201,4 +201,4 @@ def _find(name: str, folder: Path) -> str:
     for base in (folder.resolve(), *folder.resolve().parents):
         if (base / name).exists():
             return str((base / name).resolve())
-    raise FileNotFoundError(f"{name} is neither in {folder.resolve()} nor in a folder above it")
+    raise RefilmError(f"{name} is neither in {folder.resolve()} nor in a folder above it")

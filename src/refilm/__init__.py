@@ -1,6 +1,7 @@
 """refilm: make video better, and understand it.
 
 refilm.interpolate("in.mp4", "out.mp4", times=4)      # file to file; returns a Report
+refilm.enhance("in.mp4", "out.mp4", denoise=True, upscale=4)      # several tasks in one pass
 refilm.open("in.mp4")                                 # iterates over Frames with exact times
 refilm.create_model("flow-blend")                     # a model on tensors [N, C, T, H, W]
 """
@@ -16,7 +17,7 @@ from refilm.errors import JobError, RefilmError, VideoError, WeightsError
 if TYPE_CHECKING:
     from refilm.models import create_model, list_models
     from refilm.pipeline.comparison import compare
-    from refilm.pipeline.tasks import interpolate
+    from refilm.pipeline.tasks import deblock, denoise, enhance, interpolate, upscale
     from refilm.video import frames as open
     from refilm.video import probe
 
@@ -33,10 +34,14 @@ __all__ = [
     "__version__",
     "compare",
     "create_model",
+    "deblock",
+    "denoise",
+    "enhance",
     "interpolate",
     "list_models",
     "open",
     "probe",
+    "upscale",
 ]
 
 # Found when first used: torch takes a second to load, and `refilm --help` need not wait for it.
@@ -44,7 +49,7 @@ _LAZY = {
     "create_model": ("refilm.models", "create_model"),
     "list_models": ("refilm.models", "list_models"),
     "compare": ("refilm.pipeline.comparison", "compare"),
-    "interpolate": ("refilm.pipeline.tasks", "interpolate"),
+    **{name: ("refilm.pipeline.tasks", name) for name in ("deblock", "denoise", "enhance", "interpolate", "upscale")},
     "open": ("refilm.video", "frames"),
     "probe": ("refilm.video", "probe"),
 }

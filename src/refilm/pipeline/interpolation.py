@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Protocol
 
@@ -32,7 +32,7 @@ class Interpolator(Protocol):
         ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class SelfCheck:
     """How well frames of this very film are predicted from their neighbours: summed squared errors and samples."""
 
@@ -71,6 +71,10 @@ class Interpolate:
         self._start, self._device, self._tile = start_time, device, tile
         self.check = SelfCheck()
         self._held: list[tuple[Frame, Tensor | None]] = []  # the last two frames; RGB once it was needed
+
+    @property
+    def findings(self) -> dict[str, float]:
+        return {f"check {name}": value for name, value in asdict(self.check).items()}
 
     def shape(self, source: StreamShape) -> StreamShape:
         if self._times is not None:
@@ -143,7 +147,7 @@ class Interpolate:
             number += 1
 
     def _shown_at(self, frame: Frame, time: Fraction) -> Frame:
-        return replace(frame, time=time, duration=self._step, origin="source" if time == frame.time else "repeated")
+        return replace(frame, time=time, duration=self._step, origin=frame.origin if time == frame.time else "repeated")
 
     def _rgb(self, place: int) -> Tensor:
         frame, rgb = self._held[place]

@@ -79,7 +79,7 @@ class Job:
 
     make_stage   a fresh stage for each segment, given the source
     settings     whatever decides the stage's result; an unfinished job goes on only under the same
-    weights      file name of the weights in use, for the report
+    weights      file names of the weights in use, for the report
     scene_cuts   find cuts and keep the stages from mixing scenes
     rate         frames a second, if the source is a picture sequence
     force        take interlaced frames for whole pictures
@@ -89,7 +89,7 @@ class Job:
     output: Output
     make_stage: Callable[[VideoInfo], Stage]
     settings: dict[str, Any] = field(default_factory=dict)
-    weights: str | None = None
+    weights: tuple[str, ...] = ()
     scene_cuts: bool = True
     rate: Fraction | None = None
     restart: bool = False
@@ -367,7 +367,7 @@ class Job:
             seconds=seconds,
             frames_this_run=frames_in - resumed,
             settings=self.settings,
-            weights=self.weights,
+            weights=list(self.weights),
             encoder=encoder,
             warnings=warnings,
         )

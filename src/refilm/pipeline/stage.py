@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol
@@ -34,6 +35,11 @@ class Stage(Protocol):
     past: int
     future: int
 
+    @property
+    def findings(self) -> dict[str, float]:
+        """What it noticed on the way, for the report: sums, which are added up over the segments."""
+        ...
+
     def shape(self, source: StreamShape) -> StreamShape:
         """The stream it makes of `source`."""
         ...
@@ -50,17 +56,21 @@ class TemporalWindow:
 
     A window does not reach across a scene cut or an end of the stream: the nearest frame of the scene stands in.
 
-    restore   [1, 3, 2 * radius + 1, H, W] -> [1, 3, H, W], the centre frame restored
+    restore   [1, 3, 2 * radius + 1, H, W] -> [1, 3, scale * H, scale * W], the centre frame restored
     """
 
-    def __init__(self, restore: Callable[[Tensor], Tensor], radius: int) -> None:
+    def __init__(self, restore: Callable[[Tensor], Tensor], radius: int, scale: int = 1) -> None:
         self.past = self.future = radius
-        self._restore, self._radius = restore, radius
+        self._restore, self._radius, self._scale = restore, radius, scale
         self._held: list[tuple[Frame, Tensor]] = []
         self._centre = 0  # the place in `_held` of the frame to restore next
 
+    @property
+    def findings(self) -> dict[str, float]:
+        return {}
+
     def shape(self, source: StreamShape) -> StreamShape:
-        return source
+        return replace(source, width=self._scale * source.width, height=self._scale * source.height)
 
     def push(self, frame: Frame) -> Iterator[Frame]:
         self._held.append((frame, frame.rgb))
@@ -84,4 +94,38 @@ class TemporalWindow:
             del self._held[0]
         else:
             self._centre += 1
-        return replace(frame, planes=planes, origin="new")
+        return replace(frame, planes=planes, origin="restored")
+
+
+class Chain:
+    """Several stages in one pass: each is fed what the one before it gives.
+
+    Only the last may give other frames than it was fed: what the others need on either side is counted in frames.
+    """
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._stages = tuple(stages)
+        self.past = sum(stage.past for stage in stages)
+        self.future = sum(stage.future for stage in stages)
+
+    @property
+    def findings(self) -> dict[str, float]:
+        return {name: value for stage in self._stages for name, value in stage.findings.items()}
+
+    def shape(self, source: StreamShape) -> StreamShape:
+        for stage in self._stages:
+            source = stage.shape(source)
+        return source
+
+    def push(self, frame: Frame) -> Iterator[Frame]:
+        return self._through((frame,), 0)
+
+    def flush(self) -> Iterator[Frame]:
+        """What a stage still owes passes through the ones after it before they are flushed in turn."""
+        for place, stage in enumerate(self._stages):
+            yield from self._through(stage.flush(), place + 1)
+
+    def _through(self, frames: Iterable[Frame], first: int) -> Iterator[Frame]:
+        for stage in self._stages[first:]:
+            frames = itertools.chain.from_iterable(map(stage.push, frames))
+        return iter(frames)

@@ -19,7 +19,7 @@ def run_tiled(
 ) -> Tensor:
     """`run` on a clip, by overlapping tiles if `tile` is given and the clip is larger.
 
-    run        [N, C, T, h, w] -> [N, C', T', scale * h, scale * w], for any h and w that are multiples of `multiple`
+    run        [N, C, T, h, w] -> [..., scale * h, scale * w], for any h and w that are multiples of `multiple`
     clip       [N, C, T, H, W], any H and W
     reach      pixels around a result that it depends on; tiles overlap by so much and their margins are thrown away, so
                a finite true reach leaves no seam. None: the model needs the whole picture, which is never tiled
@@ -37,7 +37,7 @@ def run_tiled(
             part = clip[..., y0 : bottom + reach, x0 : right + reach]
             out = _run_padded(run, part, multiple, scale)
             if result is None:
-                result = out.new_empty(*out.shape[:3], scale * height, scale * width)
+                result = out.new_empty(*out.shape[:-2], scale * height, scale * width)
             kept = out[..., scale * (top - y0) : scale * (bottom - y0), scale * (left - x0) : scale * (right - x0)]
             result[..., scale * top : scale * bottom, scale * left : scale * right] = kept
     assert result is not None

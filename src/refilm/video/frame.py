@@ -57,7 +57,8 @@ class Frame:
     time       presentation time in seconds, exact, on the source's clock
     duration   seconds until the next frame
     starts_scene   nothing may be blended or warped between this frame and the one before
-    origin     "source": a picture of the file; "new": made by a model; "repeated": a source picture shown again
+    origin     "source": a picture of the file; "restored": one that a model has worked on; "new": one between those
+               of the file; "repeated": a picture shown again
     """
 
     planes: tuple[np.ndarray, ...]
@@ -66,7 +67,7 @@ class Frame:
     time: Fraction
     duration: Fraction
     starts_scene: bool = False
-    origin: Literal["source", "new", "repeated"] = "source"
+    origin: Literal["source", "restored", "new", "repeated"] = "source"
 
     @property
     def height(self) -> int:

@@ -1,0 +1,77 @@
+"""The frames of a film made better, one by one, each from itself and its neighbours."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from refilm.pipeline.stage import TemporalWindow
+from refilm.pipeline.tiles import run_tiled
+
+
+class Restorer(Protocol):
+    """What the stage asks of a model; see refilm.models. A denoiser's call also takes `sigma_8bit`."""
+
+    window: int  # frames, an odd number
+    scale: int
+    reach: int
+    size_multiple: int
+
+    def prepare(self, clip: Tensor) -> Tensor:
+        """[N, 3, T, H, W] -> the same, the neighbours brought into place: the part that needs the whole picture."""
+        ...
+
+    def __call__(self, clip: Tensor, **options: Any) -> Tensor:
+        """[N, 3, T, H, W] -> [N, 3, sH, sW], the centre frame restored, not clamped; may be called by tiles."""
+        ...
+
+
+class Restore(TemporalWindow):
+    """Each frame through a model that restores it from a window of frames.
+
+    name      of what is done, for the report: "denoise", "deblock", "upscale"
+    options   what the model's call takes beside the clip
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Restorer,
+        options: dict[str, Any] | None = None,
+        device: torch.device | str = "cpu",
+        tile: int | None = None,
+    ) -> None:
+        super().__init__(self._restore_centre, model.window // 2, model.scale)
+        self._name, self._model, self._options = name, model, options or {}
+        self._device, self._tile = device, tile
+        self._frames, self._change = 0, 0.0
+
+    @property
+    def findings(self) -> dict[str, float]:
+        return {f"{self._name} frames": float(self._frames), f"{self._name} change": self._change}
+
+    @torch.inference_mode()
+    def _restore_centre(self, clip: Tensor) -> Tensor:
+        """[1, 3, T, H, W] -> [1, 3, sH, sW]"""
+        model, clip = self._model, clip.to(self._device)
+        restored = run_tiled(
+            lambda part: model(part, **self._options),
+            model.prepare(clip),
+            reach=model.reach,
+            multiple=model.size_multiple,
+            scale=model.scale,
+            tile=self._tile,
+        )
+        self._frames += 1
+        self._change += change(clip[:, :, model.window // 2], restored)
+        return restored.cpu()
+
+
+def change(picture: Tensor, restored: Tensor) -> float:
+    """The mean absolute difference of the two in codes of 8 bit, after `restored` is reduced to the picture's size."""
+    if restored.shape != picture.shape:
+        restored = F.interpolate(restored, picture.shape[-2:], mode="bicubic", antialias=True)
+    return 255 * float((restored.clamp(0, 1) - picture.clamp(0, 1)).abs().mean())

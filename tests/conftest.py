@@ -36,3 +36,25 @@ def broken(tmp_path_factory):
         return written[name]
 
     return get
+
+
+@pytest.fixture
+def restorers(tmp_path_factory, monkeypatch):
+    """The models of pipeline.restorers stand in the table, and the command knows them."""
+    from importlib import reload
+
+    from pipeline.restorers import RESTORERS, write_results
+
+    from refilm.cli import jobs, main
+    from refilm.models import MODELS, Model, defaults
+
+    results = write_results(tmp_path_factory.mktemp("results"))
+    with monkeypatch.context() as patch:
+        patch.setattr(defaults, "results_folder", lambda: results)
+        for name, build in RESTORERS.items():
+            patch.setitem(MODELS, name, Model(build, learned=False))
+        reload(jobs)
+        reload(main)
+        yield
+    reload(jobs)
+    reload(main)

@@ -104,7 +104,7 @@ def test_other_settings_are_refused_by_name_and_restart_begins_anew(film, tmp_pa
     output = tmp_path / "out.mp4"
     with pytest.raises(KeyboardInterrupt):
         smooth(film, output, on_progress=stop_after(1))
-    with pytest.raises(refilm.JobError, match=r"settings\.times was 2, now is 3.*--restart"):
+    with pytest.raises(refilm.JobError, match=r"settings\.interpolate\.times was 2, now is 3.*--restart"):
         smooth(film, output, times=3)
     with pytest.raises(refilm.JobError, match=r"encoding\.options\.crf was 17, now is 20"):
         smooth(film, output, crf=20)

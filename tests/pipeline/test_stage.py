@@ -10,7 +10,7 @@ import torch
 from pipeline.frames import gray_frame, level, stream
 
 from refilm.pipeline.interpolation import Interpolate
-from refilm.pipeline.stage import StreamShape, TemporalWindow
+from refilm.pipeline.stage import Chain, StreamShape, TemporalWindow
 
 
 class Blend:
@@ -23,19 +23,29 @@ class Blend:
         return torch.stack([torch.lerp(clip[:, :, 0], clip[:, :, 1], float(time)) for time in times], dim=2)
 
 
-def centre(window):
-    return window[:, :, window.shape[2] // 2]
+def lean(window):
+    """A mean that gives every frame of the window another weight."""
+    weights = torch.arange(1.0, window.shape[2] + 1)
+    return torch.einsum("nctyx,t->ncyx", window, weights / weights.sum())
+
+
+def twice_as_large(window):
+    return lean(window).repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
 
 
 STAGES = {
     "times": lambda: Interpolate(Blend(), times=4),
     "fps": lambda: Interpolate(Blend(), fps=Fraction(60)),
-    "window": lambda: TemporalWindow(centre, radius=2),
+    "window": lambda: TemporalWindow(lean, radius=2),
+    "chain": lambda: Chain(
+        [TemporalWindow(lean, 1), TemporalWindow(twice_as_large, 2, scale=2), Interpolate(Blend(), times=2)]
+    ),
 }
 PROMISED = {
     "times": lambda n: 4 * (n - 1) + 1 if n else 0,
     "fps": lambda n: -(-n * 60 // 25),
     "window": lambda n: n,
+    "chain": lambda n: 2 * (n - 1) + 1 if n else 0,
 }
 
 
@@ -75,7 +85,7 @@ def test_holds_no_more_frames_the_longer_the_stream(name):
         stage = STAGES[name]()
         for frame in stream(count):
             list(stage.push(frame))
-        return len(stage._held)
+        return sum(len(one._held) for one in getattr(stage, "_stages", [stage]))
 
     assert held(100) == held(10)
 
@@ -139,6 +149,29 @@ def test_a_window_does_not_reach_across_a_cut():
 
     frames = [gray_frame(50 if n < 3 else 200, Fraction(n, 25), cut=n == 3) for n in range(7)]
     assert [level(frame) for frame in run(TemporalWindow(mean, radius=2), frames)] == [50] * 3 + [200] * 4
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_shape_says_the_size_of_what_comes_out(name):
+    shape = STAGES[name]().shape(StreamShape(12, 8, Fraction(25), Fraction(1, 25), Fraction(0)))
+    assert {(frame.width, frame.height) for frame in run(STAGES[name](), stream(3))} == {(shape.width, shape.height)}
+
+
+def test_a_chain_is_its_stages_one_after_another():
+    stages = [TemporalWindow(lean, 1), TemporalWindow(twice_as_large, 2, scale=2), Interpolate(Blend(), times=3)]
+    frames = stream(9, cuts=[4])
+    together = run(Chain(stages), frames)
+    for stage in stages:
+        frames = run(stage, frames)
+    assert [(f.time, f.duration, level(f), f.origin) for f in together] == [
+        (f.time, f.duration, level(f), f.origin) for f in frames
+    ]
+    assert {frame.origin for frame in together} == {"restored", "new", "repeated"}
+
+
+def test_a_chain_asks_for_the_context_of_all_its_stages():
+    stage = STAGES["chain"]()
+    assert (stage.past, stage.future) == (3, 4)
 
 
 def test_self_check_predicts_a_real_frame_from_its_neighbours():

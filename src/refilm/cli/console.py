@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from rich.console import Console
@@ -85,7 +86,7 @@ class JobConsole:
 
     def _say(self, event: str, line: str, style: str | None = None, **fields: object) -> None:
         if self._json:
-            print(json.dumps({"event": event, **fields}), flush=True)
+            print(json.dumps({"event": event, "line": line, **fields}), flush=True)
         else:
             self._console.print(line, style=style, markup=False)
 
@@ -94,12 +95,16 @@ def report_table(report: Report) -> Table:
     table = Table(show_header=False, box=None, title=f"{report.output}", title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(overflow="fold")
+    counts = {
+        "kept": report.frames_kept,
+        "restored": report.frames_restored,
+        "new": report.frames_new,
+        "repeated": report.frames_repeated,
+        "dropped": report.frames_dropped,
+    }
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what != "restored")
     rows = [
-        (
-            "frames",
-            f"{report.frames_in} in, {report.frames_out} out: {report.frames_kept} kept, {report.frames_new} new, "
-            f"{report.frames_repeated} repeated, {report.frames_dropped} dropped",
-        ),
+        ("frames", f"{report.frames_in} in, {report.frames_out} out: {told}"),
         (
             "duration",
             f"{report.duration_in:.3f} s in, {report.duration_out:.3f} s out; "
@@ -108,7 +113,11 @@ def report_table(report: Report) -> Table:
     ]
     if report.colour_change is not None:
         codes = ", ".join(f"{change:+.2f}" for change in report.colour_change)
-        rows.append(("colour", f"the planes of new frames differ from the source's by {codes} of 255 on the mean"))
+        rows.append(
+            ("colour", f"the planes of the models' pictures differ from the source's by {codes} of 255 on the mean")
+        )
+    for kind, change in report.restoration.items():
+        rows.append((kind, f"a sample changes by {change:.2f} of 255 on the mean, at the size it was given"))
     if (check := report.self_check) is not None:
         rows.append(
             (
@@ -118,7 +127,7 @@ def report_table(report: Report) -> Table:
             )
         )
     rows += [
-        ("model", f"{report.settings.get('model')}" + (f" ({report.weights})" if report.weights else "")),
+        ("model", ", ".join(_models(report))),
         (
             "speed",
             f"{report.seconds:.1f} s, {report.frames_per_second:.1f} output frames a second, "
@@ -128,3 +137,9 @@ def report_table(report: Report) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _models(report: Report) -> Iterator[str]:
+    for settings in report.settings.values():
+        if isinstance(settings, dict):
+            yield settings["model"] + (f" ({settings['weights']})" if settings["weights"] else "")

@@ -7,17 +7,16 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Group, Parameter, validators
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 import refilm
+from refilm.cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG_USAGE
+from refilm.cli.jobs import add_commands
 from refilm.errors import RefilmError, UsageError
-
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = App(
     name="refilm",
@@ -27,100 +26,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-_how_many = Group("How many frames", validator=validators.MutuallyExclusive(), sort_key=0)
-_encoding = Group("Encoding of the output, in FFmpeg's words", sort_key=2)
-_running = Group("Running", sort_key=3)
-
-
-@Parameter(name="*", group=_encoding)
-@dataclass(frozen=True)
-class EncodingOptions:
-    codec: str | None = None
-    "Encoder: libx264, libx265, libsvtav1, ffv1, ... Default: libx264, above 8 bit libx265, for .webm libvpx-vp9."
-    crf: float | None = None
-    "Quality; lower is better and larger. Default: near transparent (libx264 17, libx265 19, the others 24)."
-    preset: str | None = None
-    "Speed against size: ultrafast ... medium ... veryslow for libx264 and libx265, 0 ... 13 for libsvtav1."
-    pix_fmt: str | None = None
-    "Pixel format such as yuv420p or yuv420p10le. Default: the source's, if the encoder takes it."
-
-
-@Parameter(name="*", group=_running)
-@dataclass(frozen=True)
-class RunOptions:
-    device: str = "cpu"
-    "Where the model runs: cpu, cuda, cuda:1, ..."
-    overwrite: Annotated[bool, Parameter(negative="")] = False
-    "Replace an existing output, in one step, once the new one is complete."
-    restart: Annotated[bool, Parameter(negative="")] = False
-    "Forget an unfinished job on this output, and begin anew."
-    force: Annotated[bool, Parameter(negative="")] = False
-    "Take an interlaced source as it is, rather than refuse it."
-    input_fps: str | None = None
-    "Frame rate of a picture sequence. Default: 25."
-    json: Annotated[bool, Parameter(negative="")] = False
-    "Events and the report as JSON lines on standard output, for programs."
-
-
-@app.command
-def interpolate(
-    source: Annotated[Path, Parameter(name="IN")],
-    output: Annotated[Path, Parameter(name="OUT")],
-    /,
-    *,
-    times: Annotated[int | None, Parameter(group=_how_many, validator=validators.Number(gte=1))] = None,
-    fps: Annotated[str | None, Parameter(group=_how_many)] = None,
-    model: str | None = None,
-    scene_cuts: bool = True,
-    tile: int | None = None,
-    encoding: EncodingOptions = EncodingOptions(),
-    run: RunOptions = RunOptions(),
-) -> int:
-    """Make a video smoother: add frames between its own.
-
-    refilm interpolate holiday.mp4 smooth.mp4 --times 4
-
-    Parameters
-    ----------
-    source
-        A video file, or a picture sequence such as frames/%06d.png.
-    output
-        A file whose ending names the container (.mkv holds nearly everything), or a picture sequence.
-    times
-        Frame rate multiplied by this; every frame keeps its pixels and its time. Default: 2.
-    fps
-        Instead of --times: exactly this frame rate, such as 60 or 60000/1001.
-    model
-        A name from `refilm models`. Default: the one with the best measured figure.
-    scene_cuts
-        Find cuts and repeat the nearer frame there, rather than mixing two scenes.
-    tile
-        Side in pixels of the parts in which large pictures go through the model; smaller needs less memory.
-    """
-    from refilm.cli.console import JobConsole
-    from refilm.pipeline import tasks  # torch takes a second to load, which --help need not wait for
-
-    console = JobConsole(run.json)
-    with console:
-        report = tasks.interpolate(
-            source,
-            output,
-            times,
-            fps,
-            model=model,
-            scene_cuts=scene_cuts,
-            tile=tile,
-            device=run.device,
-            overwrite=run.overwrite,
-            restart=run.restart,
-            force=run.force,
-            input_fps=run.input_fps,
-            on_progress=console.progress,
-            warn=console.warn,
-            **asdict(encoding),
-        )
-    console.report(report)
-    return DONE
+add_commands(app)
 
 
 @app.command

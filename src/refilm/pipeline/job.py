@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -83,6 +85,8 @@ class Job:
     scene_cuts   find cuts and keep the stages from mixing scenes
     rate         frames a second, if the source is a picture sequence
     force        take interlaced frames for whole pictures
+    leave_finished   where the output is there already, made by this very job, leave it and return its report
+    threads      of the encoder
     """
 
     source: Path
@@ -94,6 +98,8 @@ class Job:
     rate: Fraction | None = None
     restart: bool = False
     force: bool = False
+    leave_finished: bool = False
+    threads: int = os.cpu_count() or 1
     segment_frames: int = SEGMENT_FRAMES
 
     def run(
@@ -107,6 +113,9 @@ class Job:
         began = time.monotonic()
         folder = WorkFolder(work_folder(self.output.path))
         if (report := self._publish_report(folder)) is not None:
+            return report
+        if self.leave_finished and (report := self._finished_before()) is not None:
+            warn(f"{self.output.path}: this very job has made it before; it is left as it is")
             return report
         check_output(self.output, self.source)
         with VideoReader(self.source, self.rate) as reader:
@@ -155,6 +164,16 @@ class Job:
                 "or add --force, if its frames are whole pictures"
             )
 
+    def _finished_before(self) -> Report | None:
+        """The report of this very job, if it lies beside its output."""
+        beside = report_path(self.output.path)
+        if self.output.overwrite or not self.output.path.exists() or not Report.is_one(beside):
+            return None
+        report = Report.from_json(beside.read_text())
+        with VideoReader(self.source, self.rate) as reader:
+            identity = self._identity(self._encoder(reader.info, self._shape(reader.info)))
+        return report if report.identity == _digest(identity) else None
+
     def _rehearse(
         self, folder: WorkFolder, encoder: EncoderSettings, source: VideoInfo, warn: Callable[[str], None]
     ) -> None:
@@ -197,7 +216,7 @@ class Job:
             frame_rate=shape.frame_rate.limit_denominator(1 << 20),
             sample_aspect_ratio=info.sample_aspect_ratio,
             tags=output_colour(info, pix_fmt)[0],
-            threads=os.cpu_count() or 1,
+            threads=self.threads,
             options=encoder_options(codec, self.output.crf, self.output.preset, info),
         )
 
@@ -366,6 +385,7 @@ class Job:
             span_out=(min(shown[0].pts) * encoder.time_base, end * encoder.time_base),
             seconds=seconds,
             frames_this_run=frames_in - resumed,
+            identity=_digest(self._identity(encoder)),
             settings=self.settings,
             weights=list(self.weights),
             encoder=encoder,
@@ -419,6 +439,10 @@ def _expected_frames(info: VideoInfo) -> int | None:
     if info.frames:
         return info.frames
     return None if info.duration is None else max(1, round(info.duration * info.frame_rate))
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _differences(former: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[str]:

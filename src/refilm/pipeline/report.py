@@ -31,7 +31,7 @@ class Tally:
                 self._add(f"made plane {number}", mean)
 
     def close(self, end: SegmentEnd, losses: dict[str, float]) -> None:
-        """What is known when the segment is done: the source's mean codes, what the stage noticed, what was not read."""
+        """What is known at a segment's end: the source's mean codes, what the stage noticed, what was not read."""
         for name, value in losses.items():
             self._add(f"lost {name}", value)
         for number, total in enumerate(end.levels):
@@ -63,6 +63,7 @@ class Report:
     colour_change     of the models' pictures against the source's, codes of 8 bit, one a plane
     restoration       for each kind of restoration, the mean absolute change of a sample in codes of 8 bit, between the
                       picture it was given and its result, which upscaling first reduces to the picture's size
+    identity          of the job: source, settings, weights, versions and encoding in one digest
     weights           file names
     """
 
@@ -85,6 +86,7 @@ class Report:
     frames_per_second: float
     real_time_factor: float
     peak_memory_mb: float
+    identity: str
     settings: dict[str, Any]
     weights: list[str]
     encoder: dict[str, str]
@@ -104,6 +106,7 @@ class Report:
         span_out: tuple[Fraction, Fraction],
         seconds: float,
         frames_this_run: int,
+        identity: str,
         settings: dict[str, Any],
         weights: list[str],
         encoder: EncoderSettings,
@@ -132,6 +135,7 @@ class Report:
             frames_per_second=round(float(frames_out * share) / seconds, 3),
             real_time_factor=round(float((span_out[1] - span_out[0]) * share) / seconds, 4),
             peak_memory_mb=round(_peak_memory_mb(), 1),
+            identity=identity,
             settings=settings,
             weights=weights,
             encoder={"codec": encoder.codec, "pix_fmt": encoder.format, **encoder.options},
@@ -179,7 +183,9 @@ def _colour_change(total: dict[str, float], frames_in: int, bits: int) -> list[f
         return None
     planes = range(sum(key.startswith("made plane") for key in total))
     scale = 2 ** (bits - 8)
-    return [round((total[f"made plane {p}"] / made - total[f"source plane {p}"] / frames_in) / scale, 3) for p in planes]
+    return [
+        round((total[f"made plane {p}"] / made - total[f"source plane {p}"] / frames_in) / scale, 3) for p in planes
+    ]
 
 
 def _self_check(total: dict[str, float]) -> SelfCheckResult | None:

@@ -89,7 +89,8 @@ class TemporalWindow:
         places = range(centre - self._radius, centre + self._radius + 1)
         window = torch.stack([self._held[min(max(p, first_of_scene), last_of_scene)][1] for p in places], dim=1)
         frame = self._held[centre][0]
-        planes = from_rgb(self._restore(window[None])[0].clamp(0, 1), frame)
+        # not clamped: codes beyond black and white stay what they are
+        planes = from_rgb(self._restore(window[None])[0], frame)
         if centre == self._radius:
             del self._held[0]
         else:

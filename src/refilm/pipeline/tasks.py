@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -35,10 +36,12 @@ class Options(TypedDict, total=False):
     codec, crf, preset, pix_fmt   of the output, in FFmpeg's words; None: near transparent H.264, or H.265 above 8 bit
     scene_cuts  find cuts and keep the models from mixing scenes; the default
     tile        side in pixels of the parts in which models see large pictures, if their reach is finite
+    threads     processor cores to use; None: all
     input_fps   frame rate of a picture sequence such as frames/%06d.png
     overwrite   replace an existing output, in one step, once the new one is complete
     restart     forget an unfinished job with other settings
     force       go on where an interlaced source would be refused
+    leave_finished   where the output is there already, made by this very job, leave it and return its report
     on_progress, warn   are called with the state of the job and with what its user should know
     """
 
@@ -49,10 +52,12 @@ class Options(TypedDict, total=False):
     pix_fmt: str | None
     scene_cuts: bool
     tile: int | None
+    threads: int | None
     input_fps: Fraction | float | str | None
     overwrite: bool
     restart: bool
     force: bool
+    leave_finished: bool
     on_progress: Callable[[Progress], None]
     warn: Callable[[str], None]
 
@@ -258,15 +263,19 @@ def _run(
     pix_fmt: str | None = None,
     scene_cuts: bool = True,
     tile: int | None = None,
+    threads: int | None = None,
     input_fps: Fraction | float | str | None = None,
     overwrite: bool = False,
     restart: bool = False,
     force: bool = False,
+    leave_finished: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """The job of all `works` in one pass; the options are those of `Options`."""
     place = _device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     for work in works:
         work.model.to(place)
     if tile is not None and all(work.model.reach is None for work in works):
@@ -286,6 +295,8 @@ def _run(
         rate=None if input_fps is None else _rate(input_fps),
         restart=restart,
         force=force,
+        leave_finished=leave_finished,
+        threads=threads or os.cpu_count() or 1,
     )
     return job.run(on_progress, warn)
 

@@ -53,12 +53,13 @@ def output_format(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix == ".avi":
         raise VideoError(f"{path}: AVI has no time stamps, so it cannot hold exact times; write to .mkv or .mp4")
-    if suffix in _FORMATS:
-        return _FORMATS[suffix]
-    raise VideoError(f"{path}: cannot tell the container from the name; take one of {', '.join(sorted(_FORMATS))}")
+    if suffix in WRITABLE:
+        return WRITABLE[suffix]
+    raise VideoError(f"{path}: cannot tell the container from the name; take one of {', '.join(sorted(WRITABLE))}")
 
 
-_FORMATS = {
+# Endings of the files that can be written, and FFmpeg's names of their containers.
+WRITABLE = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts",
     ".m2ts": "mpegts", ".nut": "nut",
 }  # fmt: skip

@@ -52,7 +52,7 @@ def restorers(tmp_path_factory, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(defaults, "results_folder", lambda: results)
         for name, build in RESTORERS.items():
-            patch.setitem(MODELS, name, Model(build, learned=False))
+            patch.setitem(MODELS, name, Model(build.task, build, learned=False))
         reload(jobs)
         reload(main)
         yield

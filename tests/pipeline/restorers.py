@@ -77,7 +77,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         results = write_results(Path(folder))
         defaults.results_folder = lambda: results
-        MODELS.update({name: Model(build, learned=False) for name, build in RESTORERS.items()})
+        MODELS.update({name: Model(build.task, build, learned=False) for name, build in RESTORERS.items()})
         from refilm.cli.main import main
 
         main(sys.argv[1:])

@@ -248,7 +248,7 @@ def _task_of(name: str) -> str:
             create_model(name)
         except ValueError as error:  # says which there are
             raise UsageError(str(error)) from None
-    return MODELS[name].build.task  # type: ignore[attr-defined]  # every model class has one
+    return MODELS[name].task
 
 
 def _run(

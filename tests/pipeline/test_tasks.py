@@ -110,7 +110,7 @@ def test_what_cannot_be_done_is_told_before_any_file_is_touched(restorers, argum
 
 
 def test_a_model_of_another_task_is_refused(restorers):
-    with pytest.raises(ValueError, match=r"flow-blend is a model for interpolation, not for denoising.*: soften"):
+    with pytest.raises(ValueError, match=r"flow-blend is a model for interpolation, not for denoising.* soften"):
         refilm.denoise("missing.mp4", "out.mp4", model="flow-blend")
 
 

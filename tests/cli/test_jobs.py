@@ -1,0 +1,55 @@
+"""Which commands there are, and what they are told."""
+
+from __future__ import annotations
+
+import json
+from importlib import reload
+
+import pytest
+
+from refilm.cli import jobs, main
+from refilm.models import defaults
+
+
+@pytest.fixture
+def only_interpolation(tmp_path, monkeypatch):
+    entry = {"mean": {"psnr_db": 30.0}, "parameters": 0, "weights": None}
+    result = {"model": "flow-blend", "baseline": False, "protocols": {"interpolation-x2": entry}}
+    (tmp_path / "flow-blend.json").write_text(json.dumps(result))
+    with monkeypatch.context() as patch:
+        patch.setattr(defaults, "results_folder", lambda: tmp_path)
+        reload(jobs)
+        reload(main)
+        yield
+    reload(jobs)
+    reload(main)
+
+
+def test_what_no_model_can_do_is_not_named(only_interpolation, capsys):
+    assert main.run(["--help"]) == 0
+    named = capsys.readouterr().out
+    assert "interpolate" in named
+    assert not any(word in named for word in ("denoise", "deblock", "upscale", "enhance"))
+    assert main.run(["denoise", "a.mp4", "b.mp4"]) == 2
+
+
+def test_what_models_can_do_is_named_and_shares_its_options(restorers, capsys):
+    assert main.run(["--help"]) == 0
+    named = capsys.readouterr().out
+    assert all(word in named for word in ("interpolate", "denoise", "deblock", "upscale", "enhance"))
+    assert "one-of-many" not in named
+    for command in ("interpolate", "denoise", "deblock", "upscale", "enhance"):
+        assert main.run([command, "--help"]) == 0
+        named = capsys.readouterr().out
+        assert all(option in named for option in ("--crf", "--tile", "--output-dir", "--overwrite", "--json"))
+
+
+def test_a_chain_is_one_command(restorers, media, tmp_path, capsys):
+    output = tmp_path / "out.mp4"
+    wanted = ["--denoise", "--sigma", "25", "--deblock", "--upscale", "2", "--fps", "48", "--model", "flow-blend"]
+    assert main.run(["enhance", str(media("cfr-24").path), str(output), *wanted]) == 0
+    told = capsys.readouterr().err
+    assert "24 in, 48 out: 0 kept, 24 restored" in told
+    assert "soften, steady, double, flow-blend" in told
+    assert main.run(["enhance", "a.mp4", "b.mp4"]) == 2
+    assert "nothing is asked for" in capsys.readouterr().err

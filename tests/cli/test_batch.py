@@ -55,7 +55,7 @@ def test_an_input_named_twice_is_taken_once(tmp_path):
     ("inputs", "suffix", "error", "message"),
     [
         (["day/a.avi", "day/a.mkv"], None, UsageError, r"a\.avi and .*a\.mkv would both become .*out/a\.mkv"),
-        (["night/*.mp4"], None, VideoError, "no file matches this pattern"),
+        (["night/*.mp4"], None, VideoError, "no such file: nothing matches this pattern"),
         (["empty"], None, VideoError, r"holds no video file \(looked for .*\.mp4"),
         (["day/a.mkv"], ".avi", UsageError, r"--suffix must be one of .*\.mkv.*, got '\.avi'"),
         (["out/b.mp4"], None, JobError, r"holds the input b\.mp4; choose another --output-dir"),

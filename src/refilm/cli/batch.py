@@ -116,7 +116,7 @@ def _videos(path: Path) -> list[Path]:
         return [path]  # a file that is missing fails alone, in its turn
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
     if not found:
-        raise VideoError(f"{path}: no file matches this pattern")
+        raise VideoError(f"{path}: no such file: nothing matches this pattern")
     return found
 
 

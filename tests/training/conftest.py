@@ -4,6 +4,22 @@ import av
 import numpy as np
 import pytest
 
+RECIPE = """
+model = "vi-ls3d-small"
+train = ["pack"]
+val = "pack"
+config = { channels = 8, ls3d_blocks = [6] }
+crop = 16
+batch = 2
+steps = 4
+val_every = 2
+val_frames = 1
+[[motion]]
+gap = 2
+shrink = 1
+weight = 1.0
+"""
+
 
 @pytest.fixture
 def pack(tmp_path):
@@ -20,3 +36,9 @@ def pack(tmp_path):
     entry = {"file": "a.mkv", "source": "s", "frames": 6, "width": 48, "height": 32, "motion": 3.0, "bytes": 1}
     (tmp_path / "pack" / "index.json").write_text(json.dumps([entry]))
     return tmp_path / "pack"
+
+
+@pytest.fixture
+def recipe(pack, tmp_path):
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    return tmp_path / "tiny.toml"

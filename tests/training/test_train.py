@@ -19,28 +19,6 @@ from refilm.training.interpolation import classical_offsets, kinds_at
 from refilm.training.task import rate
 from refilm.training.train import create_task
 
-RECIPE = """
-model = "vi-ls3d-small"
-train = ["pack"]
-val = "pack"
-config = { channels = 8, ls3d_blocks = [6] }
-crop = 16
-batch = 2
-steps = 4
-val_every = 2
-val_frames = 1
-[[motion]]
-gap = 2
-shrink = 1
-weight = 1.0
-"""
-
-
-@pytest.fixture
-def recipe(pack, tmp_path):
-    (tmp_path / "tiny.toml").write_text(RECIPE)
-    return tmp_path / "tiny.toml"
-
 
 def test_a_resumed_training_equals_an_undisturbed_one(recipe, tmp_path):
     whole = train(recipe, out=tmp_path / "whole", device="cpu")

@@ -157,10 +157,8 @@ def evaluate(
     """
     from refilm import evaluation
 
-    def note(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures, "note": note}
+    options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures}
+    options["note"] = _note
     try:
         result = evaluation.evaluate(model, folder, protocol, results, **options)
     except ValueError as error:  # no such model or protocol
@@ -203,10 +201,7 @@ def train(
     note
         A line that goes into the weight file, such as the budget.
     """
-    try:
-        from refilm import training
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is needed to train: pip install 'refilm[train]'") from None
+    training = _training()
     try:
         checkpoint = training.train(recipe, minutes, set, out, device, devices, progress=sys.stderr.isatty())
         print(f"checkpoint: {checkpoint}")
@@ -215,6 +210,42 @@ def train(
     except ValueError as error:  # of the recipe
         raise UsageError(str(error)) from None
     return DONE
+
+
+@app.command
+def ablate(file: Path, /, *, seeds: int = 1, results: Path = Path("results/ablations"), device: str = "auto") -> int:
+    """Train the arms of a paper's comparison on the same batches, and write the table.
+
+    Parameters
+    ----------
+    file
+        One of recipes/ablations.
+    seeds
+        Trainings of each arm.
+    results
+        Where the figures go.
+    device
+        auto, cpu or gpu.
+    """
+    training = _training()
+    try:
+        print(training.ablate(file, seeds, results, device=device, note=_note).read_text())
+    except ValueError as error:  # of the recipe
+        raise UsageError(str(error)) from None
+    return DONE
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _training() -> Any:
+    """refilm.training, which needs packages that running a model does not."""
+    try:
+        from refilm import training
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is needed to train: pip install 'refilm[train]'") from None
+    return training
 
 
 def main(arguments: list[str] | None = None) -> None:

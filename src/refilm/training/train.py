@@ -100,29 +100,48 @@ def train(
 
 
 def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
-    """Write a training's averaged weights as a weight file that ships, validated on every second frame.
+    """Write a training's averaged weights as a weight file that ships, with the figures of `measure`.
 
     note  goes with the figures: the budget the training had
     """
-    checkpoint = Path(checkpoint)
+    recipe, task, steps = _trained(Path(checkpoint))
+    model = task.ema.module
+    weights = Weights(
+        task.config.model,
+        asdict(model.config),  # type: ignore[call-overload]
+        model.state_dict(),
+        {"file": recipe, "steps": steps, "note": note},
+        _figures(task),
+    )
+    return save_weights(weights, folder)
+
+
+def measure(checkpoint: str | Path) -> dict[str, Any]:
+    """The averaged weights' figures on the validation pack: psnr and psnr_plain, a value a clip; parameters."""
+    _, task, _ = _trained(Path(checkpoint))
+    return {**_figures(task), "parameters": sum(p.numel() for p in task.model.parameters())}
+
+
+# `refilm eval` measures every frame; this is for choosing between trainings
+FRAMES_A_CLIP = 4
+
+
+def _figures(task: Task) -> dict[str, Any]:
+    figures = task.measure(task.ema.module, FRAMES_A_CLIP)
+    return {"protocol": f"{task.protocol}, {FRAMES_A_CLIP} frames a clip", **figures}
+
+
+def _trained(checkpoint: Path) -> tuple[str, Task, int]:
+    """The recipe's name, the task with its weights as they would ship, and how many steps they had."""
     plain = json.loads((checkpoint.parent / "config.json").read_text())
     recipe = plain.pop("recipe")
-    config = restore_config(plain)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    task = create_task(config, train=False)
+    task = create_task(restore_config(plain), train=False)
     task.load_state_dict(state["state_dict"])
     model = task.ema.module
     # what ships is rounded to half precision, so that is what is measured
     model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
-    metrics = {"protocol": task.protocol, **task.measure(model, 0)}
-    weights = Weights(
-        config.model,
-        asdict(model.config),  # type: ignore[call-overload]
-        model.state_dict(),
-        {"file": recipe, "steps": state["global_step"], "note": note},
-        metrics,
-    )
-    return save_weights(weights, folder)
+    return recipe, task, state["global_step"]
 
 
 def create_task(config: TrainConfig, train: bool = True) -> Task:

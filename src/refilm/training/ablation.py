@@ -1,0 +1,105 @@
+"""A paper's comparison in small: arms that differ in a setting or two, all else equal, and the table they give."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from refilm.errors import RefilmError
+from refilm.training.train import measure, train
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row: what it is called, and what it sets beyond the others."""
+
+    name: str
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What a file of `recipes/ablations` says.
+
+    claim     what the paper shows, with its figures
+    recipe    the recipe all arms start from, beside the ablation's folder
+    settings  what all arms set: the steps, above all
+    arms      from the paper's baseline on
+    """
+
+    claim: str
+    recipe: Path
+    settings: tuple[str, ...]
+    arms: tuple[Arm, ...]
+
+
+def read_ablation(path: str | Path) -> Ablation:
+    """Raises RefilmError when the file lacks something or names no recipe that exists."""
+    path = Path(path)
+    values = tomllib.loads(path.read_text())
+    try:
+        arms = tuple(Arm(arm["name"], tuple(arm.get("settings", ()))) for arm in values["arm"])
+        ablation = Ablation(values["claim"], path.parent / values["recipe"], tuple(values.get("settings", ())), arms)
+    except KeyError as error:
+        raise RefilmError(f"{path}: an ablation needs claim, recipe and [[arm]] with a name; missing {error}") from None
+    if not ablation.recipe.exists():
+        raise RefilmError(f"{path}: its recipe {ablation.recipe} does not exist")
+    return ablation
+
+
+def ablate(
+    path: str | Path,
+    seeds: int = 1,
+    results: str | Path = "results/ablations",
+    runs: str | Path = "runs/ablations",
+    device: str = "auto",
+    note: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Train every arm with every seed, and write `results/<file's name>.json` and `.md`. -> the table's path.
+
+    Killed and called again, it goes on with what is not done. Arms of one seed see the same batches.
+    """
+    ablation, name = read_ablation(path), Path(path).stem
+    figures: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in ablation.arms}
+    for seed in range(seeds):
+        for number, arm in enumerate(ablation.arms):
+            settings = [*ablation.settings, *arm.settings, f"seed={seed}"]
+            checkpoint = train(ablation.recipe, None, settings, Path(runs) / f"{name}-{number}-{seed}", device)
+            figures[arm.name].append(found := measure(checkpoint))
+            note(f"{arm.name}, seed {seed}: {statistics.mean(found['psnr']):.3f} dB")
+    content = {"claim": ablation.claim, "settings": ablation.settings, "seeds": seeds, "arms": figures}
+    folder = Path(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    table = folder / f"{name}.md"
+    table.write_text(_table(name, ablation, figures))
+    return table
+
+
+def _table(name: str, ablation: Ablation, figures: dict[str, list[dict[str, Any]]]) -> str:
+    first = next(iter(figures.values()))[0]
+    lines = [
+        f"# {name}",
+        "",
+        f"The paper: {ablation.claim}",
+        "",
+        f"Here: {ablation.recipe.name} with {', '.join(ablation.settings)}; {first['protocol']}, mean over clips;",
+        "seeds in the order 0, 1, ... Written by `refilm ablate`.",
+        "",
+        "| arm | parameters | PSNR, dB | over the first arm | each seed |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    base = [statistics.mean(run["psnr"]) for run in figures[ablation.arms[0].name]]
+    for arm in ablation.arms:
+        runs = figures[arm.name]
+        means = [statistics.mean(run["psnr"]) for run in runs]
+        gain = statistics.mean(means) - statistics.mean(base)
+        each = " ".join(f"{mean:.3f}" for mean in means)
+        row = [arm.name, f"{runs[0]['parameters']:,}", f"{statistics.mean(means):.3f}", f"{gain:+.3f}", each]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"

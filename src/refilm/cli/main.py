@@ -248,6 +248,59 @@ def _training() -> Any:
     return training
 
 
+data = App(name="data", help="Prepare material for training.", help_format="plaintext")
+app.command(data)
+
+
+@data.command
+def pack(
+    folder: Path,
+    out: Path,
+    /,
+    *,
+    longest: int = 48,
+    shortest: int = 12,
+    gap: int = 48,
+    short_side: int = 360,
+    shrink: float = 2.0,
+    crf: float = 18,
+) -> int:
+    """Cut films into short clips worth training on: cut at scene changes, cropped, made smaller, listed.
+
+    Static, dark and badly compressed stretches are left out. Run again, it goes on where it was.
+
+    Parameters
+    ----------
+    folder
+        Videos and folders of pictures, or Vimeo-90K, REDS or DAVIS as they are unpacked.
+    out
+        The pack's folder, such as films.pack.
+    longest
+        Frames of a clip at most.
+    shortest
+        Frames of a clip at least.
+    gap
+        Frames left out after each clip, so that long takes do not fill the pack.
+    short_side
+        Of a clip at most, in pixels.
+    shrink
+        How many times smaller than its film a clip is at least, which cleans away the film's own compression.
+    crf
+        Quality of the clips; lower is better and larger.
+    """
+    from refilm.data import packing
+    from refilm.pipeline.scene_cuts import SceneCuts
+
+    try:
+        settings = packing.Packing(longest, shortest, gap, short_side, shrink, crf)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    clips = packing.pack(folder, out, settings, SceneCuts().mark, _note)
+    held = sum(clip.bytes for clip in clips) / 1e6
+    print(f"{out}: {len(clips)} clips, {sum(clip.frames for clip in clips)} frames, {held:.1f} MB")
+    return DONE
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

@@ -37,6 +37,7 @@ from refilm.video.frame import Colour, Frame, PixelFormat
 
 YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 GAMMA = 2.2
+SMALLEST = 64  # pixels a side: x265 writes beyond its memory when a picture is narrower than one of its blocks
 # Threads change x264's and x265's packets, hence one.
 ENCODERS = {
     "h264": ("libx264", {"threads": "1"}),
@@ -103,12 +104,14 @@ def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
     out        [T, 3, H, W] bytes on the CPU
 
     The file is yuv420p, BT.709, limited range, and goes there and back by this package's own conversion, which of
-    itself changes no mean. An odd last row or column is doubled for the encoder.
+    itself changes no mean. An odd last row or column is doubled for the encoder, and pictures below 64 pixels a side
+    are filled up by theirs.
     Raises ValueError for another codec, RefilmError where the encoder is missing.
     """
     height, width = frames_u8.shape[-2:]
-    even = F.pad(frames_u8.cpu().float() / 255, (0, width % 2, 0, height % 2), mode="replicate")
-    planes = [from_rgb(frame, (YUV420P, Colour())) for frame in even]
+    beside, below = (max(size + size % 2, SMALLEST) - size for size in (width, height))
+    padded = F.pad(frames_u8.cpu().float() / 255, (0, beside, 0, below), mode="replicate")
+    planes = [from_rgb(frame, (YUV420P, Colour())) for frame in padded]
     if codec in ENCODERS:
         decoded = _through_pyav(planes, *ENCODERS[codec], quality)
     elif codec == "jpeg2000":

@@ -1,4 +1,4 @@
-"""Reading a pack: a folder of short clips, one scene each, with an `index.json` that lists them.
+"""Reading a pack: a folder of short clips, one scene each, with an `index.json` that lists them. Other sets as well.
 
 Each entry of the index: file, source, frames, width, height, motion (mean absolute difference of neighbouring frames
 at 96x54, of 255), bytes. The clips are video files that FFmpeg decodes, and their colour is read as everywhere in this
@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
+from refilm.data.layouts import Footage, find_footage
 from refilm.errors import RefilmError
 from refilm.video import Frame, frames
 from refilm.video.colour import to_rgb
@@ -79,14 +82,51 @@ class Pack:
         return sum(frames.numel() for frames in self.frames)
 
 
-def read_packs(*folders: str | Path, max_frames: int | None = None, workers: int = 2) -> Pack:
-    """Decode whole packs into memory, one after the other; of each clip, at most `max_frames` frames.
+def motion(before: np.ndarray, after: np.ndarray) -> float:
+    """The mean absolute difference of two thumbnails, of 255."""
+    return float(np.abs(before.astype(np.float32) - after).mean())
 
-    Raises RefilmError as `read_index` and `read_clip` do.
+
+def thumbnail(picture_u8: Tensor) -> np.ndarray:
+    """What motion is measured on. [3, H, W] -> gray bytes [54, 96]"""
+    small = cv2.resize(picture_u8.permute(1, 2, 0).numpy(), (96, 54), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+
+
+def mean_motion(frames_u8: Tensor) -> float:
+    """The mean over neighbours of a clip [T, 3, H, W]; 0 for a single frame."""
+    thumbnails = [thumbnail(picture) for picture in frames_u8]
+    return float(np.mean([motion(*pair) for pair in pairwise(thumbnails)] or [0.0]))
+
+
+def read_packs(*folders: str | Path, max_frames: int | None = None, workers: int = 2) -> Pack:
+    """Decode whole sets into memory, one after the other; of each clip, at most `max_frames` frames.
+
+    folders   packs, or the training split of any set that `find_footage` knows, if it is small enough
+    Raises RefilmError where a folder holds none, or a clip cannot be read.
     """
-    found = [(Path(folder) / clip.file, clip) for folder in folders for clip in read_index(folder)]
+    found = [entry for folder in folders for entry in _entries(Path(folder))]
     if not found:
         raise RefilmError(f"{', '.join(map(str, folders))}: no clips listed")
+
+    def read(entry: tuple[Footage, Clip | None]) -> tuple[Clip, Tensor]:
+        footage, clip = entry
+        pictures = torch.stack([rgb_u8(frame) for frame in islice(footage.frames(), max_frames)])
+        return clip or _described(footage, pictures), pictures
+
     with ThreadPoolExecutor(workers) as pool:
-        frames = list(pool.map(lambda path: read_clip(path, max_frames), [path for path, _ in found]))
-    return Pack([clip for _, clip in found], frames)
+        clips, pictures = zip(*pool.map(read, found), strict=True)
+    return Pack(list(clips), list(pictures))
+
+
+def _entries(folder: Path) -> list[tuple[Footage, Clip | None]]:
+    if (folder / "index.json").exists():
+        return [(Footage(clip.source, (folder / clip.file,)), clip) for clip in read_index(folder)]
+    return [(footage, None) for footage in find_footage(folder)]
+
+
+def _described(footage: Footage, pictures: Tensor) -> Clip:
+    """An index entry for a clip that comes without one."""
+    count, _, height, width = pictures.shape
+    size = sum(path.stat().st_size for path in footage.files)
+    return Clip(footage.files[0].name, footage.source, count, width, height, mean_motion(pictures), size)

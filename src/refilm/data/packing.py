@@ -1,0 +1,220 @@
+"""Making a pack: films cut into short clips worth training on, made smaller, and listed as `pack.py` reads them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from refilm.data.layouts import find_footage
+from refilm.data.pack import Clip, mean_motion, motion, read_index, rgb_u8, thumbnail
+from refilm.errors import RefilmError
+from refilm.video import Frame
+from refilm.video.colour import from_rgb
+from refilm.video.encoding import EncoderSettings, add_video_stream, choose_codec, to_picture
+from refilm.video.frame import Colour, PixelFormat
+from refilm.video.tags import ColourTags
+
+YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
+BT709 = ColourTags(matrix=1, range=1, primaries=1, transfer=1)
+RATE = Fraction(25)  # nominal: training counts frames, not seconds
+HDR = ("smpte2084", "arib-std-b67")
+BORDER = 0.04  # of each side, cut off: logos, and the black columns of analogue recordings
+
+# What a frame must not be below, or above, to be worth keeping.
+DARKEST = 24.0  # mean of luma, of 255
+STILLEST = 0.2  # motion against the frame before, of 255: below it nothing is to be learned
+BLOCKIEST = 1.3  # `blockiness`
+SMALLEST = 64  # pixels a side
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How films become clips.
+
+    longest      frames of a clip at most
+    shortest     frames of a clip at least
+    gap          frames left out after each clip, so that a long take does not fill the pack
+    short_side   of a clip at most, pixels
+    shrink       how many times smaller than its film a clip is at least, which cleans away the film's compression
+    crf          quality of the clips, x265's
+
+    What would be narrower than 64 pixels is left out: no use for training, and x265 damages memory on it.
+    """
+
+    longest: int = 48
+    shortest: int = 12
+    gap: int = 48
+    short_side: int = 360
+    shrink: float = 2.0
+    crf: float = 18
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shortest <= self.longest:
+            raise ValueError(f"shortest must be from 1 to longest, got {self.shortest} of {self.longest} frames")
+        if self.shrink < 1 or self.short_side < 8 or self.gap < 0:
+            raise ValueError(
+                "shrink must be at least 1, short_side at least 8 and gap at least 0, got "
+                f"{self.shrink}, {self.short_side}, {self.gap}"
+            )
+
+
+def pack(
+    folder: str | Path,
+    out: str | Path,
+    packing: Packing = Packing(),
+    mark_cuts: Callable[[Iterable[Frame]], Iterator[Frame]] = iter,
+    note: Callable[[str], None] = lambda line: None,
+) -> list[Clip]:
+    """Cut all footage of a folder into the clips of a pack, and return its index.
+
+    folder     anything that `find_footage` knows
+    out        the pack's folder
+    mark_cuts  sets `starts_scene` on frames; by default each file is one scene
+    note       is told one line for each file
+
+    Run again after an interruption, it goes on with the next film: at any time the index lists whole clips only, of
+    whole films. Memory holds one clip. Raises RefilmError where there is nothing to pack, or `out` was begun otherwise.
+    """
+    out = Path(out)
+    footage = find_footage(folder)
+    done = _Progress.at(out, packing)
+    for film in footage:
+        if film.source in done.films:
+            continue
+        made: list[Clip] = []
+        try:
+            for pictures in cut(mark_cuts(film.frames()), packing):
+                made.append(_write(out, len(done.clips) + len(made), film.source, pictures, packing))
+        except RefilmError as error:
+            note(f"{film.source}: left out after {len(made)} clips, {error}")
+        else:
+            note(f"{film.source}: {len(made)} clips")
+        done.add(film.source, made)
+    if not done.clips:
+        raise RefilmError(
+            f"{folder}: {len(footage)} films, and not one clip of {packing.shortest} frames that is bright, moves and "
+            "is not badly compressed; allow shorter ones"
+        )
+    return done.clips
+
+
+def cut(frames: Iterable[Frame], packing: Packing) -> Iterator[list[Tensor]]:
+    """The stretches of a film worth keeping: lists of pictures_u8 [3, h, w], of one scene and one size each."""
+    kept: list[Tensor] = []
+    before: np.ndarray | None = None
+    skip = 0
+    for frame in frames:
+        if frame.colour.transfer in HDR:
+            raise RefilmError("high dynamic range, which would be packed with wrong colours")
+        picture = rgb_u8(frame)
+        small = thumbnail(picture)
+        moves = before is None or frame.starts_scene or motion(before, small) >= STILLEST
+        good = moves and small.mean() >= DARKEST and blockiness(frame.planes[0]) <= BLOCKIEST
+        before = small
+        if frame.starts_scene or not good or len(kept) == packing.longest:
+            if len(kept) >= packing.shortest:
+                yield kept
+                skip = packing.gap
+            kept = []
+        if frame.starts_scene:
+            skip = 0
+        if skip:
+            skip -= 1
+        elif good:
+            kept.append(shrunk(picture, packing))
+    if len(kept) >= packing.shortest:
+        yield kept
+
+
+def shrunk(picture_u8: Tensor, packing: Packing) -> Tensor:
+    """Without its border, and smaller: [3, H, W] -> [3, h, w], multiples of 8. RefilmError where little remains."""
+    height, width = picture_u8.shape[-2:]
+    top, left = round(height * BORDER), round(width * BORDER)
+    inner = picture_u8[:, top : height - top, left : width - left].permute(1, 2, 0).numpy()
+    factor = max(packing.shrink, min(inner.shape[:2]) / packing.short_side)
+    size = [round(side / factor) // 8 * 8 for side in inner.shape[1::-1]]
+    if min(size) < SMALLEST:
+        raise RefilmError(
+            f"{width}x{height} would become {size[0]}x{size[1]}, and below {SMALLEST} a side is of no use; shrink less"
+        )
+    small = cv2.resize(inner, size, interpolation=cv2.INTER_AREA) if factor > 1 else inner[: size[1], : size[0]]
+    return torch.from_numpy(np.ascontiguousarray(small)).permute(2, 0, 1)
+
+
+def blockiness(luma: np.ndarray) -> float:
+    """How much larger steps are across the borders of 8x8 blocks than elsewhere; 1 for a picture without blocks."""
+    ratios = []
+    for plane in (luma, luma.T):
+        steps = np.abs(np.diff(plane[:, : plane.shape[1] // 8 * 8].astype(np.float32), axis=1)).mean(0)
+        at_border = np.arange(len(steps)) % 8 == 7
+        ratios.append((steps[at_border].mean() + 0.1) / (steps[~at_border].mean() + 0.1))
+    return float(np.mean(ratios))
+
+
+@dataclass
+class _Progress:
+    """What a pack holds so far. `films` and the settings stand in `packed.json`, the clips in the index."""
+
+    out: Path
+    packing: Packing
+    films: list[str]
+    clips: list[Clip]
+
+    @classmethod
+    def at(cls, out: Path, packing: Packing) -> _Progress:
+        record = out / "packed.json"
+        if not record.exists():
+            if out.exists() and any(out.iterdir()):
+                raise RefilmError(f"{out}: is there already, and was not begun by this command; name another folder")
+            out.mkdir(parents=True, exist_ok=True)
+            _replace(record, {"settings": asdict(packing), "films": []})
+            return cls(out, packing, [], [])
+        held = json.loads(record.read_text())
+        if held["settings"] != asdict(packing):
+            raise RefilmError(f"{out}: was begun with {held['settings']}; use the same settings, or another folder")
+        clips = read_index(out) if (out / "index.json").exists() else []
+        # killed between the two files: these films' clips are in the index and their names not yet in the record
+        clips = [clip for clip in clips if clip.source in held["films"]]
+        return cls(out, packing, held["films"], clips)
+
+    def add(self, film: str, clips: list[Clip]) -> None:
+        self.films.append(film)
+        self.clips += clips
+        if clips:
+            _replace(self.out / "index.json", [asdict(clip) for clip in self.clips])
+        _replace(self.out / "packed.json", {"settings": asdict(self.packing), "films": self.films})
+
+
+def _replace(path: Path, content: object) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(content, indent=0) + "\n")
+    os.replace(temporary, path)
+
+
+def _write(out: Path, number: int, source: str, pictures: list[Tensor], packing: Packing) -> Clip:
+    _, height, width = pictures[0].shape
+    path, temporary = out / f"{number:04d}.mp4", out / f"{number:04d}.part"
+    codec = choose_codec(path, "libx265", YUV420P)
+    options = {"crf": str(packing.crf), "x265-params": "log-level=error"}
+    settings = EncoderSettings(codec, "yuv420p", width, height, 1 / RATE, RATE, Fraction(1), BT709, 0, options)
+    with av.open(str(temporary), "w", format="mp4") as container:
+        stream = add_video_stream(container, settings)
+        for count, picture in enumerate(pictures):
+            planes = from_rgb(picture.float() / 255, (YUV420P, Colour()))
+            encoded = to_picture(Frame(planes, YUV420P, Colour(), count / RATE, 1 / RATE), settings)
+            encoded.pts, encoded.time_base = count, settings.time_base
+            container.mux(stream.encode(encoded))
+        container.mux(stream.encode(None))
+    os.replace(temporary, path)
+    moved = round(mean_motion(torch.stack(pictures)), 2)
+    return Clip(path.name, source, len(pictures), width, height, moved, path.stat().st_size)

@@ -76,7 +76,7 @@ def test_plain_folders_hold_videos_and_pictures(tmp_path):
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(RefilmError, match="no videos, no folders of pictures, and no data set that is known"):
         find_footage(tmp_path)
-    with pytest.raises(RefilmError, match="nowhere: no such folder"):
+    with pytest.raises(RefilmError, match="nowhere: no such file or folder"):
         find_footage(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="split must be train or test, got 'validation'"):
         find_footage(tmp_path, "validation")

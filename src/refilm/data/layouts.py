@@ -56,7 +56,7 @@ def find_footage(folder: str | Path, split: str = "train") -> list[Footage]:
     elif folder.is_dir():
         found = sorted(chain(_videos_below(folder), _pictures_below(folder)), key=lambda footage: footage.source)
     else:
-        raise RefilmError(f"{folder}: no such folder")
+        raise RefilmError(f"{folder}: no such file or folder")
     if not found:
         raise RefilmError(f"{folder}: no videos, no folders of pictures, and no data set that is known")
     return found

@@ -1,0 +1,251 @@
+"""What a job costs beyond its model, beside FFmpeg's own transcode: python benchmarks/pipeline.py [--smoke] [--tries N]
+
+Writes results/bench/pipeline.json and pipeline.md. The source is examples/bikes.mp4, scaled; FFmpeg's program and an
+identity job (a stage that gives back what it is fed) encode it with the same codec, quality and preset. Candidates take
+turns and the best of their times counts, so that what else the machine does hits them least; CPU time, which it hits
+less, stands beside. Sizes that are not measured keep their rows. Needs the ffmpeg program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command has it; read when torch is loaded
+
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+
+from refilm import create_model, probe
+from refilm.pipeline.job import SEGMENT_FRAMES, Job, Output
+from refilm.pipeline.scene_cuts import thumbnail
+from refilm.pipeline.stage import StreamShape
+from refilm.video import Frame, VideoInfo, frames
+from refilm.video.colour import from_rgb, to_rgb
+from refilm.video.encoding import EncoderSettings, PieceWriter, encoder_options
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "bikes.mp4"
+FRAMES = {360: 250, 720: 150, 1080: 100}  # of the source, by its height
+PRESETS = ("medium", "ultrafast")
+CODEC, CRF = "libx264", 17
+BAR = 0.8  # of FFmpeg's speed
+
+
+class Identity:
+    """The stage that changes nothing."""
+
+    past = future = 0
+    findings: dict[str, float] = {}  # noqa: RUF012
+
+    def shape(self, source: StreamShape) -> StreamShape:
+        return source
+
+    def push(self, frame: Frame) -> Iterator[Frame]:
+        yield frame
+
+    def flush(self) -> Iterator[Frame]:
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size and preset: ms a frame, on the clock and of CPU time; `ratio` is speed, job over FFmpeg."""
+
+    height: int
+    preset: str
+    frames: int
+    ms: dict[str, float]
+    cpu_ms: dict[str, float]
+    ratio: float
+    cpu_ratio: float
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where time goes at one size: ms of CPU time a frame, each part alone; `model` is a new frame, of flow-blend."""
+
+    height: int
+    cpu_ms: dict[str, float]
+
+
+def scaled(folder: Path, height: int, count: int) -> Path:
+    """The example at another size, with its length in frames."""
+    target = folder / f"{height}.mp4"
+    width = height * 16 // 9 // 2 * 2
+    command = ["ffmpeg", "-v", "error", "-i", str(EXAMPLE), "-vf", f"scale={width}:{height}", "-frames:v", str(count)]
+    subprocess.run([*command, "-c:v", CODEC, "-crf", "18", "-preset", "fast", "-an", str(target)], check=True)
+    return target
+
+
+def cpu_seconds() -> float:
+    """Of this process and those it has waited for, all threads."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def best_of(tries: int, candidates: dict[str, Callable[[], object]]) -> dict[str, tuple[float, float]]:
+    """Seconds of each candidate, on the clock and of CPU time: the least of so many turns."""
+    best = dict.fromkeys(candidates, (float("inf"), float("inf")))
+    for _ in range(tries):
+        for name, run in candidates.items():
+            began, cpu = time.perf_counter(), cpu_seconds()
+            run()
+            taken = (time.perf_counter() - began, cpu_seconds() - cpu)
+            best[name] = (min(best[name][0], taken[0]), min(best[name][1], taken[1]))
+    return best
+
+
+def transcode(source: Path, output: Path, preset: str) -> None:
+    command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-c:v", CODEC, "-crf", str(CRF), "-preset", preset]
+    subprocess.run([*command, str(output)], check=True)
+
+
+def identity_job(source: Path, output: Path, preset: str, scene_cuts: bool = False) -> None:
+    wanted = Output(output, CODEC, CRF, preset, overwrite=True)
+    Job(source, wanted, lambda info: Identity(), scene_cuts=scene_cuts, restart=True).run()
+
+
+def measure(source: Path, preset: str, tries: int, folder: Path) -> Row:
+    info = probe(source)
+    seconds = best_of(
+        tries,
+        {
+            "ffmpeg": lambda: transcode(source, folder / "ffmpeg.mp4", preset),
+            "job": lambda: identity_job(source, folder / "job.mp4", preset),
+            "job with cuts": lambda: identity_job(source, folder / "cuts.mp4", preset, scene_cuts=True),
+        },
+    )
+    count = info.frames or 1
+    ms, cpu_ms = ({name: round(1000 * value[k] / count, 2) for name, value in seconds.items()} for k in (0, 1))
+    ratio, cpu_ratio = (round(each["ffmpeg"] / each["job"], 3) for each in (ms, cpu_ms))
+    return Row(info.height, preset, count, ms, cpu_ms, ratio, cpu_ratio)
+
+
+def encode(pictures: Sequence[Frame], info: VideoInfo, preset: str, folder: Path) -> None:
+    """Pieces as a job makes them."""
+    settings = EncoderSettings(
+        codec=CODEC, format=info.pix_fmt, width=info.width, height=info.height, time_base=info.time_base,
+        frame_rate=info.frame_rate, sample_aspect_ratio=Fraction(1), tags=info.tags, threads=os.cpu_count() or 1,
+        options=encoder_options(CODEC, CRF, preset, info),
+    )  # fmt: skip
+    for first in range(0, len(pictures), SEGMENT_FRAMES):
+        writer = PieceWriter(folder / "piece", settings)
+        for frame in pictures[first : first + SEGMENT_FRAMES]:
+            writer.write(frame)
+        writer.close()
+
+
+def measure_parts(source: Path, tries: int, folder: Path, presets: Sequence[str]) -> Parts:
+    info = probe(source)
+    # the encoder is fed from memory: a segment's worth
+    pictures = [frame for _, frame in zip(range(SEGMENT_FRAMES), frames(source), strict=False)]
+    few = pictures[:8]
+    rgb = [to_rgb(frame) for frame in few]
+    model = create_model("flow-blend")
+    clip = torch.stack(rgb[:2], dim=1)[None]
+    parts: dict[str, tuple[int, Callable[[], object]]] = {
+        "decode": (info.frames or 1, lambda: [None for _ in frames(source)]),
+        "find cuts": (len(pictures), lambda: [thumbnail(frame) for frame in pictures]),
+        "to RGB": (len(few), lambda: [to_rgb(frame) for frame in few]),
+        "from RGB": (len(few), lambda: [from_rgb(picture, frame) for picture, frame in zip(rgb, few, strict=True)]),
+        "model": (1, lambda: model.between(clip, [Fraction(1, 2)])),
+    } | {
+        f"encode, {preset}": (len(pictures), lambda preset=preset: encode(pictures, info, preset, folder))
+        for preset in presets
+    }  # fmt: skip
+    taken = best_of(tries, {name: run for name, (_, run) in parts.items()})
+    return Parts(info.height, {name: round(1000 * taken[name][1] / count, 2) for name, (count, _) in parts.items()})
+
+
+def start_up(tries: int) -> float:
+    """Seconds from the command to its first work: what a short clip pays on top."""
+    command = [sys.executable, "-c", "import refilm.pipeline.tasks"]
+    return best_of(tries, {"start": lambda: subprocess.run(command, check=True)})["start"][0]
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    lines = [
+        "# The ground of a job",
+        "",
+        f"Written by `benchmarks/pipeline.py`: {record['machine']}, {record['cores']} cores, PyAV {record['pyav']}, "
+        f"{record['ffmpeg']}. {CODEC}, crf {CRF}; ms a frame, on the clock (of CPU time), best of {record['tries']}.",
+        f"The bar: an identity job at {BAR} x the speed of FFmpeg's program or better. The job runs in a process that "
+        f"has loaded torch already; a command starts in {record['start_up']} s.",
+        "",
+        "| height | preset | frames | ffmpeg | identity job | job that finds cuts | speed, job / ffmpeg (CPU) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        times = " | ".join(f"{row['ms'][name]} ({row['cpu_ms'][name]})" for name in ("ffmpeg", "job", "job with cuts"))
+        ratios = f"{row['ratio']} ({row['cpu_ratio']})"
+        lines.append(f"| {row['height']} | {row['preset']} | {row['frames']} | {times} | {ratios} |")
+    names = list(record["parts"][0]["cpu_ms"])
+    lines += [
+        "",
+        "Each part alone, ms of CPU time a frame (model: `flow-blend`, a new frame):",
+        "",
+        f"| height | {' | '.join(names)} |",
+        "|---|" + "---|" * len(names),
+    ]
+    for part in record["parts"]:
+        lines.append(f"| {part['height']} | {' | '.join(str(part['cpu_ms'].get(name, '')) for name in names)} |")
+    return "\n".join(lines) + "\n"
+
+
+def kept(path: Path, heights: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of an earlier run for other sizes."""
+    former = json.loads(path.read_text()) if path.exists() else {}
+    return {key: [row for row in former.get(key, ()) if row["height"] not in heights] for key in ("rows", "parts")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--smoke", action="store_true", help="one tiny size, once: that it runs")
+    parser.add_argument("--tries", type=int, default=3)
+    parser.add_argument("--heights", type=int, nargs="+", default=list(FRAMES), choices=list(FRAMES))
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench", help="folder of the two files")
+    options = parser.parse_args()
+    if shutil.which("ffmpeg") is None:
+        sys.exit(0 if options.smoke else "the ffmpeg program is wanted beside the job, and is not installed")
+    sizes = {36: 70} if options.smoke else {height: FRAMES[height] for height in options.heights}
+    tries = 1 if options.smoke else options.tries
+
+    rows, parts = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for height, count in sizes.items():
+            source = scaled(folder, height, count)
+            rows += [measure(source, preset, tries, folder) for preset in PRESETS]
+            parts.append(measure_parts(source, tries, folder, PRESETS))
+    version = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
+    record: dict[str, Any] = {
+        "machine": platform.machine(), "cores": os.cpu_count(), "pyav": av.__version__,
+        "ffmpeg": version.split(" Copyright")[0], "tries": tries, "start_up": round(start_up(tries), 2),
+        "rows": [asdict(row) for row in rows], "parts": [asdict(part) for part in parts],
+    }  # fmt: skip
+    if not options.smoke:
+        for key, others in kept(options.out / "pipeline.json", options.heights).items():
+            record[key] = sorted(record[key] + others, key=lambda row: row["height"])
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "pipeline.json").write_text(json.dumps(record, indent=1))
+        (options.out / "pipeline.md").write_text(as_markdown(record))
+    print(as_markdown(record))
+
+
+if __name__ == "__main__":
+    main()

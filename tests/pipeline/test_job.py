@@ -241,7 +241,7 @@ def test_the_report_accounts_for_every_frame(film, tmp_path):
     written = json.loads((tmp_path / "out.mp4.json").read_text())
     assert written["frames_out"] == report.frames_out == 4 * 289 + 1
     assert report.frames_kept + report.frames_new + report.frames_repeated == report.frames_out
-    assert report.frames_dropped == 0
+    assert report.frames_left_out == report.frames_dropped == 0
     assert report.self_check.frames == 5
     assert max(map(abs, report.colour_change)) < 0.5
 

@@ -100,9 +100,12 @@ def report_table(report: Report) -> Table:
         "restored": report.frames_restored,
         "new": report.frames_new,
         "repeated": report.frames_repeated,
+        "left out": report.frames_left_out,
         "dropped": report.frames_dropped,
     }
-    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what != "restored")
+    told = ", ".join(
+        f"{count} {what}" for what, count in counts.items() if count or what not in ("restored", "left out")
+    )
     rows = [
         ("frames", f"{report.frames_in} in, {report.frames_out} out: {told}"),
         (

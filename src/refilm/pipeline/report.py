@@ -60,6 +60,8 @@ class Report:
     frames_kept       pictures of the source as they were
     frames_restored   pictures of the source that a model has worked on
     frames_new        pictures between those of the source
+    frames_left_out   pictures of the source for which the wanted frame rate has no place
+    frames_dropped    pictures of the source whose time stamps are wrong
     colour_change     of the models' pictures against the source's, codes of 8 bit, one a plane
     restoration       for each kind of restoration, the mean absolute change of a sample in codes of 8 bit, between the
                       picture it was given and its result, which upscaling first reduces to the picture's size
@@ -75,6 +77,7 @@ class Report:
     frames_restored: int
     frames_new: int
     frames_repeated: int
+    frames_left_out: int
     frames_dropped: int
     duration_in: float
     duration_out: float
@@ -123,6 +126,7 @@ class Report:
             frames_restored=int(total.get("restored", 0)),
             frames_new=int(total.get("new", 0)),
             frames_repeated=int(total.get("repeated", 0)),
+            frames_left_out=frames_in - int(total.get("source", 0) + total.get("restored", 0)),
             frames_dropped=dropped,
             duration_in=float(span_in[1] - span_in[0]),
             duration_out=float(span_out[1] - span_out[0]),

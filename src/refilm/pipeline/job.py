@@ -46,7 +46,7 @@ from refilm.video.encoding import (
     output_colour,
 )
 from refilm.video.formats import held_format
-from refilm.video.joining import join, output_format, rehearse, write_pictures
+from refilm.video.joining import output_format, write_pictures
 
 # Source frames a segment: what a kill can cost, and the longest stretch without a key frame.
 SEGMENT_FRAMES = 64
@@ -128,7 +128,7 @@ class Job:
                     warnings.append(message)
                     warn(message)
 
-                self._rehearse(folder, encoder, reader.info, note)
+                self._rehearse(folder, encoder, reader, note)
                 encoder = self._begin_or_continue(folder, encoder)
                 pieces = folder.finished()
                 resumed = sum(piece.frames_in for piece in pieces)
@@ -139,9 +139,10 @@ class Job:
                 losses = lost([piece.tally for piece in pieces])
                 for warning in losses.warnings():
                     note(warning)
+                joined = self._join(folder, pieces, encoder, reader, note)
                 seconds = time.monotonic() - began
                 report = self._report(reader.info, pieces, encoder, losses, warnings, seconds, resumed)
-                self._publish(folder, pieces, encoder, reader.info, report)
+                self._publish(folder, joined, report)
         return report
 
     def _publish_report(self, folder: WorkFolder) -> Report | None:
@@ -175,9 +176,10 @@ class Job:
         return report if report.identity == _digest(identity) else None
 
     def _rehearse(
-        self, folder: WorkFolder, encoder: EncoderSettings, source: VideoInfo, warn: Callable[[str], None]
+        self, folder: WorkFolder, encoder: EncoderSettings, reader: VideoReader, warn: Callable[[str], None]
     ) -> None:
         """Find out and say before the work what cannot be written."""
+        source = reader.info
         if source.alpha:
             warn("the transparency of the source is not carried over")
         for lost_words in source.not_carried:
@@ -186,7 +188,7 @@ class Job:
             warn(f"the source's HDR10 metadata is not carried over: {encoder.codec} takes none; --codec libx265 does")
         if not is_sequence(self.output.path):
             trial = folder.path / f"trial{self.output.path.suffix}"
-            rehearse(encoder, source, trial, output_format(self.output.path), warn)
+            reader.rehearse(encoder, trial, output_format(self.output.path), warn)
             return
         for stream in source.others:
             warn(f"{stream} is left out: pictures have no place for it")
@@ -281,16 +283,10 @@ class Job:
             )
             results = run_segments(decoded, lambda: self.make_stage(reader.info), self.segment_frames, lead, first)
             results = stack.enter_context(running_ahead(results, _QUEUE))
+            stack.push(lambda error, *_: reader.close() if error else None)  # nobody waits for a frame any more
             index, ended = first, False
-            told = ReadLosses()  # reading runs ahead, so what is lost belongs to no piece: each tells what is new
-
-            def new_losses() -> dict[str, float]:
-                nonlocal told
-                before, told = told, replace(reader.losses)
-                return told.since(before)
-
             while not ended:
-                piece = self._make_piece(index, results, encoder, folder, note_frame, new_losses)
+                piece = self._make_piece(index, results, encoder, folder, note_frame, reader)
                 yield piece
                 index, ended = index + 1, piece.next_start is None
 
@@ -301,7 +297,7 @@ class Job:
         encoder: EncoderSettings,
         folder: WorkFolder,
         note_frame: Callable[[Frame], None],
-        new_losses: Callable[[], dict[str, float]],
+        reader: VideoReader,
     ) -> FinishedPiece:
         """Encode up to the segment's end, and keep the piece."""
         writer = PieceWriter(folder.unfinished_path(index), encoder)
@@ -318,7 +314,8 @@ class Job:
         except BaseException:
             writer.abort()
             raise
-        tally.close(end, new_losses())
+        own = index * self.segment_frames
+        tally.close(end, reader.lost_in(own, None if end.next_start is None else own + self.segment_frames))
         piece = FinishedPiece(
             index=index,
             frames_in=end.frames_in,
@@ -332,15 +329,15 @@ class Job:
         folder.keep(piece)
         return piece
 
-    def _publish(
+    def _join(
         self,
         folder: WorkFolder,
         pieces: list[FinishedPiece],
         encoder: EncoderSettings,
-        source: VideoInfo,
-        report: Report,
-    ) -> None:
-        """Join the pieces, put the result under its final name in one step, the report beside it, and clean up."""
+        reader: VideoReader,
+        warn: Callable[[str], None],
+    ) -> Path:
+        """The whole result, on the disk, but not under its name; a folder if it is pictures."""
         parts = [folder.for_joining(piece) for piece in pieces if piece.pts]
         target = self.output.path
         joined = folder.path / f"joined{target.suffix}"
@@ -349,8 +346,13 @@ class Job:
             joined.mkdir()
             write_pictures(parts, joined, target.name)
         else:
-            join(parts, encoder, source, joined, output_format(target))
+            reader.join(parts, encoder, joined, output_format(target), warn)
             sync(joined)
+        return joined
+
+    def _publish(self, folder: WorkFolder, joined: Path, report: Report) -> None:
+        """Put the result under its final name in one step, the report beside it, and clean up."""
+        target = self.output.path
         check_output(self.output, self.source)  # somebody may have put a file there while the job ran
         write_atomically(folder.report, report.to_json())
         if is_sequence(target):

@@ -1,8 +1,9 @@
 """Video in and out: everything that touches PyAV."""
 
 from refilm.video.frame import Colour, Frame, PixelFormat
-from refilm.video.probe import StreamInfo, VideoInfo, probe
-from refilm.video.reader import Bookmark, ReadLosses, VideoReader, digest, frames
+from refilm.video.probe import StreamInfo, VideoInfo
+from refilm.video.reader import Bookmark, ReadLosses, digest
+from refilm.video.shielded import VideoReader, frames, probe
 
 __all__ = [
     "Bookmark",

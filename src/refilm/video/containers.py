@@ -16,6 +16,16 @@ from refilm.errors import VideoError
 
 SEQUENCE_RATE = Fraction(25)  # a folder of pictures has no clock; FFmpeg's default
 
+# No more is decoded: 16K video has 133 million. A damaged header may say anything, and memory is taken by what it says.
+MAX_PIXELS = 1 << 27
+# Formats that only name other files, or the screen and the cameras; image2 takes a "%d" in a name for other files too.
+_NOT_OPENED = {
+    "hls", "concat", "dash", "imf", "sdp", "rtp", "rtsp", "sap", "vobsub", "webm_dash_manifest", "alias_pix",
+    "brender_pix", "image2", "lavfi", "alsa", "fbdev", "kmsgrab", "oss", "video4linux2,v4l2", "x11grab",
+}  # fmt: skip
+_FORMATS = ",".join(sorted(av.formats_available - _NOT_OPENED))
+_LISTS = (b"#EXTM3U", b"ffconcat version", b"<MPD", b"<?xml", b"v=0")  # how files that name others begin
+
 # PyAV's logging stays off, as is its default: with any level set, decoder threads take the interpreter lock to log, and
 # a codec that is freed while they wait for it hangs.
 
@@ -51,10 +61,15 @@ def open_input(path: Path, rate: Fraction | None = None) -> Iterator[InputContai
             container = _open_sequence(path, SEQUENCE_RATE if rate is None else rate, options)
         else:
             check_readable(path)
-            # "file:" keeps names such as "http:x.mp4" from being taken for a protocol
-            container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+            options["format_whitelist"] = _FORMATS
+            container = av.open(as_file(path), options=options, metadata_errors="replace")
     with container:
         yield container
+
+
+def as_file(path: Path) -> str:
+    """The path in FFmpeg's words: names such as "http:x.mp4" are not taken for a protocol."""
+    return f"file:{path}"
 
 
 def check_readable(path: Path) -> None:
@@ -62,8 +77,13 @@ def check_readable(path: Path) -> None:
         raise VideoError(f"{path}: no such file")
     if path.is_dir():
         raise VideoError(f"{path}: is a folder; name a video file, or a picture sequence such as {path}/%06d.png")
+    if not path.is_file():
+        raise VideoError(f"{path}: is a device or a pipe; write it to a file first, which can be read again")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes)")
+    with path.open("rb") as file:
+        if file.read(64).lstrip().startswith(_LISTS):
+            raise VideoError(f"{path}: is a playlist, which names other files; name those themselves")
 
 
 @contextmanager

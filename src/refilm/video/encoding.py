@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.containers import is_sequence, translated
+from refilm.video.containers import as_file, is_sequence, translated
 from refilm.video.formats import held_format
 from refilm.video.frame import Colour, Frame, PixelFormat
 from refilm.video.guess import guess_colour
@@ -245,10 +245,10 @@ class PieceWriter:
 
 def open_piece(path: Path, codec: str) -> OutputContainer:
     """NUT holds nearly every codec with its own clock; what it has no tag for (ProRes) goes into QuickTime."""
-    container: OutputContainer = av.open(str(path), "w", format="nut")
+    container: OutputContainer = av.open(as_file(path), "w", format="nut")
     if Codec(codec, "w").canonical_name not in container.supported_codecs:
         container.close()
-        container = av.open(str(path), "w", format="mov")
+        container = av.open(as_file(path), "w", format="mov")
     return container
 
 

@@ -19,7 +19,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.containers import is_sequence, open_input, translated
+from refilm.video.containers import as_file, is_sequence, open_input, translated
 from refilm.video.encoding import EncoderSettings, add_video_stream
 from refilm.video.probe import VideoInfo, describe_stream
 from refilm.video.reader import JUMP
@@ -77,31 +77,44 @@ def rehearse(
     target.unlink()
 
 
-def join(pieces: Sequence[Piece], settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str) -> None:
+def join(
+    pieces: Sequence[Piece],
+    settings: EncoderSettings,
+    source: VideoInfo,
+    target: Path,
+    format_name: str,
+    warn: Callable[[str], None],
+    on_packet: Callable[[], None],
+    on_source_read: Callable[[], None],
+) -> None:
     """Write `target` from the pieces and from the source's other streams, chapters, attachments and metadata.
 
-    No packet is encoded again. Raises VideoError, or OSError when the disk is full; the target is then incomplete.
+    No packet is encoded again. `warn` is told what of the source could not be copied; the other two are signs of life.
+    Raises VideoError, or OSError when the disk is full; the target is then incomplete.
     """
-    with _begun(settings, source, target, format_name, lambda _: None) as (output, video, others):
+    with _begun(settings, source, target, format_name, lambda _: None) as (output, video, original, copied):
         packets = _video_packets(pieces, settings, video)
         if format_name in ("mp4", "mov"):
             packets = _ending_in_time(packets, pieces)
+        others = iter(()) if original is None else _copied_packets(original, copied, warn)
         for packet in _shifted(heapq.merge(packets, others, key=_decode_time), _shift(source)):
             output.mux(packet)
+            on_packet()
+        on_source_read()
 
 
 @contextmanager
 def _begun(
     settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str, warn: Callable[[str], None]
-) -> Iterator[tuple[OutputContainer, VideoStream, Iterator[av.Packet]]]:
-    """The output with its header written, its video stream, and the packets to copy beside it."""
+) -> Iterator[tuple[OutputContainer, VideoStream, InputContainer | None, dict[int, Any]]]:
+    """The output with its header written, its video stream; the source and what is copied of it, see _copy_streams."""
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
     with ExitStack() as stack:
         stack.enter_context(translated(target, "cannot be written"))
         original = None if is_sequence(source.path) else stack.enter_context(open_input(source.path))
         if original is not None and options and any("." in key for key in original.metadata):
             options["movflags"] += "+use_metadata_tags"  # QuickTime's own keys, such as a camera's make and place
-        output = stack.enter_context(av.open(str(target), "w", format=format_name, options=options))
+        output = stack.enter_context(av.open(as_file(target), "w", format=format_name, options=options))
         if Codec(settings.codec, "w").canonical_name not in output.supported_codecs:
             raise VideoError(f"{format_name} cannot hold {settings.codec}; take another --codec, or write to .mkv")
         video = add_video_stream(output, settings)
@@ -126,7 +139,7 @@ def _begun(
                 f"the {format_name} container refuses this combination of streams ({error.strerror}); "
                 "write to .mkv instead, which holds nearly everything"
             ) from error
-        yield output, video, iter(()) if original is None else _copied_packets(original, copied)
+        yield output, video, original, copied
 
 
 def _shift(source: VideoInfo) -> Fraction:
@@ -273,9 +286,12 @@ def _own(metadata: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _copied_packets(original: InputContainer, copied: dict[int, Any]) -> Iterator[av.Packet]:
+def _copied_packets(
+    original: InputContainer, copied: dict[int, Any], warn: Callable[[str], None]
+) -> Iterator[av.Packet]:
     if not copied:
         return
+    reached = Fraction(0)
     pictures = {index for index in copied if original.streams[index].disposition & Disposition.attached_pic}
     clocks = {index: _Clock() for index in copied}
     try:
@@ -284,10 +300,12 @@ def _copied_packets(original: InputContainer, copied: dict[int, Any]) -> Iterato
                 packet.pts = packet.dts = 0
             if packet.size and (packet.dts is not None or packet.pts is not None):
                 clocks[packet.stream_index].set_right(packet)
+                reached = max(reached, _decode_time(packet))
                 packet.stream = copied[packet.stream_index]
                 yield packet
-    except av.error.FFmpegError:
-        return  # the source is cut off here, which reading its video has already told
+    except av.error.FFmpegError as error:
+        kinds = ", ".join(sorted({stream.type for stream in copied.values()}))
+        warn(f"the source is damaged at {float(reached):.2f} s ({error.strerror}): its {kinds} end there")
 
 
 class _Clock:

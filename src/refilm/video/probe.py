@@ -21,7 +21,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.containers import open_input
 from refilm.video.formats import has_alpha, held_format, is_full_range
 from refilm.video.frame import Colour, PixelFormat
 from refilm.video.guess import guess_colour
@@ -100,18 +99,6 @@ class VideoInfo:
     chapters: int
 
 
-def probe(path: str | Path, rate: Fraction | None = None) -> VideoInfo:
-    """Describe the video file or picture sequence at `path`.
-
-    rate   frames a second of a picture sequence
-    Raises VideoError if it cannot be read or has no video stream that decodes.
-    """
-    path = Path(path)
-    with open_input(path, rate) as container:
-        stream = main_video(container, path)
-        return describe(container, stream, _first_frames(container, stream, path), path)
-
-
 def main_video(container: InputContainer, path: Path) -> VideoStream:
     """The stream a player would show: the default one, else the first that is not a cover picture."""
     moving = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
@@ -183,19 +170,6 @@ def _declared_duration(container: InputContainer, stream: VideoStream) -> Fracti
         hours, minutes, seconds = tag.split(":")
         return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
     return Fraction(container.duration, av.time_base) if container.duration is not None else None
-
-
-def _first_frames(container: InputContainer, stream: VideoStream, path: Path) -> list[VideoFrame]:
-    frames: list[VideoFrame] = []
-    try:
-        for frame in itertools.islice(container.decode(stream), FRAMES_PROBED):
-            frames.append(frame)
-    except av.error.FFmpegError as error:
-        if not frames:
-            raise VideoError(f"{path}: no frame of its video stream can be decoded: {error.strerror}") from error
-    if not frames:
-        raise VideoError(f"{path}: its video stream holds no frame")
-    return frames
 
 
 def _chroma_location(stream: VideoStream) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.containers import open_input
+from refilm.video.containers import MAX_PIXELS, open_input
 from refilm.video.frame import Frame, PixelFormat
 from refilm.video.probe import FRAMES_PROBED, VideoInfo, describe, main_video
 
@@ -47,7 +47,8 @@ class ReadLosses:
 
     def since(self, before: ReadLosses) -> dict[str, float]:
         """What was lost after `before` was noted, as numbers that can be added up."""
-        return {name: float(value - getattr(before, name)) for name, value in vars(self).items()}
+        changes = {name: float(value - getattr(before, name)) for name, value in vars(self).items()}
+        return {name: change for name, change in changes.items() if change}
 
     def warnings(self) -> list[str]:
         lines = []
@@ -69,57 +70,52 @@ class ReadLosses:
         return lines
 
 
-class VideoReader:
-    """Frames of a file's main video stream, in order of presentation.
+class Decoder:
+    """Frames of a file's main video stream, in order of presentation. Memory does not grow with length.
 
-    Iterating decodes once from the start; `resume_at` starts from a bookmark instead. Memory does not grow with length.
+    For the process that `shielded.py` starts; everything else reads through it.
+
+    on_packet   called for each packet of the file, as a sign of life
     """
 
-    def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
-        self.path = Path(path)
-        self.losses = ReadLosses()
-        self._rate = rate
+    def __init__(self, path: Path, rate: Fraction | None, on_packet: Callable[[], None]) -> None:
+        self.path, self.losses = path, ReadLosses()
+        self._rate, self._on_packet = rate, on_packet
+        self._refusal = ""  # the decoder's latest, for whoever gets no frame at all
         self._container_context = open_input(self.path, rate)
         self._container: InputContainer = self._container_context.__enter__()
-        try:
-            self._stream = self._prepare()
-            self._pictures = self._decode()
-            first = list(itertools.islice(self._pictures, FRAMES_PROBED))
-            if not first:
-                raise VideoError(f"{self.path}: no frame of its video stream can be decoded")
-            self.info: VideoInfo = describe(self._container, self._stream, first, self.path)
-            self._pictures = itertools.chain(first, self._pictures)
-        except BaseException:
-            self.close()
-            raise
+        self._stream = self._prepare()
+        self._pictures = self._decode()
+        first = list(itertools.islice(self._pictures, FRAMES_PROBED))
+        if not first:
+            raise VideoError(f"{self.path}: no frame of its video stream can be decoded{self._refusal}")
+        self.info: VideoInfo = describe(self._container, self._stream, first, self.path)
+        self._pictures = itertools.chain(first, self._pictures)
 
-    def __enter__(self) -> VideoReader:
-        return self
+    def frames(self, start: Bookmark | None) -> Iterator[tuple[Frame, dict[str, float]]]:
+        """Each frame, and what was lost between it and the next one; from `start` on, or all.
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        A bookmark is found by seeking if that gives the same picture, else by decoding up to it.
+        """
+        return self._all() if start is None else self._from(start)
 
-    def close(self) -> None:
-        self._container_context.__exit__(None, None, None)
-
-    def __iter__(self) -> Iterator[Frame]:
+    def _all(self) -> Iterator[tuple[Frame, dict[str, float]]]:
         return self._with_durations(self._in_order(self._pictures))
 
-    def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
-        """Frames from the bookmarked one on: by seeking if that finds the same picture, else by decoding up to it."""
+    def _from(self, bookmark: Bookmark) -> Iterator[tuple[Frame, dict[str, float]]]:
         try:
             self._container.seek(
                 math.floor(bookmark.time / self._time_base), stream=self._stream, backward=True, any_frame=False
             )
-            for frame in (frames := iter(self)):
+            for frame, lost in (frames := self._all()):
                 if frame.time >= bookmark.time:
                     if frame.time == bookmark.time and digest(frame) == bookmark.digest:
-                        return itertools.chain([frame], frames)
+                        return itertools.chain([(frame, lost)], frames)
                     break
         except (av.error.FFmpegError, OSError):
             pass  # not seekable, or not here: the long way round is always right
         self._reopen()
-        return itertools.islice(iter(self), bookmark.index, None)
+        return itertools.islice(self._all(), bookmark.index, None)
 
     @property
     def _time_base(self) -> Fraction:
@@ -128,10 +124,17 @@ class VideoReader:
     def _prepare(self) -> VideoStream:
         stream = main_video(self._container, self.path)
         stream.thread_type = "AUTO"
+        codec = stream.codec_context
+        if codec.width * codec.height > MAX_PIXELS:
+            raise VideoError(
+                f"{self.path}: declares pictures of {codec.width}x{codec.height} pixels, and refilm reads at most "
+                f"{MAX_PIXELS}; the file is damaged, or has to be scaled down first"
+            )
+        codec.options = {"max_pixels": str(MAX_PIXELS)}  # for what grows on the way
         return stream
 
     def _reopen(self) -> None:
-        self.close()
+        self._container_context.__exit__(None, None, None)
         self._container_context = open_input(self.path, self._rate)
         self._container = self._container_context.__enter__()
         self._stream = self._prepare()
@@ -146,12 +149,15 @@ class VideoReader:
                 yield from self._stream.decode(packet)
             except av.error.EOFError:
                 return
-            except av.error.FFmpegError:
+            except av.error.FFmpegError as error:
                 self.losses.damaged_packets += 1
+                self._refusal = f": {error.strerror}"
 
     def _packets(self) -> Iterator[av.Packet | None]:
         try:
-            yield from self._container.demux(self._stream)
+            for packet in self._container.demux(self._stream):
+                self._on_packet()
+                yield packet
         except av.error.FFmpegError:
             self.losses.damaged_packets += 1
             yield None  # what the decoder still holds is good
@@ -179,12 +185,19 @@ class VideoReader:
             declared = (picture.duration or 0) * time_base
             yield Frame(_planes(picture, self.info), self.info.format, self.info.colour, time, declared)
 
-    def _with_durations(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def _with_durations(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, float]]]:
         """A frame lasts until the next one; the last keeps its own declared duration."""
         previous = before = None
+        told = ReadLosses()
+
+        def new_losses() -> dict[str, float]:
+            nonlocal told
+            earlier, told = told, replace(self.losses)
+            return told.since(earlier)
+
         for frame in frames:
             if previous is not None:
-                yield replace(previous, duration=frame.time - previous.time)
+                yield replace(previous, duration=frame.time - previous.time), new_losses()
             previous, before = frame, previous
         if previous is not None:
             last = previous.duration
@@ -192,7 +205,7 @@ class VideoReader:
                 last = previous.time - before.time if before is not None else 1 / self.info.frame_rate
             previous = replace(previous, duration=last)
             self._note_missing(previous.time + last)
-            yield previous
+            yield previous, new_losses()
 
     def _note_missing(self, end: Fraction) -> None:
         if self.info.duration is None:
@@ -201,12 +214,6 @@ class VideoReader:
         # containers round, and some count the sound that outlasts the picture
         if missing > max(Fraction(1, 2), 2 / self.info.frame_rate):
             self.losses.missing_seconds = float(missing)
-
-
-def frames(path: str | Path, rate: Fraction | None = None) -> Iterator[Frame]:
-    """Every frame of a video file, decoded as the iteration goes on. Public as `refilm.open`."""
-    with VideoReader(path, rate) as reader:
-        yield from reader
 
 
 def digest(frame: Frame) -> str:
@@ -234,5 +241,4 @@ def _plane(plane: object, held: PixelFormat, shape: tuple[int, int]) -> np.ndarr
     samples = np.frombuffer(plane, held.dtype)  # type: ignore[call-overload]
     row = plane.line_size // samples.itemsize  # type: ignore[attr-defined]
     height, width = shape
-    # a copy: the decoder takes its buffer back
-    return samples[: row * height].reshape(height, row)[:, :width].copy()
+    return samples[: row * height].reshape(height, row)[:, :width]  # which keeps the decoder's buffer from being used

@@ -1,0 +1,120 @@
+"""The process in which a stranger's file is read: what goes wrong inside FFmpeg ends it, and nothing else.
+
+Started and spoken to by `shielded.py`. It is told calls and answers with messages, both pickled: it is this very
+program under the same user. Samples go through shared memory instead, SLOTS pictures of it, each the parent's from the
+message that names it until the parent sends its number back. Without torch, so that it starts quickly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import resource
+import signal
+import struct
+import threading
+import traceback
+from collections.abc import Sequence
+from fractions import Fraction
+from mmap import mmap
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refilm.errors import RefilmError
+from refilm.video import joining
+from refilm.video.encoding import EncoderSettings
+from refilm.video.probe import VideoInfo
+from refilm.video.reader import Bookmark, Decoder
+
+SLOTS = 3  # one being filled, one waiting, one being emptied
+HEADER_BYTES = 4096  # of the shared memory, before the slots
+SIGNS_OF_LIFE = struct.Struct("=QQ")  # packets so far; 1 when the source is read and only our own writing is left
+
+
+def slot_bytes(info: VideoInfo) -> int:
+    """The room that a picture takes in the shared memory."""
+    samples = sum(height * width for height, width in info.format.plane_shapes(info.height, info.width))
+    return samples * np.dtype(info.format.dtype).itemsize
+
+
+def main(connection: int, memory: int, memory_limit: int) -> None:
+    """Serve the process at the other end of `connection` until it goes away."""
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # they are the parent's to act on, which then ends this process
+        signal.signal(ignored, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ValueError, OSError):  # some systems know this limit and refuse to set it
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_limit, memory_limit))
+    _Child(Connection(connection), memory).serve()
+
+
+class _Child:
+    def __init__(self, connection: Connection, memory: int) -> None:
+        self._connection, self._memory = connection, memory
+        self._header = mmap(memory, HEADER_BYTES)
+        self._packets = 0
+        self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue()
+        self._free: queue.Queue[int] = queue.Queue()  # slots that the parent has emptied
+
+    def serve(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            name, arguments = self._calls.get()
+            try:
+                answer = ("done", getattr(self, f"do_{name}")(*arguments))
+            except (RefilmError, OSError, MemoryError) as error:
+                answer = ("error", error)
+            except Exception:
+                answer = ("error", RuntimeError(f"in the reading process:\n{traceback.format_exc()}"))
+            self._connection.send(answer)
+
+    def _listen(self) -> None:
+        """In a thread, also while FFmpeg works, so that this process never outlives the one it works for."""
+        try:
+            while True:
+                said = self._connection.recv()
+                if isinstance(said, int):
+                    self._free.put(said)
+                else:
+                    self._calls.put(said)
+        except (EOFError, OSError):
+            os._exit(0)
+
+    def do_open(self, path: Path, rate: Fraction | None) -> VideoInfo:
+        self._decoder = Decoder(path, rate, self._beat)
+        return self._decoder.info
+
+    def do_read(self, start: Bookmark | None) -> None:
+        size = slot_bytes(self._decoder.info)
+        os.ftruncate(self._memory, HEADER_BYTES + SLOTS * size)
+        memory = mmap(self._memory, HEADER_BYTES + SLOTS * size)
+        for slot in range(SLOTS):
+            self._free.put(slot)
+        for frame, lost in self._decoder.frames(start):
+            slot = self._free.get()
+            offset = HEADER_BYTES + slot * size
+            for plane in frame.planes:
+                np.copyto(np.frombuffer(memory, plane.dtype, plane.size, offset).reshape(plane.shape), plane)
+                offset += plane.nbytes
+            self._connection.send(("frame", (slot, frame.time, frame.duration, lost)))
+
+    def do_rehearse(self, settings: EncoderSettings, target: Path, format_name: str) -> None:
+        joining.rehearse(settings, self._decoder.info, target, format_name, self._note)
+
+    def do_join(
+        self, pieces: Sequence[joining.Piece], settings: EncoderSettings, target: Path, format_name: str
+    ) -> None:
+        joining.join(pieces, settings, self._decoder.info, target, format_name, self._note, self._beat, self._rest)
+
+    def _note(self, message: str) -> None:
+        self._connection.send(("note", message))
+
+    def _beat(self) -> None:
+        self._packets += 1
+        SIGNS_OF_LIFE.pack_into(self._header, 0, self._packets, 0)
+
+    def _rest(self) -> None:
+        SIGNS_OF_LIFE.pack_into(self._header, 0, self._packets, 1)

@@ -1,0 +1,208 @@
+"""Reading strangers' files in a process of its own (`child.py`), so that they cannot take a job down with them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from mmap import mmap
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from refilm.errors import VideoError
+from refilm.video.child import HEADER_BYTES, SIGNS_OF_LIFE, SLOTS, slot_bytes
+from refilm.video.encoding import EncoderSettings
+from refilm.video.frame import Frame
+from refilm.video.joining import Piece
+from refilm.video.probe import VideoInfo
+from refilm.video.reader import Bookmark
+
+PATIENCE = 120  # seconds without a packet, after which FFmpeg counts as hung; a slow disk may take a few
+_WAY_OUT = "The file is damaged or hostile; a copy of what can be read may do: ffmpeg -i IN -map 0 -c copy OUT.mkv"
+_GIB = 1 << 30
+_LEAST, _MOST = 2 * _GIB, 8 * _GIB
+
+# The child finds the modules that this process found, and none that happen to lie in the current folder.
+_START = """
+import sys
+connection, memory, limit, *sys.path = sys.argv[1:]
+from refilm.video.child import main
+main(int(connection), int(memory), int(limit))
+"""
+
+
+class VideoReader:
+    """Frames of a file's main video stream, in order of presentation; copies of its other streams.
+
+    Iterating decodes once from the start; `resume_at` starts from a bookmark instead: one of them, once. Memory does
+    not grow with length. Raises VideoError for files that cannot be read, also if FFmpeg crashes, hangs or takes too
+    much memory over them.
+    """
+
+    def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
+        self.path = Path(path)
+        self._lost: deque[tuple[int, dict[str, float]]] = deque()
+        ours, theirs = socket.socketpair()
+        self._shared = _shared_memory()
+        self._header = mmap(self._shared.fileno(), HEADER_BYTES)
+        handles = theirs.fileno(), self._shared.fileno()
+        command = [sys.executable, "-P", "-c", _START, *map(str, handles), str(memory_limit()), *sys.path]
+        # numpy's threads would take longer to start than all the rest
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                command, env=environment, pass_fds=handles, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        self._connection = Connection(ours.detach())
+        try:
+            self.info: VideoInfo = self._call("open", self.path, rate)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Also while another thread waits for a frame; it then gets a VideoError."""
+        self._process.kill()
+        self._process.wait()
+        self._shared.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames(None)
+
+    def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
+        """Frames from the bookmarked one on: by seeking if that finds the same picture, else by decoding up to it."""
+        return self._frames(bookmark)
+
+    def lost_in(self, first: int, end: int | None) -> dict[str, float]:
+        """What could not be read among frames `first` to `end` of the source, which must have been read; asked once.
+
+        The keys are ReadLosses'. It belongs to the frame before it, wherever reading began, so that the parts of a
+        job add up however often it was stopped.
+        """
+        total: dict[str, float] = {}
+        while self._lost and (end is None or self._lost[0][0] < end):
+            number, lost = self._lost.popleft()
+            for name, amount in lost.items() if number >= first else ():
+                total[name] = total.get(name, 0.0) + amount
+        return total
+
+    def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
+        """See joining.rehearse."""
+        self._call("rehearse", settings, target, format_name, warn=warn)
+
+    def join(
+        self,
+        pieces: Sequence[Piece],
+        settings: EncoderSettings,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        """See joining.join."""
+        self._call("join", pieces, settings, target, format_name, warn=warn)
+
+    def _frames(self, start: Bookmark | None) -> Iterator[Frame]:
+        self._send(("read", (start,)))
+        held, size = self.info.format, slot_bytes(self.info)
+        shapes = held.plane_shapes(self.info.height, self.info.width)
+        number = 0 if start is None else start.index
+        memory = None
+        while (message := self._receive())[0] == "frame":
+            slot, time, duration, lost = message[1]
+            memory = memory or mmap(self._shared.fileno(), HEADER_BYTES + SLOTS * size)
+            planes, offset = [], HEADER_BYTES + slot * size
+            for height, width in shapes:
+                samples = np.frombuffer(memory, held.dtype, height * width, offset).reshape(height, width)
+                planes.append(samples.copy())
+                offset += samples.nbytes
+            self._send(slot)
+            if lost:
+                self._lost.append((number, lost))
+            yield Frame(tuple(planes), held, self.info.colour, time, duration)
+            number += 1
+
+    def _call(self, name: str, *arguments: object, warn: Callable[[str], None] = lambda _: None) -> Any:
+        self._send((name, arguments))
+        while (message := self._receive())[0] == "note":
+            warn(message[1])
+        return message[1]
+
+    def _send(self, message: object) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the child is dead, as waiting for its answer will tell
+            self._connection.send(message)
+
+    def _receive(self) -> tuple[str, Any]:
+        """The next message. Raises the error that the child met, or the VideoError that it has become."""
+        try:
+            # seconds are counted, not read off a clock, which runs on while this process is suspended
+            still, packets = 0, -1
+            while not self._connection.poll(1):
+                before, (packets, resting) = packets, SIGNS_OF_LIFE.unpack_from(self._header)
+                still = 0 if packets != before or resting else still + 1
+                if still >= PATIENCE:
+                    self.close()
+                    raise VideoError(
+                        f"{self.path}: FFmpeg hangs over it: nothing came for {PATIENCE} s after {packets} packets. "
+                        + _WAY_OUT
+                    )
+            kind, content = self._connection.recv()
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            status = self._process.wait()
+            reason = signal.Signals(-status).name if status < 0 else f"exit code {status}"
+            raise VideoError(f"{self.path}: FFmpeg crashed over it ({reason}). {_WAY_OUT}") from error
+        if kind != "error":
+            return kind, content
+        if isinstance(content, MemoryError):
+            raise VideoError(
+                f"{self.path}: reading it takes more than {memory_limit() >> 20} MiB of memory; "
+                "the file is damaged or hostile, or its pictures are too large for this machine"
+            ) from content
+        raise content
+
+
+def probe(path: str | Path, rate: Fraction | None = None) -> VideoInfo:
+    """Describe the video file or picture sequence at `path`.
+
+    rate   frames a second of a picture sequence
+    Raises VideoError if it cannot be read or has no video stream that decodes.
+    """
+    with VideoReader(path, rate) as reader:
+        return reader.info
+
+
+def frames(path: str | Path, rate: Fraction | None = None) -> Iterator[Frame]:
+    """Every frame of a video file, decoded as the iteration goes on. Public as `refilm.open`."""
+    with VideoReader(path, rate) as reader:
+        yield from reader
+
+
+def memory_limit() -> int:
+    """Bytes that reading a file may take: 8K at 10 bit needs some 4 GiB; half of the machine is left for the rest."""
+    return min(max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, _LEAST), _MOST)
+
+
+def _shared_memory() -> BinaryIO:
+    """A file without a name, in memory where the system has such, that ends with the processes that use it."""
+    if hasattr(os, "memfd_create"):
+        memory: BinaryIO = os.fdopen(os.memfd_create("refilm"), "w+b", buffering=0)
+    else:
+        memory = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    memory.truncate(HEADER_BYTES)
+    return memory

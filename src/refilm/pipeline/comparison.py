@@ -21,7 +21,6 @@ from refilm.pipeline import plane_metrics
 from refilm.pipeline.background import running_ahead
 from refilm.pipeline.comparison_pictures import Curve, Strip
 from refilm.pipeline.job import Progress
-from refilm.pipeline.report import lost
 from refilm.video import Colour, Frame, PixelFormat, VideoInfo, VideoReader
 from refilm.video.colour import from_rgb
 from refilm.video.formats import held_format
@@ -115,7 +114,7 @@ def compare(
                 f"{path_a} and {path_b} show no frame at the same time: they begin at {float(a.start_time):.3f} and "
                 f"{float(b.start_time):.3f} s; --from-start counts from the first frame of each"
             )
-        losses = [f"{reader.path}: {line}" for reader in readers for line in lost([reader.lost_in(0, None)]).warnings()]
+        losses = [f"{reader.path}: {line}" for reader in readers for line in reader.losses.warnings()]
     comparison = measured.result(losses + _other_differences(a, b))
     if folder is not None:
         measured.curve.write(folder / "curve.png")

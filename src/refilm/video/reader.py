@@ -46,9 +46,13 @@ class ReadLosses:
     missing_seconds: float = 0.0  # declared by the file, but not there
 
     def since(self, before: ReadLosses) -> dict[str, float]:
-        """What was lost after `before` was noted, as numbers that can be added up."""
-        changes = {name: float(value - getattr(before, name)) for name, value in vars(self).items()}
+        """What was lost after `before` was noted."""
+        changes = {name: value - getattr(before, name) for name, value in vars(self).items()}
         return {name: change for name, change in changes.items() if change}
+
+    def add(self, changes: dict[str, float]) -> None:
+        for name, change in changes.items():
+            setattr(self, name, getattr(self, name) + change)
 
     def warnings(self) -> list[str]:
         lines = []

@@ -26,7 +26,7 @@ from refilm.video.encoding import EncoderSettings
 from refilm.video.frame import Frame
 from refilm.video.joining import Piece
 from refilm.video.probe import VideoInfo
-from refilm.video.reader import Bookmark
+from refilm.video.reader import Bookmark, ReadLosses
 
 PATIENCE = 120  # seconds without a packet, after which FFmpeg counts as hung; a slow disk may take a few
 _WAY_OUT = "The file is damaged or hostile; a copy of what can be read may do: ffmpeg -i IN -map 0 -c copy OUT.mkv"
@@ -52,6 +52,7 @@ class VideoReader:
 
     def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
         self.path = Path(path)
+        self.losses = ReadLosses()  # so far
         self._lost: deque[tuple[int, dict[str, float]]] = deque()
         ours, theirs = socket.socketpair()
         self._shared = _shared_memory()
@@ -134,6 +135,7 @@ class VideoReader:
                 offset += samples.nbytes
             self._send(slot)
             if lost:
+                self.losses.add(lost)
                 self._lost.append((number, lost))
             yield Frame(tuple(planes), held, self.info.colour, time, duration)
             number += 1

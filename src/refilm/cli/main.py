@@ -248,6 +248,49 @@ def _training() -> Any:
     return training
 
 
+@app.command
+def explain(
+    source: Annotated[Path, Parameter(name="IN")],
+    output: Annotated[Path, Parameter(name="OUT")],
+    /,
+    *,
+    at: str,
+    model: str = "vi-ls3d-small",
+    weights: str = "default",
+) -> int:
+    """Show where a model looks to make one pixel of a new frame, as red points over the two frames around it.
+
+    refilm explain holiday.mp4 looks.png --at 2.5,320,180
+
+    Parameters
+    ----------
+    source
+        A video file.
+    output
+        A PNG picture.
+    at
+        T,X,Y: a time in seconds, and the pixel, counted from the upper left corner. The new frame lies half-way between
+        the two frames around the time.
+    model
+        A learned model for interpolation.
+    weights
+        "default", or a weight file.
+    """
+    try:
+        seconds, x, y = at.split(",")
+        place = float(seconds), int(x), int(y)
+    except ValueError:
+        raise UsageError(f"--at wants T,X,Y such as 2.5,320,180 (seconds, pixels), got {at}") from None
+    from refilm.evaluation.sampling import explain
+
+    found = explain(source, *place, output, model, weights)
+    print(
+        f"{output}: {found.points} points act on the pixel, {found.distance:.1f} pixels away in the mean, "
+        f"in the frames at {float(found.first):.3f} s and {float(found.second):.3f} s"
+    )
+    return DONE
+
+
 data = App(name="data", help="Prepare material for training.", help_format="plaintext")
 app.command(data)
 

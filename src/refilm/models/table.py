@@ -62,6 +62,13 @@ MODELS = {
         VDNLS3D,
         VDNLS3DConfig(channels=48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4),
     ),
+    "vdb-ls3d-small": Model(
+        "deblocking",
+        VDNLS3D,
+        VDNLS3DConfig(
+            "deblocking", 48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4
+        ),
+    ),
     "dncnn-denoise-small": Model("denoising", DnCNN, DnCNNConfig(task="denoising", features=48, depth=22, shuffle=2)),
     "dncnn": Model("deblocking", DnCNN, DnCNNConfig()),
     "dncnn-off2": Model("deblocking", DnCNN, DnCNNConfig(frames=2)),

@@ -2,13 +2,15 @@
 
 Source   LS3D-Conv, "learnable sampling 3D convolution for video enhancement and action recognition", section 3.2: the
          trunk of VSR-LS3D without upsampling, trained on Gaussian noise.
-Departs  one model for every strength of noise, told or not (`sigma_8bit`); and, by config, alignment by classical flow,
-         a funnel over time and work at half the size, which make it fast: docs/choices.md#restoration.
+Departs  one model for every strength of noise, told or not (`sigma_8bit`); and, by config, alignment by classical
+         flow, a funnel over time and work at half the size, which make it fast, and training on what compression does
+         instead of noise (`task`): docs/choices.md#restoration.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,7 @@ from refilm.layers.residual import LS3DTrunk, check_trunk
 class VDNLS3DConfig:
     """Defaults: the paper's network; it gives no width and no depth.
 
+    task         "denoising", or "deblocking" for the artifacts of compression
     channels     width of every hidden layer
     blocks       residual blocks
     ls3d_blocks  which of them use LS3D-Conv, counted from 1; () is the paper's 3D-convolution baseline
@@ -34,6 +37,7 @@ class VDNLS3DConfig:
     max_offset   positions that offsets are cut to, which makes the reach finite; None: they go anywhere
     """
 
+    task: Literal["denoising", "deblocking"] = "denoising"
     channels: int = 64
     blocks: int = 8
     ls3d_blocks: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -51,15 +55,15 @@ class VDNLS3DConfig:
 class VDNLS3D(nn.Module):
     """The middle frame of a clip, without its noise."""
 
-    task = "denoising"
     scale = 1  # output pixels per input pixel
     supports_bfloat16 = True
 
     def __init__(self, config: VDNLS3DConfig = VDNLS3DConfig()) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.task = config, config.task
         planes = 3 * config.shuffle**2
-        # two planes more: the strength of the noise, and whether it is known
+        # two planes more: the strength of the noise, and whether it is known; artifacts have none, but a network for
+        # them can start from a denoiser's weights
         self.trunk = LS3DTrunk(
             planes + 2,
             config.channels,

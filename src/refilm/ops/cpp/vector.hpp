@@ -32,7 +32,7 @@ typedef float Quad __attribute__((vector_size(16)));
 
 static REFILM_INLINE Vector load(const float* p) { return *(const UnalignedVector*)p; }
 static REFILM_INLINE void store(float* p, Vector v) { *(UnalignedVector*)p = v; }
-static REFILM_INLINE Vector broadcast(float f) { return Vector{} + f; }
+static REFILM_INLINE Vector broadcast(float f) { return f - Vector{}; }  // f + 0 would lose -0, so costs an addition
 
 template <typename T>
 static REFILM_INLINE T smaller(T a, T b) { return b < a ? b : a; }

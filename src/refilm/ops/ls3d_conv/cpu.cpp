@@ -4,6 +4,9 @@
 #include "cpu.hpp"
 
 #include <omp.h>
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
 
 #include <cstdlib>
 #include <new>
@@ -35,6 +38,16 @@ class Scratch {
  private:
   void* data_;
 };
+
+// Asks for large pages for an output, which is often memory fresh from the system: small ones take longer to get than
+// to fill. Only advice: where it is not understood, nothing changes.
+void expect_large([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr int64_t PAGE = 4096;
+  const int64_t start = round_up((int64_t)data, PAGE), end = ((int64_t)data + bytes) / PAGE * PAGE;
+  if (end > start) madvise((void*)start, end - start, MADV_HUGEPAGE);
+#endif
+}
 
 // Lays out one thread's share of a Scratch.
 struct Layout {
@@ -300,57 +313,79 @@ void forward(const Ls3dForward& p) {
   }
 }
 
-// For one pixel and tap, while its corners are at hand: samples its column again, adds the column's gradient `grad` to
-// the corners of the frame's gradient, and gives back the products of `grad` with the corners.
+// For one pixel and tap, while its corners are at hand: adds the column's gradient to the corners of the frame's
+// gradient, gives back its products with the corners, and puts the column, sampled again, in its place: that line is in
+// the first cache already.
 template <int CHANNELS>
-REFILM_INLINE Quad scatter(int64_t some, const float* grad, const float* const* corner, float* const* corner_grad,
-                           const float* weight, float* __restrict column) {
+REFILM_INLINE Quad scatter(int64_t some, float* column, const float* const* corner, float* const* corner_grad,
+                           const float* weight) {
   const int64_t channels = CHANNELS ? CHANNELS : some;
   Vector sum[4] = {}, w[4];
   REFILM_UNROLL for (int k = 0; k < 4; k++) w[k] = broadcast(weight[k]);
   int64_t c = 0;
 #pragma GCC unroll 2
   for (; c + LANES <= channels; c += LANES) {
-    const Vector g = load(grad + c);
+    const Vector g = load(column + c);
     Vector mixed = {};
+    // all reads of a corner before the first store, which might be to the same memory for all the compiler knows
     REFILM_UNROLL for (int k = 0; k < 4; k++) {
       const Vector x = load(corner[k] + c);
       sum[k] += g * x;
       mixed += w[k] * x;
-      store(corner_grad[k] + c, load(corner_grad[k] + c) + w[k] * g);
     }
     store(column + c, mixed);
+    REFILM_UNROLL for (int k = 0; k < 4; k++) store(corner_grad[k] + c, load(corner_grad[k] + c) + w[k] * g);
   }
   Quad total = sums(sum[0], sum[1], sum[2], sum[3]);
   for (; c < channels; c++) {
+    const float g = column[c];
     float mixed = 0;
     for (int k = 0; k < 4; k++) {
-      total[k] += grad[c] * corner[k][c];
+      total[k] += g * corner[k][c];
       mixed += weight[k] * corner[k][c];
-      corner_grad[k][c] += weight[k] * grad[c];
+      corner_grad[k][c] += weight[k] * g;
     }
     column[c] = mixed;
   }
   return total;
 }
 
+REFILM_INLINE void write_row(float* to, const float* from, int64_t step, int64_t width) {
+  if (step == 1 && width == WIDE) memcpy(to, from, sizeof(float) * WIDE);
+  else for (int64_t i = 0; i < width; i++) to[i * step] = from[i];
+}
+
+struct RowGradients {
+  float dy[WIDE], dx[WIDE], importance[WIDE];
+};
+
 // The gradients of a tap's offset and importance for a row, from the products of its column's gradient with the corners.
-void write_slopes(const Ls3dBackward& p, int64_t tap, int64_t n, int64_t t, int64_t y, int64_t x, int64_t width,
-                  const Samples& s, const Slopes& slopes, Quad* products) {
-  const auto &o = p.offset_grad, &m = p.importance_grad;
-  float* dy = o.data + n * o.n + 2 * tap * o.k + t * o.t + y * o.y + x * o.x;
-  float* importance = m.data + n * m.n + tap * m.k + t * m.t + y * m.y + x * m.x;
-  for (int64_t i = 0; i < width; i++) {
-    Quad d = products[i];
+__attribute__((noinline)) void slope_gradients(const float (*__restrict products)[4], const Samples& __restrict s,
+                                               const Slopes& __restrict slopes, RowGradients& __restrict to) {
+  for (int i = 0; i < WIDE; i++) {
+    float d[4];
     // as in the reference: a pixel that is not finite counts only where it has a part in the output
-    for (int k = 0; k < 4; k++)
-      if (s.weight[k][i] == 0.f && !(d[k] - d[k] == 0.f)) d[k] = 0.f;
-    const float down = slopes.down[i], right = slopes.right[i];
+    for (int k = 0; k < 4; k++) {
+      const float product = products[i][k];
+      d[k] = (s.weight[k][i] == 0.f) & !(product - product == 0.f) ? 0.f : product;
+    }
+    const float down = slopes.down[i], right = slopes.right[i], m = slopes.importance[i];
     const float top = (1 - right) * d[0] + right * d[1], bottom = (1 - right) * d[2] + right * d[3];
-    importance[i * m.x] = (1 - down) * top + down * bottom;
-    dy[i * o.x] = slopes.importance[i] * (bottom - top);
-    dy[i * o.x + o.k] = slopes.importance[i] * ((1 - down) * (d[1] - d[0]) + down * (d[3] - d[2]));
+    to.importance[i] = (1 - down) * top + down * bottom;
+    to.dy[i] = m * (bottom - top);
+    to.dx[i] = m * ((1 - down) * (d[1] - d[0]) + down * (d[3] - d[2]));
   }
+}
+
+void write_slopes(const Ls3dBackward& p, int64_t tap, int64_t n, int64_t t, int64_t y, int64_t x, int64_t width,
+                  const Samples& s, const Slopes& slopes, const Quad* products) {
+  RowGradients row;
+  slope_gradients((const float (*)[4])products, s, slopes, row);
+  const auto &o = p.offset_grad, &m = p.importance_grad;
+  float* offset = o.data + n * o.n + 2 * tap * o.k + t * o.t + y * o.y + x * o.x;
+  write_row(offset, row.dy, o.x, width);
+  write_row(offset + o.k, row.dx, o.x, width);
+  write_row(m.data + n * m.n + tap * m.k + t * m.t + y * m.y + x * m.x, row.importance, m.x, width);
 }
 
 // The work of a backward, cut into shares of nearly equal cost that do not depend on the number of threads: within a
@@ -392,18 +427,17 @@ struct Shares {
 struct Backward {
   const Ls3dBackward& p;
   const Plan plan;
-  const int64_t padded_c, ld, grad_ld, frame, weights;
+  const int64_t padded_c, ld, frame, weights;
   const Shares shares;
-  int64_t columns_at, column_grad_at, grad_at, samples_at, slopes_at, products_at, zeros_at, waste_at;
+  int64_t columns_at, grad_at, samples_at, slopes_at, products_at, zeros_at, waste_at;
   Layout layout;
 
   explicit Backward(const Ls3dBackward& problem)
       : p(problem), plan(p, p.y.kernel * p.x.kernel), padded_c(round_up(plan.c, LANES)),
-        ld(spread<float>(plan.together * plan.c)), grad_ld(spread<float>(plan.together * padded_c)),
+        ld(spread<float>(plan.together * padded_c)),
         frame(p.y.in * p.x.in * p.channels), weights(p.groups * plan.taps * plan.c * plan.padded_o),
         shares(p, plan.tiles.count(), larger<int64_t>(4, smaller(MOST_SHARES, SHARE_BYTES / (weights * 4)))) {
     columns_at = layout.add(p.groups * plan.rows * ld, 4);
-    column_grad_at = layout.add(p.groups * plan.rows * grad_ld, 4);
     grad_at = layout.add(p.groups * plan.rows * plan.padded_o, 4);
     samples_at = layout.add(plan.tiles.height * plan.together, sizeof(Samples));
     slopes_at = layout.add(plan.tiles.height * plan.together, sizeof(Slopes));
@@ -415,19 +449,22 @@ struct Backward {
   // A tile of one plane of taps: those that read `frame_in` for the output frame t.
   void tile(char* scratch, const Tile& tile, int64_t n, int64_t frame_in, int64_t t, int64_t plane, const float* packed,
             float* frame_grad, float* weight_grad) const {
-    float *const columns = (float*)(scratch + columns_at), *const column_grad = (float*)(scratch + column_grad_at);
+    float* const columns = (float*)(scratch + columns_at);  // their gradients first
     float* const grad = (float*)(scratch + grad_at);
     Samples* const samples = (Samples*)(scratch + samples_at);
     Slopes* const slopes = (Slopes*)(scratch + slopes_at);
     const int64_t pixels = tile.pixels(), grad_rows = plan.rows * plan.padded_o;
     const float* const input = (const float*)p.input + (n * p.t.in + frame_in) * frame;
 
-    for (int64_t r = 0; r < tile.rows; r++)
-      for (int64_t i = 0; i < tile.width; i++)
-        for (int64_t g = 0; g < p.groups; g++)
-          memcpy(grad + g * grad_rows + (r * tile.width + i) * plan.padded_o,
-                 p.grad + (((n * p.t.out + t) * p.y.out + tile.y + r) * p.x.out + tile.x + i) * p.outputs + g * plan.o,
-                 sizeof(float) * plan.o);
+    for (int64_t r = 0; r < tile.rows; r++) {
+      const float* from = p.grad + (((n * p.t.out + t) * p.y.out + tile.y + r) * p.x.out + tile.x) * p.outputs;
+      float* to = grad + r * tile.width * plan.padded_o;
+      if (p.groups == 1 && plan.padded_o == plan.o) memcpy(to, from, sizeof(float) * tile.width * p.outputs);
+      else
+        for (int64_t i = 0; i < tile.width; i++, to += plan.padded_o)
+          for (int64_t g = 0; g < p.groups; g++, from += plan.o)
+            memcpy(to + g * grad_rows, from, sizeof(float) * plan.o);
+    }
 
     for (int64_t tap = plane * plan.area; tap < (plane + 1) * plan.area; tap += plan.together) {
       const int64_t count = smaller(plan.together, (plane + 1) * plan.area - tap);
@@ -440,26 +477,29 @@ struct Backward {
             constexpr int V = decltype(v)::count;
             block<V>(pixels, plan.o, grad + g * grad_rows, plan.padded_o,
                      packed + ((g * plan.taps + tap + q) * padded_c + j) * plan.o, V * LANES,
-                     column_grad + g * plan.rows * grad_ld + q * padded_c + j, grad_ld, false);
+                     columns + g * plan.rows * ld + q * padded_c + j, ld, false);
           });
       for (int64_t r = 0; r < tile.rows; r++)
         row(scratch, n, t, tile.y + r, tile.x, tile.width, tap, count, r, input, frame_grad);
+      const int64_t run = plan.c == padded_c ? count : 1;  // taps whose columns lie without gaps
       for (int64_t g = 0; g < p.groups; g++)
-        for_each_panel(plan.padded_o, [&](int64_t j, auto v) {
-          transposed_block<decltype(v)::count>(
-              count * plan.c, pixels, columns + g * plan.rows * ld, ld, grad + g * grad_rows + j, plan.padded_o,
-              weight_grad + (g * plan.taps + tap) * plan.c * plan.padded_o + j, plan.padded_o);
-        });
+        for (int64_t q = 0; q < count; q += run)
+          for_each_panel(plan.padded_o, [&](int64_t j, auto v) {
+            transposed_block<decltype(v)::count>(
+                run * plan.c, pixels, columns + g * plan.rows * ld + q * padded_c, ld, grad + g * grad_rows + j,
+                plan.padded_o, weight_grad + (g * plan.taps + tap + q) * plan.c * plan.padded_o + j, plan.padded_o);
+          });
     }
   }
 
   template <int CHANNELS>
   void scatter_row(char* scratch, const Samples* samples, const Slopes* slopes, int64_t count, int64_t width,
-                   const float* grad, const float* input, float* frame_grad, float* columns) const {
+                   bool first, const float* input, float* frame_grad, float* columns) const {
     Quad* const products = (Quad*)(scratch + products_at);
     // outside the map: read zeros, write where nobody looks
     const float* const zeros = (const float*)(scratch + zeros_at);
     float* const waste = (float*)(scratch + waste_at);
+    Quad all = {};
     for (int64_t i = 0; i < width; i++)
       for (int64_t q = 0; q < count; q++) {
         const float* corner[4];
@@ -471,13 +511,15 @@ struct Backward {
           corner_grad[k] = at < 0 ? waste : frame_grad + at;
           weight[k] = samples[q].weight[k][i];
         }
-        float* const column = columns + i * ld + q * plan.c;
-        const Quad product =
-            scatter<CHANNELS>(plan.c, grad + i * grad_ld + q * padded_c, corner, corner_grad, weight, column);
-        products[q * WIDE + i] += product;
-        // something here is not finite: sample with care for corners without weight
-        if (!finite(product)) sample_row_of<CHANNELS>(plan.c, &input, samples + q, 1, i, i + 1, column - i * ld, ld, 0);
+        float* const column = columns + i * ld + q * padded_c;
+        const Quad product = scatter<CHANNELS>(plan.c, column, corner, corner_grad, weight);
+        products[q * WIDE + i] = first ? product : products[q * WIDE + i] + product;
+        all += product;
       }
+    // something here is not finite: sample with care for corners without weight
+    if (!finite(all))
+      for (int64_t q = 0; q < count; q++)
+        sample_row_of<CHANNELS>(plan.c, &input, samples + q, 1, 0, width, columns + q * padded_c, ld, 0);
   }
 
   // From the gradients of the columns of a row to those of the frame, offsets and importances; samples the columns too.
@@ -486,16 +528,14 @@ struct Backward {
     const Samples* samples = (const Samples*)(scratch + samples_at) + r * plan.together;
     const Slopes* slopes = (const Slopes*)(scratch + slopes_at) + r * plan.together;
     Quad* const products = (Quad*)(scratch + products_at);
-    memset(products, 0, sizeof(Quad) * WIDE * count);
     for (int64_t g = 0; g < p.groups; g++) {
-      const float* grad = (const float*)(scratch + column_grad_at) + (g * plan.rows + r * width) * grad_ld;
       const float* from = input + g * plan.c;
       float* columns = (float*)(scratch + columns_at) + (g * plan.rows + r * width) * ld;
       float* to = frame_grad + g * plan.c;
       switch (plan.c) {
-        case 32: scatter_row<32>(scratch, samples, slopes, count, width, grad, from, to, columns); break;
-        case 64: scatter_row<64>(scratch, samples, slopes, count, width, grad, from, to, columns); break;
-        default: scatter_row<0>(scratch, samples, slopes, count, width, grad, from, to, columns);
+        case 32: scatter_row<32>(scratch, samples, slopes, count, width, !g, from, to, columns); break;
+        case 64: scatter_row<64>(scratch, samples, slopes, count, width, !g, from, to, columns); break;
+        default: scatter_row<0>(scratch, samples, slopes, count, width, !g, from, to, columns);
       }
     }
     for (int64_t q = 0; q < count; q++)
@@ -509,6 +549,10 @@ struct Backward {
     // A share that starts inside a frame adds to a frame of its own: another share adds to the same frame.
     const Scratch frame_grads(p.batch * p.t.in < WHOLE_FRAMES ? shares.count * frame * 4 : 0);
     const float* weight = (const float*)p.weight;
+    const int64_t plane = p.batch * p.t.out * p.y.out * p.x.out * sizeof(float);
+    expect_large(p.input_grad, p.batch * p.t.in * frame * sizeof(float));
+    expect_large(p.offset_grad.data, 2 * T * plane);
+    expect_large(p.importance_grad.data, T * plane);
 
 #pragma omp parallel num_threads(p.threads)
     {

@@ -73,7 +73,11 @@ def _frames(clip: Tensor, places: Iterable[int]) -> Iterator[Frame]:
 
 DENOISERS: dict[str, Restorer] = {
     "input": as_it_is,
-    "hqdn3d": FFmpegFilter("hqdn3d", tuple(f"{s}:{s}:{t}:{t}" for s in (4, 8, 12, 16) for t in (4, 8, 16)), True),
+    "hqdn3d": FFmpegFilter(
+        "hqdn3d",
+        tuple(f"{s}:{s}:{t}:{t}" for s, t in ((16, 12), (24, 16), (32, 24), (40, 24), (40, 32), (48, 32))),
+        remembers=True,
+    ),
     "nlmeans": FFmpegFilter(
         "nlmeans",
         tuple(f"s={s}:p={p}:r={r}" for s in (5, 6, 7, 9, 10, 11, 13) for p, r in ((5, 7), (5, 9), (7, 9))),

@@ -88,7 +88,7 @@ def test_a_second_protocol_joins_the_first_and_baselines_are_kept(folder: Path, 
 def test_strips_are_written_only_where_asked(folder: Path, results: Path, tmp_path: Path) -> None:
     assert not list(results.rglob("*.png"))
     evaluate("frame-blend", folder, "interpolation-x2", tmp_path / "results", pictures=tmp_path / "pictures")
-    assert (tmp_path / "pictures" / "frame-blend" / "fast.png").stat().st_size > 0
+    assert (tmp_path / "pictures" / "interpolation-x2" / "frame-blend" / "fast.png").stat().st_size > 0
 
 
 def test_a_baseline_that_cannot_run_is_reported_as_absent(

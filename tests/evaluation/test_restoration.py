@@ -157,7 +157,7 @@ def test_the_setting_that_serves_best_is_found_and_kept(folder: Path) -> None:
 
 def test_a_strip_shows_input_baseline_result_and_truth(fakes: None, folder: Path, tmp_path: Path) -> None:
     evaluate("bicubic", folder, "super-resolution-x4-bi", tmp_path, pictures=tmp_path / "pictures")
-    strip = cv2.imread(str(tmp_path / "pictures" / "bicubic" / "a.png"))
+    strip = cv2.imread(str(tmp_path / "pictures" / "super-resolution-x4-bi" / "bicubic" / "a.png"))
     assert strip.shape == (48, 4 * 64, 3)
     truth = read_clip(folder / "a.mkv")[2, :, :48, :64].permute(1, 2, 0).numpy()[..., ::-1]
     assert (strip[:, -64:] == truth).all()
@@ -206,6 +206,13 @@ def test_a_clip_too_small_is_named(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     write_clip(tmp_path / "set" / "tiny.mkv", count=2, height=24, width=96)
     with pytest.raises(VideoError, match=r"tiny\.mkv: super-resolution-x4-bi needs at least 27 pixels a side"):
+        evaluate("bicubic", tmp_path / "set", "super-resolution-x4-bi", tmp_path)
+
+
+def test_a_clip_too_short_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_clip(tmp_path / "set" / "one.mkv", count=1)
+    with pytest.raises(VideoError, match=r"one\.mkv: super-resolution-x4-bi needs at least 2 frames"):
         evaluate("bicubic", tmp_path / "set", "super-resolution-x4-bi", tmp_path)
 
 

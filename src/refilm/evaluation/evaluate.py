@@ -45,8 +45,8 @@ def evaluate(
     protocol   a name of PROTOCOLS; by default the one that ranks the models of this one's task
     every      restoration only: of so many frames, measure the first two; the protocol's name then says so
     weights    "default" or the path of a weight file
-    pictures   where a strip of frames is written for each clip; nowhere by default, since the set's licence decides
-               who may see them
+    pictures   a folder for strips of frames, PROTOCOL/MODEL/CLIP.png; by default none are written, since the set's
+               licence decides who may see them
     note       is told one line for each clip
 
     Baselines that the results folder lacks for these clips are measured as well.
@@ -143,7 +143,9 @@ class _Measuring:
         if pictures is not None and isinstance(self.protocol, Restoration):
             beside = self.protocol.shown_beside(self._held(self.protocol.beside).get("setting"))
         for path in self.clips:
-            strip = None if pictures is None else Strip(pictures / result.model / f"{path.stem}.png", beside)
+            strip = None
+            if pictures is not None:
+                strip = Strip(pictures / result.protocol / result.model / f"{path.stem}.png", beside)
             figures[path.name] = self.protocol.measure(method, path, stopwatch, strip)
             self.note(f"{result.model}  {path.name}  {figures[path.name].psnr_db:.2f} dB")
         return replace(result, ms_per_frame=stopwatch.median_ms, clips=figures)

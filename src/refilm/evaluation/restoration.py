@@ -68,8 +68,10 @@ class Restoration:
         return ModelRestorer(model, device, self.told)
 
     def measure(self, restorer: Restorer, path: Path, stopwatch: Stopwatch, strip: Strip | None = None) -> ClipFigures:
-        """The figures of one video; VideoError where it is too small. The strip: input, beside, result, truth."""
+        """The figures of one video; VideoError where it is too small or short. The strip: input, beside, result, truth."""
         truth_u8, spoilt = self._pair(path)
+        if len(truth_u8) < 2:
+            raise VideoError(f"{path}: {self.name} needs at least 2 frames")
         places = [place for place in range(len(spoilt)) if place % self.every < 2]
         shown = places[len(places) // 2]
         psnr, psnr_rgb, structure, errors = [], [], [], []
@@ -90,7 +92,7 @@ class Restoration:
             if strip is not None and place == shown:
                 beside = [] if strip.beside is None else strip.beside(spoilt, [place])
                 write_strip(strip.path, [bicubic_up(spoilt[place], self.scale), *beside, result, real])
-        warp, real_warp = map(mean, zip(*errors, strict=True)) if errors else (0.0, 0.0)
+        warp, real_warp = map(mean, zip(*errors, strict=True))
         height, width = truth_u8.shape[-2:]
         figures = ClipFigures(len(psnr), width, height, mean(psnr), mean(structure), warp, real_warp)
         return replace(figures, psnr_rgb_db=mean(psnr_rgb)) if self.on_luma else figures

@@ -68,7 +68,7 @@ class Restoration:
         return ModelRestorer(model, device, self.told)
 
     def measure(self, restorer: Restorer, path: Path, stopwatch: Stopwatch, strip: Strip | None = None) -> ClipFigures:
-        """The figures of one video; VideoError where it is too small or short. The strip: input, beside, result, truth."""
+        """The figures of one video; VideoError where it is too small or short. Strip: input, beside, result, truth."""
         truth_u8, spoilt = self._pair(path)
         if len(truth_u8) < 2:
             raise VideoError(f"{path}: {self.name} needs at least 2 frames")

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from refilm.data.layouts import Footage, find_footage
 from refilm.errors import RefilmError
-from refilm.video import Frame, frames
+from refilm.video import Frame
 from refilm.video.colour import to_rgb
+from refilm.video.reader import Decoder
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def read_clip(path: str | Path, max_frames: int | None = None) -> Tensor:
 
     Raises VideoError, a RefilmError, when the file cannot be opened or holds no frame.
     """
-    return torch.stack([rgb_u8(frame) for frame in islice(frames(path), max_frames)])
+    # packs are our own files, hundreds of short ones: a process for each would take longer than reading them
+    decoder = Decoder(Path(path), None, on_packet=lambda: None)
+    return torch.stack([rgb_u8(frame) for frame, _ in islice(decoder.frames(None), max_frames)])
 
 
 def rgb_u8(frame: Frame) -> Tensor:

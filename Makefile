@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow lint types smoke check clean
+.PHONY: demo test slow torture lint types smoke check clean
 
 # One stamp for the environment, so that a second `make` does not install again.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find src -name '*.cpp' -o -name '*.hpp')
@@ -26,6 +26,11 @@ types: .venv/installed
 
 slow: .venv/installed
 	$(BIN)/pytest -m slow
+
+# Mutated inputs and injected faults, at length; writes results/reliability.md. INPUTS=100 makes it short.
+INPUTS ?= 1000
+torture: .venv/installed
+	OMP_WAIT_POLICY=passive $(BIN)/python tests/torture.py --inputs $(INPUTS)
 
 # The benchmarks that need no data, once and small: that they run, not what they measure.
 smoke: .venv/installed

@@ -293,7 +293,7 @@ def test_a_job_killed_between_result_and_report_ends_when_called_again(media, tm
     replace_file = os.replace
 
     def killed(source, target):
-        if str(source).endswith("report"):
+        if str(source).endswith("copy"):
             raise KeyboardInterrupt
         replace_file(source, target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -346,12 +347,19 @@ def pack(
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if code == INTERRUPTED:
+        # at once: threads in the middle of a frame would meet an interpreter that is being taken down
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """The exit code of `refilm ARGUMENTS`; errors a user can mend are printed in one line, without a traceback."""
     as_json = "--json" in arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl-C
     # Idle OpenMP threads that spin take the cores from decoder and encoder; this is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -364,6 +372,8 @@ def run(arguments: list[str]) -> int:
     except RefilmError as error:
         return _fail(str(error), FAILED, as_json)
     except KeyboardInterrupt:
+        for impatience in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(impatience, signal.SIG_IGN)
         return _fail("stopped; run the same command again to go on from here", INTERRUPTED, as_json)
     except BrokenPipeError:
         # whoever read our output has gone; keep the interpreter from complaining about it at exit

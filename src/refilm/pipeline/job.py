@@ -21,6 +21,7 @@ import av
 import refilm
 from refilm.errors import JobError, VideoError
 from refilm.pipeline.background import running_ahead
+from refilm.pipeline.placing import is_placed, place_file, place_pictures, report_path, work_folder
 from refilm.pipeline.report import Report, Tally, lost
 from refilm.pipeline.scene_cuts import SceneCuts
 from refilm.pipeline.segments import SegmentEnd, run_segments
@@ -112,8 +113,10 @@ class Job:
         """
         began = time.monotonic()
         folder = WorkFolder(work_folder(self.output.path))
-        if (report := self._publish_report(folder)) is not None:
-            return report
+        if folder.path.exists():
+            with folder.held(), _disk_full_told(folder.path):
+                if (report := self._placed_before(folder)) is not None:
+                    return report
         if self.leave_finished and (report := self._finished_before()) is not None:
             warn(f"{self.output.path}: this very job has made it before; it is left as it is")
             return report
@@ -139,22 +142,20 @@ class Job:
                 losses = lost([piece.tally for piece in pieces])
                 for warning in losses.warnings():
                     note(warning)
-                joined = self._join(folder, pieces, encoder, reader, note)
+                self._join(folder, pieces, encoder, reader, note)
                 seconds = time.monotonic() - began
                 report = self._report(reader.info, pieces, encoder, losses, warnings, seconds, resumed)
-                self._publish(folder, joined, report)
+                self._publish(folder, report)
         return report
 
-    def _publish_report(self, folder: WorkFolder) -> Report | None:
-        """Ends a job that was killed after its result took its name and before its report did."""
-        if not (folder.report.exists() and self.output.path.exists()) or any(folder.path.glob("joined*")):
+    def _placed_before(self, folder: WorkFolder) -> Report | None:
+        """Ends a job that was killed after its result took its name; its report if it was the one asked for now."""
+        if not folder.report.exists() or not is_placed(self._joined(folder), self.output.path):
             return None
         report = Report.from_json(folder.report.read_text())
-        if self.output.overwrite or (report.source, report.settings) != (str(self.source), self.settings):
-            return None  # another job is asked for
-        os.replace(folder.report, report_path(self.output.path))
-        folder.remove()
-        return report
+        self._clean_up(folder, report)
+        asked_for = (report.source, report.settings) == (str(self.source), self.settings)
+        return report if asked_for and not self.output.overwrite else None
 
     def _refuse_interlaced(self, source: VideoInfo) -> None:
         if source.interlaced and not self.force:
@@ -246,16 +247,18 @@ class Job:
             for key, value in asdict(encoder).items()
             if key != "threads"
         }
-        pictures = sequence_files(self.source) if is_sequence(self.source) else []
-        source = sequence_fingerprint(pictures) if pictures else fingerprint(self.source)
         return {
             "refilm": refilm.__version__,
             "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
-            "source": source,
+            "source": self._source_now(),
             "settings": self.settings
             | {"scene_cuts": self.scene_cuts, "segment_frames": self.segment_frames, "rate": str(self.rate)},
             "encoding": encoding,
         }
+
+    def _source_now(self) -> str:
+        pictures = sequence_files(self.source) if is_sequence(self.source) else []
+        return sequence_fingerprint(pictures) if pictures else fingerprint(self.source)
 
     def _make_pieces(
         self,
@@ -336,31 +339,39 @@ class Job:
         encoder: EncoderSettings,
         reader: VideoReader,
         warn: Callable[[str], None],
-    ) -> Path:
-        """The whole result, on the disk, but not under its name; a folder if it is pictures."""
+    ) -> None:
+        """Make the whole result, on the disk, but not under its name; a folder if it is pictures."""
+        if self._source_now() != folder.identity().get("source"):
+            raise JobError(f"{self.source}: has changed while it was read; give --restart once it stays as it is")
+        folder.report.unlink(missing_ok=True)  # of a run that was stopped before its result took its name
         parts = [folder.for_joining(piece) for piece in pieces if piece.pts]
-        target = self.output.path
-        joined = folder.path / f"joined{target.suffix}"
-        if is_sequence(target):
+        joined = self._joined(folder)
+        if is_sequence(self.output.path):
             shutil.rmtree(joined, ignore_errors=True)
             joined.mkdir()
-            write_pictures(parts, joined, target.name)
+            write_pictures(parts, joined, self.output.path.name)
         else:
-            reader.join(parts, encoder, joined, output_format(target), warn)
+            reader.join(parts, encoder, joined, output_format(self.output.path), warn)
             sync(joined)
-        return joined
 
-    def _publish(self, folder: WorkFolder, joined: Path, report: Report) -> None:
+    def _joined(self, folder: WorkFolder) -> Path:
+        return folder.path / f"joined{self.output.path.suffix}"
+
+    def _publish(self, folder: WorkFolder, report: Report) -> None:
         """Put the result under its final name in one step, the report beside it, and clean up."""
-        target = self.output.path
         check_output(self.output, self.source)  # somebody may have put a file there while the job ran
         write_atomically(folder.report, report.to_json())
-        if is_sequence(target):
-            _replace_folder(joined, target)
+        if is_sequence(self.output.path):
+            place_pictures(self._joined(folder), self.output.path)
         else:
-            os.replace(joined, target)
-            sync(target.parent)
-        os.replace(folder.report, report_path(target))
+            place_file(self._joined(folder), self.output.path, self.output.overwrite)
+        self._clean_up(folder, report)
+
+    def _clean_up(self, folder: WorkFolder, report: Report) -> None:
+        """A copy of the report goes beside the result; the folder's own says until the end that all is done."""
+        copy = folder.path / "copy"
+        write_atomically(copy, report.to_json())
+        os.replace(copy, report_path(self.output.path))
         folder.remove()
 
     def _report(
@@ -426,17 +437,6 @@ def check_output(output: Output, source: Path) -> None:
         )
 
 
-def work_folder(output: Path) -> Path:
-    """Beside the output, so that the final rename stays on one file system."""
-    base = output.parent.resolve() if is_sequence(output) else output
-    return base.with_name(base.name + ".refilm")
-
-
-def report_path(output: Path) -> Path:
-    base = output.parent.resolve() if is_sequence(output) else output
-    return base.with_name(base.name + ".json")
-
-
 def _expected_frames(info: VideoInfo) -> int | None:
     if info.frames:
         return info.frames
@@ -467,16 +467,3 @@ def _disk_full_told(folder: Path) -> Iterator[None]:
                 f"finished segments are kept in {folder.name}"
             ) from error
         raise JobError(f"{error.filename or folder}: {error.strerror}") from error
-
-
-def _replace_folder(pictures: Path, target: Path) -> None:
-    """The finished pictures under their final folder: by one rename where that is new or empty."""
-    final = target.parent.resolve()
-    if final.exists() and any(final.iterdir()):
-        for old in sequence_files(target):
-            old.unlink()
-        for picture in sorted(pictures.iterdir()):
-            os.replace(picture, final / picture.name)
-        pictures.rmdir()
-        return
-    os.replace(pictures, final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -51,27 +52,44 @@ class WorkFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Creates the folder and locks it. JobError if another process works in it, or if it is somebody's own."""
-        if self.path.exists() and not (self.path / "lock").exists():
-            raise JobError(f"{self.path}: is not a folder of refilm's; move it away, its name is needed for the work")
+        lock = self._lock()
         try:
-            self.path.mkdir(exist_ok=True)
-            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise JobError(f"{self.path.parent}: cannot write here: {error.strerror}") from error
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise JobError(
-                    f"{self.path}: another refilm is working on this output; wait for it, or stop it"
-                ) from error
-            try:
-                yield
-            finally:
-                if not self.has_pieces():
-                    self.remove()  # nothing is lost, so nothing is left behind
+            yield
         finally:
+            if self._is_held(lock) and not (self.has_pieces() or self.report.exists()):
+                self.remove()  # nothing is lost, so nothing is left behind
             os.close(lock)
+
+    def _lock(self) -> int:
+        while True:
+            try:
+                self.path.mkdir(exist_ok=True)
+            except OSError as error:
+                raise JobError(f"{self.path.parent}: cannot write here: {error.strerror}") from error
+            with contextlib.suppress(FileNotFoundError):  # another process has just finished and removed the folder
+                found = {file.name for file in self.path.iterdir()}
+                if found and not found & {"lock", "report"}:  # an empty one may be what a kill has left of ours
+                    raise JobError(
+                        f"{self.path}: is not a folder of refilm's; move it away, its name is needed for the work"
+                    )
+                lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    os.close(lock)
+                    raise JobError(
+                        f"{self.path}: another refilm is working on this output; wait for it, or stop it"
+                    ) from error
+                if self._is_held(lock):
+                    return lock
+                os.close(lock)
+
+    def _is_held(self, lock: int) -> bool:
+        """Whether the locked file is still the one that other processes find."""
+        try:
+            return os.path.samestat(os.fstat(lock), (self.path / "lock").stat())
+        except FileNotFoundError:
+            return False
 
     def has_pieces(self) -> bool:
         """Whether there is finished work here."""
@@ -87,7 +105,7 @@ class WorkFolder:
 
     @property
     def report(self) -> Path:
-        """Where the report waits while the result takes its final name: found without the result, that has happened."""
+        """Where the report waits while the result takes its final name, and until all else here is removed."""
         return self.path / "report"
 
     def begin(self, identity: dict[str, Any]) -> None:
@@ -128,7 +146,12 @@ class WorkFolder:
         return Piece(self.piece_path(piece.index), piece.pts, dict(zip(piece.pts, piece.durations, strict=True)))
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """In an order that lets the next run see how far a killed one came."""
+        last = {"report": 1, "lock": 2}
+        with contextlib.suppress(OSError):  # what cannot be removed does no harm
+            for file in sorted(self.path.iterdir(), key=lambda file: last.get(file.name, 0)):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+            self.path.rmdir()
 
     def _record_path(self, index: int) -> Path:
         return self.path / f"{index:06d}.json"

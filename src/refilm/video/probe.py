@@ -166,9 +166,9 @@ def describe(container: InputContainer, stream: VideoStream, frames: Sequence[Vi
 def _declared_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
     if stream.duration is not None and stream.time_base is not None:
         return stream.duration * stream.time_base
-    if tag := stream.metadata.get("DURATION"):  # Matroska's, "00:01:02.500000000"
-        hours, minutes, seconds = tag.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+    # Matroska's, "00:01:02.500000000"; anything else is nobody's
+    if found := re.fullmatch(r"(\d{2,}):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""), re.ASCII):
+        return 3600 * int(found[1]) + 60 * int(found[2]) + Fraction(found[3])
     return Fraction(container.duration, av.time_base) if container.duration is not None else None
 
 

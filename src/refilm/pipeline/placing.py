@@ -1,0 +1,89 @@
+"""Names beside the output, and the step in which a finished result takes its own."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from refilm.errors import JobError
+from refilm.pipeline.workfolder import sync
+from refilm.video.containers import is_sequence, sequence_files
+
+# A file system without hard links says one of these
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+
+
+def work_folder(output: Path) -> Path:
+    """Beside the output, so that the final rename stays on one file system."""
+    return _beside(output, ".refilm")
+
+
+def report_path(output: Path) -> Path:
+    return _beside(output, ".json")
+
+
+def _beside(output: Path, ending: str) -> Path:
+    base = output.parent.resolve() if is_sequence(output) else output
+    name = os.fsencode(base.name)
+    longest = os.pathconf(base.parent, "PC_NAME_MAX") if base.parent.is_dir() else 255
+    if len(name) + len(ending) <= longest:
+        return base.with_name(base.name + ending)
+    mark = hashlib.sha256(name).hexdigest()[:8]
+    cut = name[: longest - len(ending) - len(mark) - 1].decode(errors="ignore")
+    return base.with_name(f"{cut}-{mark}{ending}")
+
+
+def is_placed(joined: Path, output: Path) -> bool:
+    """Whether the result has its final name: it is moved there whole, so nothing of it is left where it was made."""
+    if is_sequence(output):
+        return not joined.exists() and bool(sequence_files(output))
+    return output.exists() and (not joined.exists() or joined.samefile(output))
+
+
+def place_file(joined: Path, target: Path, overwrite: bool) -> None:
+    """Gives the finished file its final name, in one step. JobError if somebody has put a file there meanwhile."""
+    if overwrite:
+        os.replace(joined, target)
+    else:
+        taken = JobError(f"{target}: exists; choose another name, or add --overwrite")
+        try:
+            os.link(joined, target)
+        except FileExistsError:
+            raise taken from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if target.exists():
+                raise taken from None
+            os.replace(joined, target)
+        else:
+            joined.unlink()
+    sync(target.parent)
+
+
+def place_pictures(joined: Path, target: Path) -> None:
+    """The finished pictures into their final folder: in one step where that is new or empty."""
+    final = target.parent.resolve()
+    for old in sequence_files(target):
+        old.unlink()
+    if not final.exists() or not any(final.iterdir()):
+        try:
+            os.replace(joined, final)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EBUSY):  # the folder is another file system's root
+                raise
+    for picture in sorted(joined.iterdir()):
+        try:
+            os.replace(picture, final / picture.name)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            unfinished = final / f"{picture.name}.part"
+            shutil.copyfile(picture, unfinished)
+            sync(unfinished)
+            os.replace(unfinished, final / picture.name)
+    shutil.rmtree(joined)

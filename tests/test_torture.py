@@ -1,0 +1,43 @@
+"""A little of what `make torture` does at length."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torture
+
+
+def test_sixty_hostile_inputs_end_as_promised(tmp_path):
+    said = []
+    outcomes = torture.hostile_inputs(60, seed=4, folder=tmp_path, tell=said.append)
+    faults = {key: count for key, count in outcomes.items() if key[1] == "FAULT"}
+    assert not faults, said
+    assert sum(outcomes.values()) == 60
+    ends = {outcome for _, outcome in outcomes}
+    assert {"done", "done, with a warning", "VideoError"} <= ends, "the mutations reach all of them"
+
+
+def test_a_kill_before_any_change_to_the_disk_loses_nothing(tmp_path):
+    """Every tenth of them; `make torture` has them all."""
+    faults = torture.Faults(tmp_path)
+    outcomes = [faults.kill_at_step(step) for step in range(2, 92, 10)]
+    assert {"finished when called again", "was finished"} == set(outcomes)
+
+
+@pytest.mark.parametrize("fault", ["source_changes_while_read", "output_appears"])
+def test_what_others_do_meanwhile_is_noticed(tmp_path, fault):
+    assert getattr(torture.Faults(tmp_path), fault)()
+
+
+@pytest.mark.parametrize("fault", ["decoder_killed", "two_at_once", "clock_jumps", "interrupted_twice"])
+def test_the_same_packets_after(tmp_path, fault):
+    assert getattr(torture.Faults(tmp_path), fault)(random.Random(3))
+
+
+def test_the_command_writes_its_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(torture.Faults, "kill_at_step", lambda self, step: "undisturbed")
+    results = tmp_path / "reliability.md"
+    monkeypatch.setattr("sys.argv", ["torture.py", "--inputs", "2", "--rounds", "0", "--results", str(results)])
+    torture.main()
+    assert "2 hostile inputs and 1 injected faults, of which 0 broke a promise" in results.read_text()

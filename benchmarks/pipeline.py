@@ -3,7 +3,7 @@
 Writes results/bench/pipeline.json and pipeline.md. The source is examples/bikes.mp4, scaled; FFmpeg's program and an
 identity job (a stage that gives back what it is fed) encode it with the same codec, quality and preset. Candidates take
 turns and the best of their times counts, so that what else the machine does hits them least; CPU time, which it hits
-less, stands beside. Sizes that are not measured keep their rows. Needs the ffmpeg program.
+less, stands beside. What a call does not measure keeps its rows. Needs the ffmpeg program.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from refilm.video.encoding import EncoderSettings, PieceWriter, encoder_options
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "bikes.mp4"
-FRAMES = {360: 250, 720: 150, 1080: 100}  # of the source, by its height
+FRAMES = {360: 250, 720: 130, 1080: 80}  # of the source, by its height
 PRESETS = ("medium", "ultrafast")
 CODEC, CRF = "libx264", 17
 BAR = 0.8  # of FFmpeg's speed
@@ -122,15 +122,17 @@ def identity_job(source: Path, output: Path, preset: str, scene_cuts: bool = Fal
 
 def measure(source: Path, preset: str, tries: int, folder: Path) -> Row:
     info = probe(source)
+    pictures = list(frames(source))  # the encoder alone is fed from memory
     seconds = best_of(
         tries,
         {
             "ffmpeg": lambda: transcode(source, folder / "ffmpeg.mp4", preset),
             "job": lambda: identity_job(source, folder / "job.mp4", preset),
             "job with cuts": lambda: identity_job(source, folder / "cuts.mp4", preset, scene_cuts=True),
+            "encode": lambda: encode(pictures, info, preset, folder),
         },
     )
-    count = info.frames or 1
+    count = len(pictures)
     ms, cpu_ms = ({name: round(1000 * value[k] / count, 2) for name, value in seconds.items()} for k in (0, 1))
     ratio, cpu_ratio = (round(each["ffmpeg"] / each["job"], 3) for each in (ms, cpu_ms))
     return Row(info.height, preset, count, ms, cpu_ms, ratio, cpu_ratio)
@@ -150,24 +152,19 @@ def encode(pictures: Sequence[Frame], info: VideoInfo, preset: str, folder: Path
         writer.close()
 
 
-def measure_parts(source: Path, tries: int, folder: Path, presets: Sequence[str]) -> Parts:
+def measure_parts(source: Path, tries: int) -> Parts:
     info = probe(source)
-    # the encoder is fed from memory: a segment's worth
-    pictures = [frame for _, frame in zip(range(SEGMENT_FRAMES), frames(source), strict=False)]
-    few = pictures[:8]
-    rgb = [to_rgb(frame) for frame in few]
+    pictures = [frame for _, frame in zip(range(8), frames(source), strict=False)]
+    rgb = [to_rgb(frame) for frame in pictures]
     model = create_model("flow-blend")
     clip = torch.stack(rgb[:2], dim=1)[None]
     parts: dict[str, tuple[int, Callable[[], object]]] = {
         "decode": (info.frames or 1, lambda: [None for _ in frames(source)]),
         "find cuts": (len(pictures), lambda: [thumbnail(frame) for frame in pictures]),
-        "to RGB": (len(few), lambda: [to_rgb(frame) for frame in few]),
-        "from RGB": (len(few), lambda: [from_rgb(picture, frame) for picture, frame in zip(rgb, few, strict=True)]),
+        "to RGB": (len(pictures), lambda: [to_rgb(frame) for frame in pictures]),
+        "from RGB": (len(pictures), lambda: [from_rgb(rgb[k], frame) for k, frame in enumerate(pictures)]),
         "model": (1, lambda: model.between(clip, [Fraction(1, 2)])),
-    } | {
-        f"encode, {preset}": (len(pictures), lambda preset=preset: encode(pictures, info, preset, folder))
-        for preset in presets
-    }  # fmt: skip
+    }
     taken = best_of(tries, {name: run for name, (_, run) in parts.items()})
     return Parts(info.height, {name: round(1000 * taken[name][1] / count, 2) for name, (count, _) in parts.items()})
 
@@ -178,6 +175,13 @@ def start_up(tries: int) -> float:
     return best_of(tries, {"start": lambda: subprocess.run(command, check=True)})["start"][0]
 
 
+def one_frame(tries: int) -> float:
+    """Seconds of an identity job on a single small frame: starting the reading process, probing, joining."""
+    with tempfile.TemporaryDirectory() as name:
+        source = scaled(Path(name), 36, 1)
+        return best_of(tries, {"job": lambda: identity_job(source, Path(name) / "out.mp4", "medium")})["job"][0]
+
+
 def as_markdown(record: dict[str, Any]) -> str:
     lines = [
         "# The ground of a job",
@@ -185,13 +189,14 @@ def as_markdown(record: dict[str, Any]) -> str:
         f"Written by `benchmarks/pipeline.py`: {record['machine']}, {record['cores']} cores, PyAV {record['pyav']}, "
         f"{record['ffmpeg']}. {CODEC}, crf {CRF}; ms a frame, on the clock (of CPU time), best of {record['tries']}.",
         f"The bar: an identity job at {BAR} x the speed of FFmpeg's program or better. The job runs in a process that "
-        f"has loaded torch already; a command starts in {record['start_up']} s.",
+        f"has loaded torch already, for which a command takes {record['start_up']} s; what a job of one frame takes, "
+        f"{record['one_frame']} s, is in each of its times, and weighs little in a film.",
         "",
-        "| height | preset | frames | ffmpeg | identity job | job that finds cuts | speed, job / ffmpeg (CPU) |",
-        "|---|---|---|---|---|---|---|",
+        "| height | preset | frames | ffmpeg | identity job | with cuts | encoder alone | job's speed / ffmpeg's |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in record["rows"]:
-        times = " | ".join(f"{row['ms'][name]} ({row['cpu_ms'][name]})" for name in ("ffmpeg", "job", "job with cuts"))
+        times = " | ".join(f"{ms} ({row['cpu_ms'][name]})" for name, ms in row["ms"].items())
         ratios = f"{row['ratio']} ({row['cpu_ratio']})"
         lines.append(f"| {row['height']} | {row['preset']} | {row['frames']} | {times} | {ratios} |")
     names = list(record["parts"][0]["cpu_ms"])
@@ -207,10 +212,11 @@ def as_markdown(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def kept(path: Path, heights: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of an earlier run for other sizes."""
-    former = json.loads(path.read_text()) if path.exists() else {}
-    return {key: [row for row in former.get(key, ()) if row["height"] not in heights] for key in ("rows", "parts")}
+def kept(path: Path, record: dict[str, Any], key: Callable[[dict[str, Any]], Any], what: str) -> list[dict[str, Any]]:
+    """The rows of `record`, and those of an earlier run that it has not measured."""
+    former = json.loads(path.read_text())[what] if path.exists() else []
+    rows = {key(row): row for row in (*former, *record[what])}
+    return [rows[place] for place in sorted(rows)]
 
 
 def main() -> None:
@@ -219,6 +225,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=3)
     parser.add_argument("--heights", type=int, nargs="+", default=list(FRAMES), choices=list(FRAMES))
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench", help="folder of the two files")
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
     options = parser.parse_args()
     if shutil.which("ffmpeg") is None:
         sys.exit(0 if options.smoke else "the ffmpeg program is wanted beside the job, and is not installed")
@@ -230,19 +237,20 @@ def main() -> None:
         folder = Path(name)
         for height, count in sizes.items():
             source = scaled(folder, height, count)
-            rows += [measure(source, preset, tries, folder) for preset in PRESETS]
-            parts.append(measure_parts(source, tries, folder, PRESETS))
+            rows += [measure(source, preset, tries, folder) for preset in options.presets]
+            parts.append(measure_parts(source, tries))
     version = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
     record: dict[str, Any] = {
         "machine": platform.machine(), "cores": os.cpu_count(), "pyav": av.__version__,
-        "ffmpeg": version.split(" Copyright")[0], "tries": tries, "start_up": round(start_up(tries), 2),
+        "ffmpeg": version.split(" Copyright")[0], "tries": tries, "start_up": round(start_up(tries), 2), "one_frame": round(one_frame(tries), 2),
         "rows": [asdict(row) for row in rows], "parts": [asdict(part) for part in parts],
     }  # fmt: skip
     if not options.smoke:
-        for key, others in kept(options.out / "pipeline.json", options.heights).items():
-            record[key] = sorted(record[key] + others, key=lambda row: row["height"])
+        path = options.out / "pipeline.json"
+        record["rows"] = kept(path, record, lambda row: (row["height"], row["preset"]), "rows")
+        record["parts"] = kept(path, record, lambda row: row["height"], "parts")
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "pipeline.json").write_text(json.dumps(record, indent=1))
+        path.write_text(json.dumps(record, indent=1))
         (options.out / "pipeline.md").write_text(as_markdown(record))
     print(as_markdown(record))
 

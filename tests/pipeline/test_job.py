@@ -246,6 +246,16 @@ def test_the_report_accounts_for_every_frame(film, tmp_path):
     assert max(map(abs, report.colour_change)) < 0.5
 
 
+def test_the_peak_of_memory_counts_the_reading_process(film, tmp_path):
+    code = (
+        "import resource, sys, refilm; report = refilm.interpolate(*sys.argv[1:], times=1, model='flow-blend');"
+        "print(report.peak_memory_mb - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    command = [sys.executable, "-c", code, str(film), str(tmp_path / "out.mp4")]
+    # Python with numpy and FFmpeg's libraries alone
+    assert float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) > 20
+
+
 @pytest.mark.slow
 def test_peak_memory_does_not_grow_with_length(tmp_path):
     def peak(seconds):

@@ -143,6 +143,7 @@ class Job:
                 for warning in losses.warnings():
                     note(warning)
                 self._join(folder, pieces, encoder, reader, note)
+                reader.close()  # what its process took is known once it has ended
                 seconds = time.monotonic() - began
                 report = self._report(reader.info, pieces, encoder, losses, warnings, seconds, resumed)
                 self._publish(folder, report)

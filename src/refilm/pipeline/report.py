@@ -66,6 +66,7 @@ class Report:
     restoration       for each kind of restoration, the mean absolute change of a sample in codes of 8 bit, between the
                       picture it was given and its result, which upscaling first reduces to the picture's size
     identity          of the job: source, settings, weights, versions and encoding in one digest
+    peak_memory_mb    of this process and the one that reads, MiB, each at its own peak
     weights           file names
     """
 
@@ -210,6 +211,6 @@ def _restoration(total: dict[str, float]) -> dict[str, float]:
 
 
 def _peak_memory_mb() -> float:
-    """The process's largest resident size; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The largest resident sizes of this process and the reading one; Linux counts in KiB, macOS in bytes."""
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

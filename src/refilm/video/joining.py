@@ -35,6 +35,7 @@ _MUXERS_OWN = {
     "number_of_bytes",
     "bps",
 }
+_NOT_MISSED = Fraction(1, 2)  # seconds; containers round, and count what encoders add
 _TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm")
 _TAKES_ATTACHMENTS = ("matroska",)
 
@@ -306,6 +307,9 @@ def _copied_packets(
     except av.error.FFmpegError as error:
         kinds = ", ".join(sorted({stream.type for stream in copied.values()}))
         warn(f"the source is damaged at {float(reached):.2f} s ({error.strerror}): its {kinds} end there")
+    for index, clock in clocks.items():
+        if copied[index].type == "audio" and (missing := clock.missing(original.streams[index])) > _NOT_MISSED:
+            warn(f"{describe_stream(original.streams[index])} ends {float(missing):.2f} s before its declared end")
 
 
 class _Clock:
@@ -328,6 +332,12 @@ class _Clock:
             packet.dts = self._last + 1
             packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
         self._last, self._next = packet.dts, packet.dts + (packet.duration or 1)
+
+    def missing(self, stream: Stream) -> Fraction:
+        """Seconds that the stream declares beyond its last packet; 0 where its clock was not to be relied on."""
+        if self._moved or stream.duration is None or stream.time_base is None:
+            return Fraction(0)
+        return ((stream.start_time or 0) + stream.duration - self._next) * stream.time_base
 
 
 def _shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:

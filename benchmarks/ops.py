@@ -10,9 +10,11 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,9 @@ from torch import Tensor
 
 from refilm import ops
 from refilm.layers.conv3d import conv3d
+from refilm.models import create_model
 from refilm.ops import native
+from refilm.ops.ls3d_conv import op as ls3d_op
 
 LAST = torch.channels_last_3d
 ROOT = Path(__file__).parent.parent
@@ -38,6 +42,7 @@ BARS = {
     "both": "<= 1.6",
     "bf16": ">= 1.6",
     "torch": ">= 8 large, >= 2 small",
+    "model": ">= 3",
 }
 
 
@@ -270,6 +275,36 @@ def conv3d_rows(seconds: float, shapes: list[tuple[int, ...]]) -> list[Row]:
     return rows
 
 
+def model_rows(seconds: float, size: tuple[int, int]) -> list[Row]:
+    """The whole of vi-ls3d-small on two frames: with everything here, and on the references."""
+    model, clip = create_model("vi-ls3d-small"), torch.rand(1, 3, 2, *size)
+
+    def call(*without: Callable[[], AbstractContextManager]) -> Callable[[], object]:
+        def run() -> object:
+            with torch.inference_mode(), ExitStack() as stack:
+                for make in without:
+                    stack.enter_context(make())
+                return model(clip)
+
+        return run
+
+    def no_kernel() -> AbstractContextManager:
+        return ls3d_op._op.set_kernel_enabled("cpu", False)
+
+    def no_onednn() -> AbstractContextManager:
+        return mock.patch("refilm.layers.conv3d.HAS_ONEDNN", False)
+
+    ms, disturbed = take_turns(
+        {
+            "refilm": call(),
+            "reference of LS3D-Conv": call(no_kernel),
+            "that, and F.conv3d": call(no_kernel, no_onednn),
+        },
+        seconds,
+    )
+    return [Row("vi-ls3d-small", tuple(clip.shape), None, ms, None, disturbed)]
+
+
 def table(rows: list[Row], peak: float) -> str:
     """The Markdown page."""
     lines = [
@@ -307,8 +342,20 @@ def table(rows: list[Row], peak: float) -> str:
             f"{100 * rate / peak:.0f} % | {ratio('grid_sample')} | {ratio('deform_conv2d')} | "
             f"{ratio('refilm, bf16', turned=True)} | {ratio('refilm, contiguous')} | {100 * r.disturbed:.0f} % |"
         )
+    lines += [
+        "",
+        "## Whole model",
+        "References / refilm, all of them (LS3D-Conv's and F.conv3d): bar " + BARS["model"] + ".",
+        "",
+        "| model | clip | refilm ms | reference of LS3D-Conv / refilm | that, and F.conv3d / refilm | others |",
+        "|" + "---|" * 6,
+    ]
+    for r in (r for r in rows if r.op.startswith("vi-")):
+        mine, *others = r.ms.values()
+        ratios = " | ".join(f"{ms / mine:.2f}" for ms in others)
+        lines.append(f"| {r.op} | {r.shape} | {mine:.0f} | {ratios} | {100 * r.disturbed:.0f} % |")
     lines += ["", "## The rest", "| op | shape | ms | others |", "|---|---|---|---|"]
-    for r in (r for r in rows if not r.op.startswith("ls3d")):
+    for r in (r for r in rows if not r.op.startswith(("ls3d", "vi-"))):
         times = ", ".join(f"{name} {ms:.2f}" for name, ms in r.ms.items())
         lines.append(f"| {r.op} | {r.shape} | {times} | {100 * r.disturbed:.0f} % |")
     return "\n".join(lines) + "\n"
@@ -329,6 +376,7 @@ def main() -> None:
         *(lambda s=s, k=k: ls3d_row(s, k, seconds) for s, k in shapes),
         lambda: conv3d_rows(seconds / 2, [(1, 8, 2, 6, 10)] if options.smoke else [(1, 64, 2, 64, 112), SHAPES[0][0]]),
         lambda: other_rows(seconds / 5, options.smoke),
+        lambda: model_rows(seconds, (32, 48) if options.smoke else (360, 640)),
     ):
         rows += part()
         peak = max(peak, peak_gflops())  # again and again: a disturbed measurement is too low

@@ -1,6 +1,7 @@
 """Is the kernel the reference? Outputs and every gradient by name, for each instruction set this machine has."""
 
 from math import prod
+from unittest import mock
 
 import pytest
 import torch
@@ -67,12 +68,18 @@ axis = st.tuples(st.sampled_from([1, 3, 5]), st.integers(1, 2), st.integers(0, 2
     batch=st.integers(1, 2),
     formats=st.tuples(*[st.sampled_from([torch.contiguous_format, LAST])] * 2),
     seed=st.integers(0, 99),
+    isa=st.sampled_from(native.isas or ["none"]),
 )
-def test_kernel_is_the_reference_for_any_shape(axes, groups, channels, outputs, batch, formats, seed) -> None:
+def test_kernel_is_the_reference_for_any_shape(axes, groups, channels, outputs, batch, formats, seed, isa) -> None:
     kernel, stride, padding, dilation, extra = (tuple(values) for values in zip(*axes, strict=True))
     smallest = [max(1, d * (k - 1) + 1 - 2 * p) for k, p, d in zip(kernel, padding, dilation, strict=True)]
     size = tuple(n + e for n, e in zip(smallest, extra, strict=True))
-    assert_parity(Case(size, kernel, stride, padding, dilation, groups, channels, outputs, batch, *formats), seed)
+    case = Case(size, kernel, stride, padding, dilation, groups, channels, outputs, batch, *formats)
+    with mock.patch.object(native, "isas", [isa]):
+        assert_parity(case, seed)
+        tensors = case.tensors(torch.bfloat16, seed)
+        out = cpu.forward(*tensors, case.geometry)
+    torch.testing.assert_close(out, reference.ls3d_conv(*tensors, case.geometry), **TOLERANCE[torch.bfloat16])
 
 
 @pytest.mark.parametrize("frames", [1, 3, 5])

@@ -46,9 +46,12 @@ if available:
         """Where `tap` samples for the output pixels p: batch, frame, top, left, and the fractions; importance."""
         live = p < P
         x2, y2, t2, n = p % W2, (p // W2) % H2, (p // (W2 * H2)) % T2, p // (W2 * H2 * T2)
-        o = offset + n * on + 2 * tap * ok + t2 * ot + y2 * oy + x2 * ox
+        # planes of many frames lie more than 2^31 numbers apart
+        batch, plane = n.to(tl.int64), tap + tl.zeros_like(p).to(tl.int64)
+        o = offset + batch * on + 2 * plane * ok + t2 * ot + y2 * oy + x2 * ox
         dy, dx = tl.load(o, mask=live, other=0.0).to(tl.float32), tl.load(o + ok, mask=live, other=0.0).to(tl.float32)
-        m = tl.load(importance + n * mn + tap * mk + t2 * mt + y2 * my + x2 * mx, mask=live, other=0.0).to(tl.float32)
+        i = importance + batch * mn + plane * mk + t2 * mt + y2 * my + x2 * mx
+        m = tl.load(i, mask=live, other=0.0).to(tl.float32)
         t = t2 * sT - pT + tap // (KH * KW) * dT
         y = (y2 * sH - pH + (tap // KW) % KH * dH).to(tl.float32) + dy
         x = (x2 * sW - pW + tap % KW * dW).to(tl.float32) + dx
@@ -160,9 +163,11 @@ if available:
         to_m = tl.where(found, (1 - down) * upper + down * lower, 0.0)
         to_y = tl.where(found, m * (lower - upper), 0.0)
         to_x = tl.where(found, m * ((1 - down) * (d1 - d0) + down * (d3 - d2)), 0.0)
-        tl.store(importance_grad + tap * P + p, to_m, mask=p < P)  # [K, P] and [2K, P]: the caller puts N first
-        tl.store(offset_grad + 2 * tap * P + p, to_y, mask=p < P)
-        tl.store(offset_grad + (2 * tap + 1) * P + p, to_x, mask=p < P)
+        # [K, P] and [2K, P]: the caller puts N first
+        plane, place = tap.to(tl.int64) * P, p.to(tl.int64)
+        tl.store(importance_grad + plane + place, to_m, mask=p < P)
+        tl.store(offset_grad + 2 * plane + place, to_y, mask=p < P)
+        tl.store(offset_grad + 2 * plane + P + place, to_x, mask=p < P)
 
     @triton.jit
     def _backward_weight(grad, x, offset, importance, weight_grad, C, O, CG, OG, K, T, H, W, T2, H2, W2, KH, KW,

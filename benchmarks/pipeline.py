@@ -32,6 +32,7 @@ import torch
 
 from refilm import create_model, probe
 from refilm.pipeline.job import SEGMENT_FRAMES, Job, Output
+from refilm.pipeline.memory import Demand
 from refilm.pipeline.scene_cuts import thumbnail
 from refilm.pipeline.stage import StreamShape
 from refilm.video import Frame, VideoInfo, frames
@@ -55,6 +56,9 @@ class Identity:
 
     def shape(self, source: StreamShape) -> StreamShape:
         return source
+
+    def demands(self, source: StreamShape) -> list[Demand]:
+        return []
 
     def push(self, frame: Frame) -> Iterator[Frame]:
         yield frame
@@ -130,7 +134,7 @@ def transcode(source: Path, output: Path, preset: str) -> None:
 
 def identity_job(source: Path, output: Path, preset: str, scene_cuts: bool = False) -> None:
     wanted = Output(output, CODEC, CRF, preset, overwrite=True)
-    Job(source, wanted, lambda info: Identity(), scene_cuts=scene_cuts, restart=True).run()
+    Job(source, wanted, lambda info, tile: Identity(), scene_cuts=scene_cuts, restart=True).run()
 
 
 def measure(source: Path, preset: str, tries: int, folder: Path) -> Row:

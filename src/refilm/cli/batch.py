@@ -67,6 +67,8 @@ def run_many(
     pairs = plan(inputs, folder, suffix)
     folder.mkdir(parents=True, exist_ok=True)
     options |= {"leave_finished": True}
+    if jobs > 1:
+        options |= {"max_memory": _share_of_memory(options, jobs)}
     with BatchConsole(as_json) as console, Children(task, options, jobs, console) as children:
         with ThreadPoolExecutor(jobs) as threads:
             results = [threads.submit(children.run, *pair) for pair in pairs]
@@ -80,6 +82,17 @@ def run_many(
     if any(outcome.state == "stopped" for outcome in outcomes):
         return INTERRUPTED
     return FAILED if any(outcome.state == "failed" for outcome in outcomes) else DONE
+
+
+def _share_of_memory(options: dict[str, Any], jobs: int) -> float | None:
+    """Bytes for each of so many jobs; None: what they find, on a device that is not ours to look at from here."""
+    import torch
+
+    from refilm.pipeline.memory import amount, free_memory
+
+    if options["max_memory"] is not None:
+        return amount(options["max_memory"]) / jobs
+    return 0.75 * free_memory(torch.device("cpu")) / jobs if options["device"] == "cpu" else None
 
 
 def plan(inputs: Sequence[Path], folder: Path, suffix: str | None) -> list[tuple[Path, Path]]:

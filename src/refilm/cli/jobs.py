@@ -44,7 +44,9 @@ class RunOptions:
     scene_cuts: bool = True
     "Find cuts and keep the models from mixing two scenes; between frames, the nearer one is repeated there."
     tile: int | None = None
-    "Side in pixels of the parts in which large pictures go through a model; smaller needs less memory."
+    "Side in pixels of the parts in which large pictures go through a model. Default: as --max-memory allows."
+    max_memory: str | None = None
+    "What the job may take, such as 4GB. Default: three quarters of what is free."
     threads: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     "Processor cores to use. Default: all."
     overwrite: Annotated[bool, Parameter(negative="")] = False

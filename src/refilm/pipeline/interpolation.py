@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from refilm.errors import UsageError
+from refilm.pipeline.memory import Demand, measured
 from refilm.pipeline.stage import StreamShape
 from refilm.pipeline.tiles import run_tiled
 from refilm.video import Frame
@@ -86,6 +87,32 @@ class Interpolate:
         if time_base.denominator > _FINEST_CLOCK:
             time_base = Fraction(1, 1_000_000)
         return replace(source, frame_rate=rate, time_base=time_base)
+
+    def demands(self, source: StreamShape) -> list[Demand]:
+        pixels = source.width * source.height
+        rate = self.shape(source).frame_rate
+        count = max(1, math.ceil(rate / source.frame_rate) - (self._times is not None))  # new frames of an interval
+        # further ones cost their own pictures only
+        instants = [Fraction(k + 1, min(count, 3) + 1) for k in range(min(count, 3))]
+
+        @torch.inference_mode()
+        def between(width: int, height: int) -> Tensor:
+            return self._model.between(torch.rand(1, 3, 2, height, width, device=self._device), instants)
+
+        size = (source.width, source.height, self._model.size_multiple, torch.device(self._device))
+        return [
+            Demand(
+                name="interpolate",
+                # three frames as they came, and as RGB in single precision
+                held=3 * (3 + 12) * pixels,
+                # two in one tensor, and the new ones
+                whole=(24 + 12 * count) * pixels,
+                per_pixel=measured(between, *size) + 24 * (count - len(instants)),
+                width=source.width,
+                height=source.height,
+                reach=self._model.reach,
+            )
+        ]
 
     def push(self, frame: Frame) -> Iterator[Frame]:
         self._held.append((frame, None))

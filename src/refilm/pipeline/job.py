@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+import torch
 
 import refilm
 from refilm.errors import JobError, VideoError
 from refilm.pipeline.background import running_ahead
+from refilm.pipeline.memory import Plan, around_stages, choices, free_memory, make_plan
 from refilm.pipeline.placing import is_placed, place_file, place_pictures, report_path, work_folder
 from refilm.pipeline.report import Report, Tally, lost
 from refilm.pipeline.scene_cuts import SceneCuts
@@ -51,8 +53,6 @@ from refilm.video.joining import output_format, write_pictures
 
 # Source frames a segment: what a kill can cost, and the longest stretch without a key frame.
 SEGMENT_FRAMES = 64
-# Frames decoded ahead of the models, and results waiting for the encoder.
-_QUEUE = 8
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Progress(NamedTuple):
 class Job:
     """One input, one output, and what is done in between.
 
-    make_stage   a fresh stage for each segment, given the source
+    make_stage   a fresh stage for each segment, given the source and the side of the tiles
     settings     whatever decides the stage's result; an unfinished job goes on only under the same
     weights      file names of the weights in use, for the report
     scene_cuts   find cuts and keep the stages from mixing scenes
@@ -88,11 +88,14 @@ class Job:
     force        take interlaced frames for whole pictures
     leave_finished   where the output is there already, made by this very job, leave it and return its report
     threads      of the encoder
+    tile         side of the tiles in which models see large pictures; None: as memory allows
+    max_memory   bytes that the job may take, on a GPU of its memory; None: three quarters of what is free
+    device       where the models run
     """
 
     source: Path
     output: Output
-    make_stage: Callable[[VideoInfo], Stage]
+    make_stage: Callable[[VideoInfo, int | None], Stage]
     settings: dict[str, Any] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
     scene_cuts: bool = True
@@ -101,6 +104,9 @@ class Job:
     force: bool = False
     leave_finished: bool = False
     threads: int = os.cpu_count() or 1
+    tile: int | None = None
+    max_memory: float | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     segment_frames: int = SEGMENT_FRAMES
 
     def run(
@@ -132,13 +138,14 @@ class Job:
                     warn(message)
 
                 self._rehearse(folder, encoder, reader, note)
-                encoder = self._begin_or_continue(folder, encoder)
+                encoder, plan = self._begin_or_continue(folder, encoder, reader.info)
                 pieces = folder.finished()
                 resumed = sum(piece.frames_in for piece in pieces)
                 if not pieces or pieces[-1].next_start is not None:
                     start = pieces[-1].next_start if pieces else None
-                    steps = self._make_pieces(reader, encoder, folder, start, len(pieces), resumed, on_progress, began)
-                    pieces += steps
+                    pieces += self._make_pieces(
+                        reader, encoder, plan, folder, start, len(pieces), resumed, on_progress, began
+                    )
                 losses = lost([piece.tally for piece in pieces])
                 for warning in losses.warnings():
                     note(warning)
@@ -198,8 +205,7 @@ class Job:
             warn(f"{source.chapters} chapters are left out: pictures have no place for them")
 
     def _shape(self, info: VideoInfo) -> StreamShape:
-        source = StreamShape(info.width, info.height, info.frame_rate, info.time_base, info.start_time)
-        return self.make_stage(info).shape(source)
+        return self.make_stage(info, self.tile).shape(_stream_shape(info))
 
     def _encoder(self, info: VideoInfo, shape: StreamShape) -> EncoderSettings:
         codec = choose_codec(self.output.path, self.output.codec, info.format)
@@ -224,22 +230,36 @@ class Job:
             options=encoder_options(codec, self.output.crf, self.output.preset, info),
         )
 
-    def _begin_or_continue(self, folder: WorkFolder, encoder: EncoderSettings) -> EncoderSettings:
+    def _begin_or_continue(
+        self, folder: WorkFolder, encoder: EncoderSettings, info: VideoInfo
+    ) -> tuple[EncoderSettings, Plan]:
         """The settings of the unfinished job if it is this one, else those of a new one. JobError if it differs."""
         identity = self._identity(encoder)
         former = folder.identity()
         if self.restart or not folder.has_pieces():
-            folder.begin(identity | {"threads": encoder.threads})
-            return encoder
-        # a machine with other cores may go on: the former count is kept, so the packets stay the same
-        threads = former.pop("threads", encoder.threads)
+            plan = self._plan(encoder, info)
+            folder.begin(identity | {"threads": encoder.threads, "tile": plan.tile})
+            return encoder, plan
+        # a machine with other cores or memory may go on: with the former threads and tiles the packets stay the same
+        threads, tile = former.pop("threads", encoder.threads), former.pop("tile", None)
         differences = list(_differences(former, identity))
         if differences:
             raise JobError(
                 f"{folder.path} holds an unfinished job with other settings: {'; '.join(differences)}. "
                 "Give the former settings to go on, or --restart to start afresh"
             )
-        return replace(encoder, threads=threads)
+        return replace(encoder, threads=threads), self._plan(encoder, info, (tile,))
+
+    def _plan(self, encoder: EncoderSettings, info: VideoInfo, tiles: tuple[int | None, ...] | None = None) -> Plan:
+        """How to stay within the memory; JobError if that cannot be. `tiles`: the only ones to choose from."""
+        budget = 0.75 * free_memory(self.device) if self.max_memory is None else self.max_memory
+        stage = self.make_stage(info, self.tile)
+        demands = stage.demands(_stream_shape(info))
+        context = stage.past + stage.future + SceneCuts.context_past
+        around = around_stages(encoder, info, context)
+        if self.device.type != "cpu":  # only the models work there, on one picture at a time
+            demands, around = [replace(demand, held=0) for demand in demands], lambda _: 0
+        return make_plan(demands, choices(demands, self.tile) if tiles is None else tiles, budget, around)
 
     def _identity(self, encoder: EncoderSettings) -> dict[str, Any]:
         """Everything the video packets depend on, in words that can be compared and shown."""
@@ -265,6 +285,7 @@ class Job:
         self,
         reader: VideoReader,
         encoder: EncoderSettings,
+        plan: Plan,
         folder: WorkFolder,
         start: Bookmark | None,
         first: int,
@@ -283,10 +304,10 @@ class Job:
 
         with ExitStack() as stack:
             decoded = stack.enter_context(
-                running_ahead(SceneCuts().mark(frames) if self.scene_cuts else frames, _QUEUE)
+                running_ahead(SceneCuts().mark(frames) if self.scene_cuts else frames, plan.queue)
             )
-            results = run_segments(decoded, lambda: self.make_stage(reader.info), self.segment_frames, lead, first)
-            results = stack.enter_context(running_ahead(results, _QUEUE))
+            results = run_segments(decoded, lambda: self.make_stage(info, plan.tile), self.segment_frames, lead, first)
+            results = stack.enter_context(running_ahead(results, plan.queue))
             stack.push(lambda error, *_: reader.close() if error else None)  # nobody waits for a frame any more
             index, ended = first, False
             while not ended:
@@ -436,6 +457,10 @@ def check_output(output: Output, source: Path) -> None:
         raise JobError(
             f"{report}: exists and is no report of refilm's, which goes there; move it away, or add --overwrite"
         )
+
+
+def _stream_shape(info: VideoInfo) -> StreamShape:
+    return StreamShape(info.width, info.height, info.frame_rate, info.time_base, info.start_time)
 
 
 def _expected_frames(info: VideoInfo) -> int | None:

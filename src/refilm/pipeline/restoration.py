@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from refilm.pipeline.stage import TemporalWindow
+from refilm.pipeline.memory import Demand, measured
+from refilm.pipeline.stage import StreamShape, TemporalWindow
 from refilm.pipeline.tiles import run_tiled
 
 
@@ -52,6 +54,34 @@ class Restore(TemporalWindow):
     @property
     def findings(self) -> dict[str, float]:
         return {f"{self._name} frames": float(self._frames), f"{self._name} change": self._change}
+
+    def demands(self, source: StreamShape) -> list[Demand]:
+        model, pixels, scale = self._model, source.width * source.height, self._model.scale
+        (window,) = super().demands(source)
+
+        @torch.inference_mode()
+        def prepare(width: int, height: int) -> Tensor:
+            return model.prepare(torch.rand(1, 3, model.window, height, width, device=self._device))
+
+        @torch.inference_mode()
+        def restore(width: int, height: int) -> Tensor:
+            return model(torch.rand(1, 3, model.window, height, width, device=self._device), **self._options)
+
+        size = (source.width, source.height, model.size_multiple, torch.device(self._device))
+        # the window in one tensor, once more when prepared, and the result
+        whole = 24 * model.window + 12 * scale**2
+        return [
+            replace(
+                window,
+                name=self._name,
+                prepare=(12 * model.window + measured(prepare, *size)) * pixels,
+                whole=whole * pixels,
+                per_pixel=measured(restore, *size),
+                width=source.width,
+                height=source.height,
+                reach=model.reach,
+            )
+        ]
 
     @torch.inference_mode()
     def _restore_centre(self, clip: Tensor) -> Tensor:

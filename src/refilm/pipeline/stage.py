@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from refilm.pipeline.memory import Demand
 from refilm.video import Frame
 from refilm.video.colour import from_rgb
 
@@ -44,6 +45,10 @@ class Stage(Protocol):
         """The stream it makes of `source`."""
         ...
 
+    def demands(self, source: StreamShape) -> list[Demand]:
+        """What it needs of memory on the way from `source`."""
+        ...
+
     def push(self, frame: Frame) -> Iterator[Frame]: ...
 
     def flush(self) -> Iterator[Frame]:
@@ -71,6 +76,10 @@ class TemporalWindow:
 
     def shape(self, source: StreamShape) -> StreamShape:
         return replace(source, width=self._scale * source.width, height=self._scale * source.height)
+
+    def demands(self, source: StreamShape) -> list[Demand]:
+        # each frame as it came, and as RGB in single precision
+        return [Demand("the window", held=(2 * self._radius + 1) * (3 + 12) * source.width * source.height)]
 
     def push(self, frame: Frame) -> Iterator[Frame]:
         self._held.append((frame, frame.rgb))
@@ -117,6 +126,13 @@ class Chain:
         for stage in self._stages:
             source = stage.shape(source)
         return source
+
+    def demands(self, source: StreamShape) -> list[Demand]:
+        found = []
+        for stage in self._stages:
+            found += stage.demands(source)
+            source = stage.shape(source)
+        return found
 
     def push(self, frame: Frame) -> Iterator[Frame]:
         return self._through((frame,), 0)

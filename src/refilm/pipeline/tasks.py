@@ -15,6 +15,7 @@ from refilm.errors import UsageError
 from refilm.models import MODELS, create_model, default_model
 from refilm.pipeline.interpolation import Interpolate
 from refilm.pipeline.job import Job, Output, Progress
+from refilm.pipeline.memory import amount
 from refilm.pipeline.report import Report
 from refilm.pipeline.restoration import Restore
 from refilm.pipeline.stage import Chain, Stage
@@ -35,7 +36,9 @@ class Options(TypedDict, total=False):
     device      where the models run: "cpu" (the default), "cuda", ...
     codec, crf, preset, pix_fmt   of the output, in FFmpeg's words; None: near transparent H.264, or H.265 above 8 bit
     scene_cuts  find cuts and keep the models from mixing scenes; the default
-    tile        side in pixels of the parts in which models see large pictures, if their reach is finite
+    tile        side in pixels of the parts in which models see large pictures, if their reach is finite; None: whole
+                pictures, or the largest parts that memory allows
+    max_memory  what the job may take, such as "4GB", or of a GPU's memory; None: three quarters of what is free
     threads     processor cores to use; None: all
     input_fps   frame rate of a picture sequence such as frames/%06d.png
     overwrite   replace an existing output, in one step, once the new one is complete
@@ -52,6 +55,7 @@ class Options(TypedDict, total=False):
     pix_fmt: str | None
     scene_cuts: bool
     tile: int | None
+    max_memory: str | float | None
     threads: int | None
     input_fps: Fraction | float | str | None
     overwrite: bool
@@ -263,6 +267,7 @@ def _run(
     pix_fmt: str | None = None,
     scene_cuts: bool = True,
     tile: int | None = None,
+    max_memory: str | float | None = None,
     threads: int | None = None,
     input_fps: Fraction | float | str | None = None,
     overwrite: bool = False,
@@ -282,7 +287,7 @@ def _run(
         names = " and ".join(work.settings["model"] for work in works)
         raise UsageError(f"{names} needs the whole picture at once; leave out tile")
 
-    def make_stage(info: VideoInfo) -> Stage:
+    def make_stage(info: VideoInfo, tile: int | None) -> Stage:
         return Chain([work.make(info, place, tile) for work in works])
 
     job = Job(
@@ -297,6 +302,9 @@ def _run(
         force=force,
         leave_finished=leave_finished,
         threads=threads or os.cpu_count() or 1,
+        tile=tile,
+        max_memory=None if max_memory is None else amount(max_memory),
+        device=place,
     )
     return job.run(on_progress, warn)
 

@@ -1,0 +1,205 @@
+"""Does a job stay under its memory budget? Whole jobs on 1080p and 4K, and what each encoder takes.
+
+python benchmarks/memory.py             # writes results/bench/memory.json and .md
+python benchmarks/memory.py --encoders  # bytes of memory for each byte of a picture, for pipeline/memory.py
+
+The peak is that of the command and its reading process together, sampled every 20 ms as proportional set size, which
+counts shared memory once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import av
+import numpy as np
+from cyclopts import App, Parameter
+
+RESULTS = Path(__file__).parents[1] / "results" / "bench"
+SIZES = {"1080p": (1920, 1080), "4K": (3840, 2160)}
+# (picture, frames, options, budgets in GB): the first two ask most of the encoder, the others of the models
+JOBS = (
+    ("1080p", 70, ("--times", "1", "--model", "flow-blend"), (1.5, 4.0)),
+    ("4K", 70, ("--times", "1", "--model", "flow-blend"), (4.0, 8.0)),
+    ("1080p", 3, ("--times", "2", "--model", "flow-blend"), (1.5, 4.0)),
+    ("1080p", 3, ("--times", "2", "--model", "vi-ls3d-small"), (1.0, 1.5, 2.0, 4.0)),
+    ("4K", 3, ("--times", "2", "--model", "vi-ls3d-small"), (2.0, 4.0, 8.0)),
+)
+ENCODERS = (
+    ("libx264", "ultrafast"), ("libx264", "veryfast"), ("libx264", "medium"), ("libx264", "slow"),
+    ("libx264", "veryslow"), ("libx265", "ultrafast"), ("libx265", "medium"), ("libx265", "slow"), ("libvpx-vp9", None),
+    ("libsvtav1", None), ("ffv1", None),
+)  # fmt: skip
+app = App(help_format="plaintext")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job; `peak_gb` None where it was refused, with the reason."""
+
+    picture: str
+    frames: int
+    options: str
+    budget_gb: float
+    peak_gb: float | None
+    tile: int | None = None
+    refused: str | None = None
+
+
+@app.default
+def main(*, encoders: Annotated[bool, Parameter(negative="")] = False, smoke: bool = False) -> None:
+    """Measure, and write the tables."""
+    if encoders:
+        for codec, preset in ENCODERS:
+            print(codec, preset or "", f"{encoder_bytes(codec, preset):.0f}")
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for picture, frames, options, budgets in JOBS[:1] if smoke else JOBS:
+            source = folder / f"{picture}-{frames}.mp4"
+            if not source.exists():
+                write_source(source, *SIZES[picture], frames if not smoke else 2)
+            for budget in budgets:
+                rows.append(run_job(source, picture, frames, options, budget))
+                print(rows[-1], flush=True)
+    exceeded = [row for row in rows if row.peak_gb is not None and row.peak_gb > row.budget_gb]
+    if not smoke:
+        write(rows)
+    sys.exit(f"above the budget: {exceeded}" if exceeded else 0)
+
+
+def run_job(source: Path, picture: str, frames: int, options: tuple[str, ...], budget: float) -> Row:
+    """One job in a process of its own, watched."""
+    output = source.with_name("out.mp4")
+    command = [sys.executable, "-m", "refilm.cli.main", "interpolate", str(source), str(output), *options]
+    process = subprocess.Popen(
+        [*command, "--max-memory", f"{budget}GB", "--overwrite"], stderr=subprocess.PIPE, text=True
+    )
+    peak, tile = 0.0, None
+    plan = output.with_name(output.name + ".refilm") / "job.json"
+    while process.poll() is None:
+        peak = max(peak, tree_bytes(process.pid))
+        if tile is None and plan.exists():
+            tile = json.loads(plan.read_text())["tile"]
+        time.sleep(0.02)
+    assert process.stderr is not None
+    said = process.stderr.read().strip()
+    words = " ".join(options)
+    if process.returncode:
+        return Row(picture, frames, words, budget, None, refused=said.splitlines()[-1].removeprefix("refilm: "))
+    return Row(picture, frames, words, budget, round(peak / 1e9, 2), tile)
+
+
+def tree_bytes(root: int) -> float:
+    """Proportional set size of a process and its children."""
+    total = 0.0
+    waiting = [root]
+    while waiting:
+        process = waiting.pop()
+        try:
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += 1024 * int(line.split()[1])
+            for task in Path(f"/proc/{process}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+        except OSError:
+            continue  # ended meanwhile
+    return total
+
+
+def write_source(path: Path, width: int, height: int, frames: int) -> None:
+    """A moving picture with grain, cheap to make."""
+    generator = np.random.default_rng(0)
+    grain = generator.integers(60, 190, (height, width), dtype=np.uint8)
+    grain = (grain // 4 + np.linspace(0, 160, width, dtype=np.uint8)).astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            container.mux(stream.encode(grain_frame(grain, number)))
+        container.mux(stream.encode(None))
+
+
+def grain_frame(grain: np.ndarray, number: int) -> av.VideoFrame:
+    height, width = grain.shape
+    gray = np.full((height // 2, width), 128, np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.concatenate([np.roll(grain, 4 * number, axis=1), gray]), format="yuv420p")
+    frame.pts, frame.time_base = number, Fraction(1, 24)
+    return frame
+
+
+def encoder_bytes(codec: str, preset: str | None) -> float:
+    """Bytes of memory an encoder takes for each byte of a picture, at 960x540, in a process of its own."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import memory;"
+        f" print(memory.encode_and_measure({codec!r}, {preset!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def encode_and_measure(codec: str, preset: str | None) -> float:
+    """Encode more frames than any encoder looks ahead, and see how this process has grown."""
+    from refilm.video.encoding import encoder_options
+    from refilm.video.shielded import probe
+
+    width, height, frames = 960, 540, 130
+    grain = np.random.default_rng(0).integers(0, 255, (height, width), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "out.nut"
+        write_source(Path(folder) / "one.mp4", width, height, 1)
+        options = encoder_options(codec, None, preset, probe(Path(folder) / "one.mp4"))
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        with av.open(str(path), "w", format="nut") as container:
+            stream = container.add_stream(codec, rate=24, options=options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for number in range(frames):
+                container.mux(stream.encode(grain_frame(grain, number)))
+            container.mux(stream.encode(None))
+        return (_status("VmHWM") - before) / (1.5 * width * height)
+
+
+def _status(field: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def write(rows: list[Row]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    machine = {"cores": os.cpu_count(), "system": platform.machine(), "ffmpeg": av.library_versions["libavcodec"]}
+    (RESULTS / "memory.json").write_text(json.dumps({"machine": machine, "jobs": [asdict(r) for r in rows]}, indent=1))
+    lines = [
+        "# Memory under a budget",
+        "",
+        "`python benchmarks/memory.py`: peak of a whole job, the command and its reading process together, x264 at its",
+        f"default settings on {os.cpu_count()} cores. A job that cannot keep to its budget is refused at once.",
+        "",
+        "| source | frames | interpolate ... | budget, GB | peak, GB | tile |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        peak = "refused" if row.peak_gb is None else f"{row.peak_gb:.2f}"
+        tile = "" if row.peak_gb is None else "whole picture" if row.tile is None else str(row.tile)
+        lines.append(f"| {row.picture} | {row.frames} | {row.options} | {row.budget_gb} | {peak} | {tile} |")
+    refused = next((row.refused for row in rows if row.refused), None)
+    if refused:
+        lines += ["", f"A refusal reads: {refused}"]
+    (RESULTS / "memory.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    app()

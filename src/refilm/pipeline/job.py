@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -345,8 +346,8 @@ class Job:
             index=index,
             frames_in=end.frames_in,
             source_end=str(end.end_time),
-            pts=writer.pts,
-            durations=[writer.durations[pts] for pts in writer.pts],
+            pts=array("q", writer.pts),
+            durations=array("q", (writer.durations[pts] for pts in writer.pts)),
             sha256=sha256(folder.unfinished_path(index)),
             next_start=end.next_start,
             tally=tally.sums,

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -36,8 +37,8 @@ class FinishedPiece:
     index: int
     frames_in: int
     source_end: str
-    pts: list[int]
-    durations: list[int]
+    pts: array[int]
+    durations: array[int]
     sha256: str
     next_start: Bookmark | None
     tally: dict[str, float]
@@ -126,7 +127,7 @@ class WorkFolder:
         unfinished = self.unfinished_path(piece.index)
         sync(unfinished)
         os.replace(unfinished, self.piece_path(piece.index))
-        record = asdict(piece)
+        record = asdict(piece) | {"pts": list(piece.pts), "durations": list(piece.durations)}
         if piece.next_start is not None:
             record["next_start"]["time"] = str(piece.next_start.time)
         write_atomically(self._record_path(piece.index), json.dumps(record))
@@ -143,7 +144,7 @@ class WorkFolder:
         return pieces
 
     def for_joining(self, piece: FinishedPiece) -> Piece:
-        return Piece(self.piece_path(piece.index), piece.pts, dict(zip(piece.pts, piece.durations, strict=True)))
+        return Piece(self.piece_path(piece.index), piece.pts, piece.durations)
 
     def remove(self) -> None:
         """In an order that lets the next run see how far a killed one came."""
@@ -161,7 +162,8 @@ class WorkFolder:
             record = json.loads(self._record_path(index).read_text())
             start = record.pop("next_start")
             bookmark = None if start is None else Bookmark(start["index"], Fraction(start["time"]), start["digest"])
-            piece = FinishedPiece(**record, next_start=bookmark)
+            times: dict[str, Any] = {key: array("q", record.pop(key)) for key in ("pts", "durations")}
+            piece = FinishedPiece(**record, **times, next_start=bookmark)
             if sha256(self.piece_path(index)) != piece.sha256:
                 return None
         except (OSError, ValueError, TypeError, KeyError):

@@ -32,6 +32,7 @@ from media import CLIPS, even, write
 
 from refilm.errors import JobError, RefilmError, VideoError
 from refilm.pipeline.job import Job, Output, Progress
+from refilm.pipeline.stage import Chain
 from refilm.video import VideoReader, shielded
 
 SECONDS = 60  # for one input, on a machine that does other things as well
@@ -48,29 +49,11 @@ _SOURCES = {
 }  # fmt: skip
 
 
-class Identity:
-    """Does nothing, so that what is tested is everything else."""
-
-    past = future = 0
-
-    def __init__(self):
-        self.findings = {}
-
-    def shape(self, source):
-        return source
-
-    def push(self, frame):
-        yield frame
-
-    def flush(self):
-        return iter(())
-
-
 def run_job(source: Path, output: Path, on_progress: Callable[[Progress], None] = lambda _: None, **options: object):
-    """A job of several segments that encodes with little work; pictures as such."""
+    """A job of several segments that changes no picture, so that what is tested is everything else."""
     encoding = {} if "%" in output.name else {"codec": "libx264", "preset": "ultrafast", "pix_fmt": "yuv444p"}
     settings = {"scene_cuts": False, "segment_frames": 4, "threads": 1, "force": True} | options
-    return Job(source, Output(output, **encoding), lambda _: Identity(), **settings).run(on_progress)
+    return Job(source, Output(output, **encoding), lambda *_: Chain(()), **settings).run(on_progress)
 
 
 def packets(path: Path) -> list[bytes]:

@@ -132,6 +132,7 @@ class Job:
             self._refuse_interlaced(reader.info)
             encoder = self._encoder(reader.info, self._shape(reader.info))
             with folder.held(), _disk_full_told(folder.path):
+                check_output(self.output, self.source)  # whoever held the folder may just have finished
                 warnings: list[str] = []
 
                 def note(message: str) -> None:

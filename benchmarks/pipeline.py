@@ -207,7 +207,8 @@ def as_markdown(record: dict[str, Any]) -> str:
         "# The ground of a job",
         "",
         f"Written by `benchmarks/pipeline.py`: {record['machine']}, {record['cores']} cores, PyAV {record['pyav']}, "
-        f"{record['ffmpeg']}. {CODEC}, crf {CRF}; ms a frame, on the clock (of CPU time), best of {record['tries']}.",
+        f"{record['ffmpeg']}. {CODEC}, crf {CRF}; ms a frame, on the clock (of CPU time), best of a few turns. "
+        f"In the latest call {record['tries']} turns; before it, {record['load']} other processes wanted the machine.",
         f"The bar: an identity job at {BAR} x the speed of FFmpeg's program or better. The job runs in a process that "
         f"has loaded torch already, for which a command takes {record['start_up']} s; what a job of one frame takes, "
         f"{record['one_frame']} s, is in each of its times, and weighs little in a film.",
@@ -252,6 +253,7 @@ def main() -> None:
     heights = (36,) if options.smoke else options.heights
     tries = 1 if options.smoke else options.tries
 
+    load = os.getloadavg()[0]
     rows, parts = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -263,7 +265,7 @@ def main() -> None:
     version = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
     record: dict[str, Any] = {
         "machine": platform.machine(), "cores": os.cpu_count(), "pyav": av.__version__,
-        "ffmpeg": version.split(" Copyright")[0], "tries": tries,
+        "ffmpeg": version.split(" Copyright")[0], "tries": tries, "load": round(load, 1),
         "start_up": round(start_up(tries), 2), "one_frame": round(one_frame(tries), 2),
         "rows": [asdict(row) for row in rows], "parts": [asdict(part) for part in parts],
     }  # fmt: skip

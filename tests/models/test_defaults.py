@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from refilm.errors import RefilmError
-from refilm.models.defaults import default_model, results_folder
+from refilm.models.defaults import default_model, default_models, results_folder
 
 
 def write(folder: Path, model: str, psnr_db: float, **fields: object) -> None:
@@ -42,3 +42,13 @@ def test_an_unranked_task_is_named() -> None:
 def test_the_results_that_ship_give_a_default() -> None:
     assert results_folder().is_dir()
     assert default_model("interpolation")
+
+
+def test_each_task_is_ranked_by_its_own_protocol(tmp_path: Path) -> None:
+    write(tmp_path, "smoother", 30.0)
+    entry = {"mean": {"psnr_db": 20.0}, "parameters": 0, "weights": None}
+    cleaner = {"model": "cleaner", "baseline": False, "protocols": {"denoising-sigma25": entry}}
+    (tmp_path / "cleaner.json").write_text(json.dumps(cleaner))
+    assert default_models(tmp_path) == {"interpolation": "smoother", "denoising": "cleaner"}
+    with pytest.raises(RefilmError, match=r"under deblocking-h264-crf37, so there is no default for deblocking"):
+        default_model("deblocking", tmp_path)

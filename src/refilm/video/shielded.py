@@ -43,7 +43,7 @@ main(int(connection), int(memory), int(limit))
 
 
 class VideoReader:
-    """Frames of a file's main video stream, in order of presentation; copies of its other streams.
+    """Frames of a file's main video stream, in order of presentation, and what must be done beside the file itself.
 
     Iterating decodes once from the start; `resume_at` starts from a bookmark instead: one of them, once. Memory does
     not grow with length. Raises VideoError for files that cannot be read, also if FFmpeg crashes, hangs or takes too
@@ -147,7 +147,7 @@ class VideoReader:
         return message[1]
 
     def _send(self, message: object) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the child is dead, as waiting for its answer will tell
+        with contextlib.suppress(ConnectionError):  # the child is dead, as waiting for its answer will tell
             self._connection.send(message)
 
     def _receive(self) -> tuple[str, Any]:
@@ -166,7 +166,10 @@ class VideoReader:
                     )
             kind, content = self._connection.recv()
         except (EOFError, OSError, pickle.UnpicklingError) as error:
-            status = self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)  # it ends; what does not is ended
+            self.close()
+            status = self._process.returncode
             reason = signal.Signals(-status).name if status < 0 else f"exit code {status}"
             raise VideoError(f"{self.path}: FFmpeg crashed over it ({reason}). {_WAY_OUT}") from error
         if kind != "error":

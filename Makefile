@@ -35,6 +35,7 @@ torture: .venv/installed
 # The benchmarks that need no data, once and small: that they run, not what they measure.
 smoke: .venv/installed
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/ops.py --smoke
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/memory.py --smoke
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/pipeline.py --smoke
 
 check: lint types test

@@ -32,8 +32,8 @@ JOBS = (
     ("1080p", 70, ("--times", "1", "--model", "flow-blend"), (1.5, 4.0)),
     ("4K", 70, ("--times", "1", "--model", "flow-blend"), (4.0, 8.0)),
     ("1080p", 3, ("--times", "2", "--model", "flow-blend"), (1.5, 4.0)),
-    ("1080p", 3, ("--times", "2", "--model", "vi-ls3d-small"), (1.0, 1.5, 2.0, 4.0)),
-    ("4K", 3, ("--times", "2", "--model", "vi-ls3d-small"), (2.0, 4.0, 8.0)),
+    ("1080p", 2, ("--times", "2", "--model", "vi-ls3d-small"), (1.0, 1.5, 2.0, 4.0)),
+    ("4K", 2, ("--times", "2", "--model", "vi-ls3d-small"), (2.0, 4.0, 8.0)),
 )
 ENCODERS = (
     ("libx264", "ultrafast"), ("libx264", "veryfast"), ("libx264", "medium"), ("libx264", "slow"),

@@ -55,12 +55,14 @@ MODELS = {
         "super-resolution",
         VSRLS3D,
         VSRLS3DConfig(channels=48, blocks=9, ls3d_blocks=(1,), window=5, funnel=1, align=True, max_offset=4),
+        weights="vsr-ls3d-small-8e75665d.safetensors",
     ),
     "vdn-ls3d": Model("denoising", VDNLS3D, VDNLS3DConfig()),
     "vdn-ls3d-small": Model(
         "denoising",
         VDNLS3D,
         VDNLS3DConfig(channels=48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4),
+        weights="vdn-ls3d-small-eb7e38d6.safetensors",
     ),
     "vdb-ls3d-small": Model(
         "deblocking",

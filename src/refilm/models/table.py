@@ -62,7 +62,7 @@ MODELS = {
         "denoising",
         VDNLS3D,
         VDNLS3DConfig(channels=48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4),
-        weights="vdn-ls3d-small-eb7e38d6.safetensors",
+        weights="vdn-ls3d-small-d2cead31.safetensors",
     ),
     "vdb-ls3d-small": Model(
         "deblocking",
@@ -70,6 +70,7 @@ MODELS = {
         VDNLS3DConfig(
             "deblocking", 48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4
         ),
+        weights="vdb-ls3d-small-c5689e9c.safetensors",
     ),
     "dncnn-denoise-small": Model("denoising", DnCNN, DnCNNConfig(task="denoising", features=48, depth=22, shuffle=2)),
     "dncnn": Model("deblocking", DnCNN, DnCNNConfig()),

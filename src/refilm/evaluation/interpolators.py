@@ -8,10 +8,10 @@ from fractions import Fraction
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
+from refilm.pipeline.tiles import run_tiled
 from refilm.video import Frame
 from refilm.video.colour import to_rgb
 
@@ -69,8 +69,6 @@ class ModelInterpolator:
         multiple = int(getattr(self.model, "size_multiple", 1))
         pictures = (to_rgb(frame).clamp_(0, 1) for frame in kept)
         for first, second in itertools.pairwise(pictures):
-            height, width = first.shape[-2:]
             clip = torch.stack((first, second), dim=1).to(self.device)  # [3, 2, H, W]
-            padded = F.pad(clip, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-            result = between(padded[None], times)[0, :, :, :height, :width].cpu()  # [3, len(times), H, W]
-            yield from result.unbind(1)
+            result = run_tiled(lambda pair: between(pair, times), clip[None], reach=None, multiple=multiple)
+            yield from result[0].cpu().unbind(1)  # [3, len(times), H, W]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from refilm.data import Pack, WindowSampler
 from refilm.data.degradations import bicubic_down, bicubic_up, compress, gaussian_down, gaussian_noise
 from refilm.evaluation.metrics import as_shown, psnr_db
+from refilm.evaluation.restorers import ModelRestorer
 from refilm.training.config import RestorationConfig
 from refilm.training.losses import charbonnier, dissimilarity
 from refilm.training.task import Task, spread
@@ -43,7 +42,7 @@ class Restoration(Task):
         drawn, random = self.sampler.draw(step)
         truth = drawn[0][:, :, self.kind.window // 2].to(self.device)
         clip, told = self._degrade(drawn, random)
-        output = self._restore(self.model, clip.to(self.device), told)
+        output = self.model(self.kind.prepare(clip.to(self.device)), *(() if told is None else (told,)))
         output = output.float()
         loss = charbonnier(output, truth, self.config.epsilon)
         if self.config.structure:
@@ -67,60 +66,39 @@ class Restoration(Task):
         told = torch.where(torch.rand(count, generator=random) < self.config.told, sigma, torch.nan)
         return noisy, told.to(self.device)
 
-    def _restore(self, model: Any, clip: Tensor, told: Tensor | float | None) -> Tensor:
-        h, w = clip.shape[-2:]
-        multiple, scale = self.kind.size_multiple, self.kind.scale
-        padded = F.pad(self.kind.prepare(clip), (0, -w % multiple, 0, -h % multiple, 0, 0), mode="replicate")
-        restored: Tensor = model(padded, *(() if told is None else (told,)))
-        return restored[..., : scale * h, : scale * w]
-
     def _plainly(self, clip: Tensor) -> Tensor:
         centre = clip[:, :, clip.shape[2] // 2]
         return bicubic_up(centre, self.kind.scale) if self.kind.scale > 1 else centre
 
     def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
         figures: dict[str, list[float]] = {"psnr": [], "psnr_plain": []}
-        radius = self.kind.window // 2
+        told = {"sigma_8bit": self.config.val_sigma} if self.kind.task == "denoising" else {}
+        restore = ModelRestorer(model, self.device, told)
         for number, frames in enumerate(pack.frames):
-            degraded, told = self._degraded(number, frames)
+            degraded, places = self._degraded(number, frames), spread(len(frames), frames_a_clip)
             rows = []
-            for i in spread(len(frames), frames_a_clip):
-                # the first or last frame stands in for what lies beyond it
-                window = [min(max(j, 0), len(frames) - 1) for j in range(i - radius, i + radius + 1)]
-                clip = degraded(window).to(self.device)
-                restored = self._restore(model, clip, told)
-                truth = frames[i].to(self.device).float() / 255
-                plain = self._plainly(clip)[0]
+            for i, restored in zip(places, restore(degraded, places), strict=True):
+                plain = self._plainly(degraded[i][None, :, None])[0]
                 h, w = plain.shape[1:]  # a side that the scale does not divide loses its rest
-                self.shown = plain, restored[0].float(), truth[:, :h, :w]
+                self.shown = plain, restored.float(), frames[i, :, :h, :w].float() / 255
                 rows.append(tuple(psnr_db(picture, self.shown[2]) for picture in (self.shown[1], plain)))
             for name, column in zip(figures, zip(*rows, strict=True), strict=True):
                 figures[name].append(sum(column) / len(column))
         return figures
 
-    def _degraded(self, number: int, frames: Tensor) -> tuple[Callable[[list[int]], Tensor], float | None]:
-        """What gives the degraded frames of these numbers, [1, 3, T, H, W], and the strength a denoiser is told."""
-        task = self.kind.task
+    def _degraded(self, number: int, frames: Tensor) -> Tensor:
+        """A validation clip as a model gets it. [T, 3, H, W] bytes -> [T, 3, h, w]"""
+        task, clean = self.kind.task, frames.float() / 255
         if task == "denoising":
+            seeds = [torch.Generator().manual_seed(1000 * number + i) for i in range(len(clean))]
             sigma = self.config.val_sigma
-
-            def noisy(places: list[int]) -> Tensor:
-                clean = [frames[i].float() / 255 for i in places]
-                # every frame has its noise, in whatever window it stands
-                seeds = [torch.Generator().manual_seed(1000 * number + i) for i in places]
-                return torch.stack(
-                    [gaussian_noise(f, sigma, seed) for f, seed in zip(clean, seeds, strict=True)], dim=1
-                )[None]
-
-            return noisy, sigma
+            return torch.stack([gaussian_noise(f, sigma, seed) for f, seed in zip(clean, seeds, strict=True)])
         if task == "deblocking":
             if self._compressed is None:
                 assert self.val is not None
                 self._compressed = [_compress(clip, self.config.compression[0]) for clip in self.val.frames]
-            compressed = self._compressed[number]
-            return lambda places: (compressed[places].float() / 255).transpose(0, 1)[None], None
-        scale, kernel = self.kind.scale, self.config.kernel
-        return lambda places: _small((frames[places].float() / 255).transpose(0, 1)[None], kernel, scale), None
+            return self._compressed[number].float() / 255
+        return _small(clean.transpose(0, 1)[None], self.config.kernel, self.kind.scale)[0].transpose(0, 1)
 
 
 def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:

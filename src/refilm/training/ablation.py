@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
 import tomllib
@@ -72,6 +73,7 @@ def ablate(
             checkpoint = train(ablation.recipe, None, settings, Path(runs) / f"{name}-{number}-{seed}", device)
             figures[arm.name].append(found := measure(checkpoint))
             note(f"{arm.name}, seed {seed}: {statistics.mean(found['psnr']):.3f} dB")
+            gc.collect()  # a trainer and its task hold each other, and with them the clips
     content = {"claim": ablation.claim, "settings": ablation.settings, "seeds": seeds, "arms": figures}
     folder = Path(results)
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ class TrainConfig:
     warmup         steps over which the learning rate rises from zero
     learning_rate  of AdamW, at its highest
     floor          the lowest learning rate, relative to the highest
+    sampling_rate  learning rate of what tells LS3D-Conv where to sample, relative to the rest
     weight_decay   of AdamW
     clip_norm      the gradient's norm is cut to this
     epsilon        of the Charbonnier loss sqrt(d^2 + epsilon^2); far above the errors it acts as L2, below as L1
@@ -52,6 +53,7 @@ class TrainConfig:
     warmup: int = 100
     learning_rate: float = 1e-3
     floor: float = 0.02
+    sampling_rate: float = 1.0
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     epsilon: float = 0.01
@@ -67,7 +69,7 @@ class TrainConfig:
             raise ValueError("train must name at least one pack of clips")
         if self.crop % 4:
             raise ValueError(f"crop must be a multiple of 4 (the models' strides), got {self.crop}")
-        for name in ("batch", "steps", "learning_rate", "clip_norm", "epsilon", "val_every"):
+        for name in ("batch", "steps", "learning_rate", "sampling_rate", "clip_norm", "epsilon", "val_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
@@ -90,7 +92,7 @@ class InterpolationConfig(TrainConfig):
                  classical optical flow's, at the start: it leads off the plateau of frame blending
     guide_until  step from which the guide has gone, so that the flow's own errors are not learned
     adversarial  weight of the paper's two adversarial losses, on frames and on clips
-    margin       vi-ls3d-flow: pixels at a crop's border that do not count, since flow cannot know what lies beyond
+    margin       vi-ls3d-flow: pixels at a crop's border that only the flow sees, which cannot know what lies beyond
     """
 
     motion: tuple[Motion, ...] = (Motion(gap=2, shrink=1, weight=1.0),)

@@ -69,9 +69,13 @@ class Task(lightning.LightningModule):
         torch._foreach_lerp_(averages, values, 1 - decay)
 
     def configure_optimizers(self) -> Any:
+        groups: dict[float, list[torch.nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                relative = self.config.sampling_rate if ".sampling." in name else 1.0
+                groups.setdefault(relative * self.config.learning_rate, []).append(parameter)
         optimizer = torch.optim.AdamW(
-            [parameter for parameter in self.parameters() if parameter.requires_grad],
-            lr=self.config.learning_rate,
+            [{"params": parameters, "lr": rate} for rate, parameters in groups.items()],
             betas=(0.9, 0.99),
             weight_decay=self.config.weight_decay,
         )

@@ -194,7 +194,7 @@ def _check_same(path: Path, config: TrainConfig, resuming: bool) -> None:
     before = json.loads(path.read_text())
     now = json.loads(json.dumps(config.plain()))
     for key, value in now.items():
-        if key not in ("steps", "val_every", "val_frames", "train", "val", "start") and before[key] != value:
+        if key not in ("steps", "val_every", "val_frames", "train", "val", "start") and before.get(key, value) != value:
             raise ValueError(
                 f"{path.parent} holds a training with {key} = {before[key]}, not {value}; "
                 "give another folder with --out, or remove this one to start afresh"

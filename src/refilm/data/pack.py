@@ -8,9 +8,10 @@ package: as tagged, without a bias.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
 import cv2
@@ -59,9 +60,15 @@ def read_clip(path: str | Path, max_frames: int | None = None) -> Tensor:
 
     Raises VideoError, a RefilmError, when the file cannot be opened or holds no frame.
     """
-    # packs are our own files, hundreds of short ones: a process for each would take longer than reading them
-    decoder = Decoder(Path(path), None, on_packet=lambda: None)
-    return torch.stack([rgb_u8(frame) for frame, _ in islice(decoder.frames(None), max_frames)])
+    return _read([Path(path)], max_frames)
+
+
+def _read(files: Iterable[Path], max_frames: int | None) -> Tensor:
+    """The frames of a clip in one file or several. -> frames_u8 [T, 3, H, W]"""
+    # sets are one's own files, thousands of short ones: a process for each would take longer than reading them
+    decoders = (Decoder(path, None, on_packet=lambda: None) for path in files)
+    frames = chain.from_iterable(decoder.frames(None) for decoder in decoders)
+    return torch.stack([rgb_u8(frame) for frame, _ in islice(frames, max_frames)])
 
 
 def rgb_u8(frame: Frame) -> Tensor:
@@ -114,7 +121,7 @@ def read_packs(*folders: str | Path, max_frames: int | None = None, workers: int
 
     def read(entry: tuple[Footage, Clip | None]) -> tuple[Clip, Tensor]:
         footage, clip = entry
-        pictures = torch.stack([rgb_u8(frame) for frame in islice(footage.frames(), max_frames)])
+        pictures = _read(footage.files, max_frames)
         return clip or _described(footage, pictures), pictures
 
     with ThreadPoolExecutor(workers) as pool:

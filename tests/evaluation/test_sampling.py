@@ -44,6 +44,12 @@ def test_fast_motion_is_looked_for_further_away(tmp_path: Path):
     assert far.points > near.points
 
 
+def test_flow_blend_looks_where_the_motion_leads(tmp_path: Path):
+    write_clip(tmp_path / "fast.mkv", count=2, speed=8)
+    looked = explain(tmp_path / "fast.mkv", 0.01, 50, 30, tmp_path / "out.png", model="flow-blend")
+    assert looked.distance == pytest.approx(4, abs=1)  # half of the motion, in either frame
+
+
 def test_the_picture_shows_both_frames_and_the_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_clip(tmp_path / "pan.mkv", count=3)
     assert run(["explain", str(tmp_path / "pan.mkv"), str(tmp_path / "out.png"), "--at", "0.05,50,30"]) == 0
@@ -66,8 +72,8 @@ def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
         explain(tmp_path / "pan.mkv", 7, 1, 1, tmp_path / "out.png")
     with pytest.raises(UsageError, match="96,1 lies outside the picture of 96x64 pixels; count from 0"):
         explain(tmp_path / "pan.mkv", 0, 96, 1, tmp_path / "out.png")
-    with pytest.raises(UsageError, match=r"'flow-blend' does not learn where to look.*; take vi-ls3d or vi-ls3d-small"):
-        explain(tmp_path / "pan.mkv", 0, 1, 1, tmp_path / "out.png", model="flow-blend")
+    with pytest.raises(UsageError, match=r"'vsr-ls3d' makes no new frames between two; take flow-blend, vi-ls3d,"):
+        explain(tmp_path / "pan.mkv", 0, 1, 1, tmp_path / "out.png", model="vsr-ls3d")
     with pytest.raises(VideoError, match="one frame only"):
         explain(tmp_path / "one.mkv", 0, 1, 1, tmp_path / "out.png")
     with pytest.raises(VideoError, match="cannot be written; the folder must exist"):

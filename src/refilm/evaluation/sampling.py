@@ -20,7 +20,6 @@ from torch import Tensor
 
 from refilm.errors import UsageError, VideoError
 from refilm.models.table import MODELS, create_model
-from refilm.models.vi_ls3d import VILS3D
 from refilm.video import Frame, frames
 from refilm.video.colour import to_rgb
 
@@ -62,9 +61,9 @@ def explain(
           a green frame around the pixel
     Raises UsageError for a model, a time or a place that is not there, VideoError for a file that cannot be read.
     """
-    able = [name for name, row in MODELS.items() if row.build is VILS3D]
+    able = [name for name, row in MODELS.items() if row.task == "interpolation"]
     if model not in able:
-        raise UsageError(f"{model!r} does not learn where to look from the frames alone; take {' or '.join(able)}")
+        raise UsageError(f"{model!r} makes no new frames between two; take {', '.join(able[:-1])} or {able[-1]}")
     first, second = _around(Path(path), seconds)
     pair = torch.stack([to_rgb(frame).clamp_(0, 1) for frame in (first, second)], dim=1)  # [3, 2, H, W]
     height, width = pair.shape[-2:]

@@ -26,8 +26,11 @@ SMALLEST_SIDE = 32
 SMOOTHING = 1.0
 
 
-def estimate_flows(frames: Tensor, refinement: int) -> Tensor:
+def estimate_flows(frames: Tensor, refinement: int, finest_scale: int = 1) -> Tensor:
     """[2, N, 3, H, W] -> [2, N, 2, H, W]: DIS flow in pixels from frames[0] to frames[1], and from [1] to [0].
+
+    refinement    variational refinement steps on each scale
+    finest_scale  how often the frames are halved on the last scale; what is finer is interpolated
 
     Zero where a side is shorter than SMALLEST_SIDE.
     """
@@ -36,8 +39,8 @@ def estimate_flows(frames: Tensor, refinement: int) -> Tensor:
         return frames.new_zeros(2, count, 2, height, width)
     luma = luma_8bit(frames)
     with one_opencv_thread(), ThreadPoolExecutor(2) as directions:
-        forwards = directions.submit(_dis, luma[0], luma[1], refinement)
-        backwards = directions.submit(_dis, luma[1], luma[0], refinement)
+        forwards = directions.submit(_dis, luma[0], luma[1], refinement, finest_scale)
+        backwards = directions.submit(_dis, luma[1], luma[0], refinement, finest_scale)
         flows = np.stack((forwards.result(), backwards.result()))
     return torch.from_numpy(flows).movedim(-1, 2).contiguous().to(frames.device)
 
@@ -77,11 +80,12 @@ def luma_8bit(frames: Tensor) -> np.ndarray:
     return luma
 
 
-def _dis(first: np.ndarray, second: np.ndarray, refinement: int) -> np.ndarray:
+def _dis(first: np.ndarray, second: np.ndarray, refinement: int, finest_scale: int = 1) -> np.ndarray:
     """[N, H, W] uint8 twice -> [N, H, W, 2] float32."""
     # an object of its own for each direction: it holds buffers, and two threads must not share it
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setVariationalRefinementIterations(refinement)
+    dis.setFinestScale(finest_scale)
     # a flow of None lets DIS start from rest; OpenCV's own stubs do not know it
     return np.stack([dis.calc(a, b, None) for a, b in zip(first, second, strict=True)])  # type: ignore[call-overload]
 

@@ -29,15 +29,17 @@ class FlowBlendConfig:
     """Defaults: the best mean PSNR among those measured, docs/choices.md#flow-blend."""
 
     refinement: int = 10  # variational refinement steps of DIS on each scale
+    finest_scale: int = 1  # the flow is found down to the frame halved so often; 0 takes three times as long
     inversion_steps: int = 1  # fixed-point steps that find where a pixel of the new frame comes from
     occlusion_pixels: float = 2.0  # disagreement of the two flows at which a motion loses half its vote
     occlusion_floor: float = 0.1  # share of its vote that an inconsistent motion keeps: a hedge, both may be wrong
     border_pixels: float = 8.0  # distance outside the frame at which a sample's vote falls to 1/e
 
     def __post_init__(self) -> None:
-        if self.refinement < 0 or self.inversion_steps < 1:
+        if self.refinement < 0 or self.finest_scale < 0 or self.inversion_steps < 1:
             raise ValueError(
-                f"refinement must be >= 0 and inversion_steps >= 1, got {self.refinement} and {self.inversion_steps}"
+                "refinement and finest_scale must be >= 0 and inversion_steps >= 1, got "
+                f"{self.refinement}, {self.finest_scale} and {self.inversion_steps}"
             )
         if not (self.occlusion_pixels > 0 and self.border_pixels > 0 and 0 < self.occlusion_floor <= 1):
             raise ValueError(
@@ -69,7 +71,6 @@ class FlowBlend(nn.Module):
         middle = self.between(clip, (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)))
         return torch.cat((clip[:, :, :1], middle, clip[:, :, 1:]), dim=2)
 
-    @torch.no_grad()
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
         """The frames at `times` between two neighbours; the motion is estimated once for all of them.
 
@@ -83,20 +84,25 @@ class FlowBlend(nn.Module):
         between = [mixed(pictures, votes) for pictures, votes in self.candidates(clip, times)]
         return torch.stack(between, dim=2).to(clip.dtype)
 
-    @torch.no_grad()
-    def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[tuple[Tensor, Tensor]]:
+    def candidates(
+        self, clip: Tensor, times: Sequence[Fraction], modes: Sequence[str] = ("bilinear",)
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """What a new frame may show, at each of `times`: pictures [N, 3, 4, H, W] and their votes [N, 1, 4, H, W].
 
         In this order: frame 0 and frame 1 sampled along the motion from 0 to 1, then both along the motion from 1 to 0.
+
+        modes  how frames are sampled, "bilinear" or "bicubic"; three channels of `pictures` for each
         """
         # both directions run as one batch: first all frames 0 with their flow to frames 1, then the reverse
         frames = clip.float().movedim(2, 0)  # [2, N, 3, H, W]
-        flow = estimate_flows(frames, self.config.refinement).flatten(0, 1)  # [2N, 2, H, W]
+        flow = estimate_flows(frames, self.config.refinement, self.config.finest_scale).flatten(0, 1)  # [2N, 2, H, W]
         origin, target = frames.flatten(0, 1), frames.flip(0).flatten(0, 1)  # [2N, 3, H, W]
         for time in times:
-            yield self._sampled(origin, target, flow, float(time))
+            yield self._sampled(origin, target, flow, float(time), modes)
 
-    def _sampled(self, origin: Tensor, target: Tensor, flow: Tensor, t: float) -> tuple[Tensor, Tensor]:
+    def _sampled(
+        self, origin: Tensor, target: Tensor, flow: Tensor, t: float, modes: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
         """[2N, 3, H, W] twice and their flow -> the candidates at time t, and their votes."""
         pairs = origin.shape[0] // 2
         elapsed = torch.tensor([t] * pairs + [1 - t] * pairs, device=flow.device).view(-1, 1, 1, 1)
@@ -111,8 +117,8 @@ class FlowBlend(nn.Module):
         consistency = 1 / (1 + disagreement / self.config.occlusion_pixels**2)
         floor = self.config.occlusion_floor
         trust = floor + (1 - floor) * consistency  # [2N, 1, H, W]
-        at_start, from_start = trust * (1 - elapsed) * self._visibility(start), sample(origin, start)
-        at_end, from_end = trust * elapsed * self._visibility(end), sample(target, end)
+        at_start, from_start = trust * (1 - elapsed) * self._visibility(start), sample(origin, start, modes)
+        at_end, from_end = trust * elapsed * self._visibility(end), sample(target, end, modes)
         pictures = (from_start[:pairs], from_end[:pairs], from_end[pairs:], from_start[pairs:])
         votes = (at_start[:pairs], at_end[:pairs], at_end[pairs:], at_start[pairs:])
         return torch.stack(pictures, dim=2), torch.stack(votes, dim=2)
@@ -150,12 +156,15 @@ def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
     return torch.stack((x, y))[None]
 
 
-def sample(frame: Tensor, position: Tensor) -> Tensor:
-    """[N, C, H, W] at (x, y) positions [N, 2, H, W] in pixels -> [N, C, H, W], bilinear; the border repeats outside."""
+def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)) -> Tensor:
+    """[N, C, H, W] at (x, y) positions [N, 2, H, W] in pixels -> [N, C * modes, H, W]; the border repeats outside."""
     height, width = frame.shape[-2:]
     x = (2 * position[:, 0] + 1) / width - 1
     y = (2 * position[:, 1] + 1) / height - 1
-    return F.grid_sample(frame, torch.stack((x, y), -1), mode="bilinear", padding_mode="border", align_corners=False)
+    grid = torch.stack((x, y), -1)
+    return torch.cat(
+        [F.grid_sample(frame, grid, mode=mode, padding_mode="border", align_corners=False) for mode in modes], 1
+    )
 
 
 def motion_at(flow: Tensor, elapsed: Tensor, steps: int) -> Tensor:

@@ -2,12 +2,13 @@
 
 Beyond the paper. A classical flow carries both frames to the wanted time (`flow_blend.FlowBlend.candidates`);
 LS3D-Conv samples around these places, so that its offsets begin at the motion instead of at zero; the network says
-which candidate to trust, and what to add. It starts as flow-blend itself: docs/choices.md#vi-ls3d-flow.
+which candidate to trust, where the new frame should be sharper or smoother, and what to add. It starts as flow-blend
+itself: docs/choices.md#vi-ls3d-flow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,12 +18,19 @@ from torch import Tensor, nn
 
 from refilm.layers.clips import unshuffle
 from refilm.layers.residual import LS3DTrunk, check_trunk
-from refilm.models.flow_blend import FlowBlend, check_pair, mixed
+from refilm.models.flow_blend import FlowBlend, FlowBlendConfig, check_pair, mixed
 
 CANDIDATES = 4
 WINDOW = CANDIDATES + 1  # the candidates, with their mean in the middle
 SHUFFLE = 2  # the network works at half the size
+PLANES = 9  # of a candidate, as the network sees it
+DIFFERENCE = 8.0  # how much larger than pictures it sees what candidates differ by
+AROUND = 9  # side of the square that such a difference is averaged over as well
+SMOOTH = 5  # side of the square whose mean is the smoother frame
 STRONGEST = 6.0  # of a vote's correction, as a logarithm
+# what one unit of the network's answer is worth, votes, sharpness, smoothness and colour: at 1 each, the first steps
+# of a training throw it so far off that it does not come back (docs/choices.md#vi-ls3d-flow)
+WORTH = (0.3,) * CANDIDATES + (0.3, 0.3) + (0.02,) * 3
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,8 @@ class VILS3DFlowConfig:
     max_offset   positions (two pixels each) that offsets are cut to
     """
 
-    channels: int = 48
-    blocks: int = 6
+    channels: int = 32
+    blocks: int = 4
     ls3d: bool = True
     max_offset: float = 4.0
 
@@ -56,14 +64,13 @@ class VILS3DFlow(nn.Module):
         self.config = config
         ls3d_blocks = (1,) if config.ls3d else ()
         check_trunk(WINDOW, config.blocks, ls3d_blocks, 1)
-        # a picture and its vote, and how far the new frame is from the frame it comes from
-        planes = (3 + 1) * SHUFFLE**2 + 1
-        self.flow_blend = FlowBlend()
+        self.flow_blend = FlowBlend(FlowBlendConfig(finest_scale=0))
+        # beside a candidate's planes, how far the new frame is from the frame it comes from
+        planes = PLANES * SHUFFLE**2 + 1
         self.trunk = LS3DTrunk(
             planes, config.channels, config.blocks, ls3d_blocks, WINDOW, 1, max_offset=config.max_offset
         )
-        # a correction of each vote, and colour
-        self.tail = nn.Conv2d(config.channels, (CANDIDATES + 3) * SHUFFLE**2, 3, padding=1)
+        self.tail = nn.Conv2d(config.channels, len(WORTH) * SHUFFLE**2, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
@@ -87,24 +94,45 @@ class VILS3DFlow(nn.Module):
             )
         if not times:
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
-        candidates = self.flow_blend.candidates(clip, times)
+        candidates = self.candidates(clip, times)
         frames = [
             self.corrected(pictures, votes, float(time))
             for (pictures, votes), time in zip(candidates, times, strict=True)
         ]
         return torch.stack(frames, dim=2).to(clip.dtype)
 
+    def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[tuple[Tensor, Tensor]]:
+        """What `corrected` wants, at each of `times`: flow-blend's candidates, sampled bilinearly and bicubically."""
+        return self.flow_blend.candidates(clip, times, ("bilinear", "bicubic"))
+
     def corrected(self, pictures: Tensor, votes: Tensor, time: float) -> Tensor:
-        """flow-blend's candidates, [N, 3, 4, H, W] and [N, 1, 4, H, W] -> [N, 3, H, W]"""
+        """Pictures [N, 6, 4, H, W] and votes [N, 1, 4, H, W] of the candidates -> [N, 3, H, W]"""
         votes = votes / votes.sum(2, keepdim=True)
-        mean = mixed(pictures, votes)
+        mean, sharp = mixed(pictures, votes).split(3, dim=1)
+        pictures = pictures[:, :3]
+        x = self._seen(pictures, votes, mean, sharp, time)
+        said = F.pixel_shuffle(self.tail(self.trunk(x)), SHUFFLE).float()
+        said = said * said.new_tensor(WORTH).view(1, -1, 1, 1)
+        trust, sharper, smoother, colour = said.split((CANDIDATES, 1, 1, 3), dim=1)
+        blend = mixed(pictures, votes * trust.clamp(-STRONGEST, STRONGEST).exp().unsqueeze(1))
+        return blend + sharper * (sharp - mean) + smoother * (_box(blend, SMOOTH) - blend) + colour
+
+    def _seen(self, pictures: Tensor, votes: Tensor, mean: Tensor, sharp: Tensor, time: float) -> Tensor:
+        """The network's input, [N, PLANES * SHUFFLE^2 + 1, WINDOW, H / SHUFFLE, W / SHUFFLE]."""
+        difference = DIFFERENCE * (pictures - mean.unsqueeze(2))
+        size = difference.abs().mean(1, keepdim=True)
+        around = _box(size.squeeze(1), AROUND).unsqueeze(1)
+        planes = torch.cat([pictures - 0.5, difference, size, around, CANDIDATES * votes - 1], dim=1)
+        middle = [mean - 0.5, DIFFERENCE * (sharp - mean), size.mean(2), around.mean(2), torch.zeros_like(mean[:, :1])]
         # frame 0 is sampled by the first and the third, frame 1 by the others; they lie on both sides of their mean
         before, after = [0, 2], [3, 1]
-        planes = torch.cat([pictures - 0.5, votes], dim=1)  # [N, 4, 4, H, W]
-        middle = torch.cat([mean - 0.5, torch.ones_like(mean[:, :1])], dim=1)[:, :, None]
-        x = unshuffle(torch.cat([planes[:, :, before], middle, planes[:, :, after]], dim=2), SHUFFLE)
+        x = torch.cat([planes[:, :, before], torch.cat(middle, dim=1).unsqueeze(2), planes[:, :, after]], dim=2)
+        x = unshuffle(x, SHUFFLE)
         away = x.new_tensor([time, time, 0, 1 - time, 1 - time]).view(1, 1, WINDOW, 1, 1)
-        x = torch.cat([x, away.expand(x.shape[0], 1, WINDOW, *x.shape[3:])], dim=1)
-        said = F.pixel_shuffle(self.tail(self.trunk(x)), SHUFFLE).float()
-        correction = said[:, :CANDIDATES].clamp(-STRONGEST, STRONGEST).exp().unsqueeze(1)
-        return mixed(pictures, votes * correction) + said[:, CANDIDATES:]
+        return torch.cat([x, away.expand(x.shape[0], 1, WINDOW, *x.shape[3:])], dim=1)
+
+
+def _box(planes: Tensor, side: int) -> Tensor:
+    """The mean over a square around each pixel, the border repeated. [N, C, H, W] -> same shape."""
+    padding = [side // 2] * 4
+    return F.avg_pool2d(F.pad(planes, padding, mode="replicate"), side, stride=1)

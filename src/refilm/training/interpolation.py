@@ -103,10 +103,10 @@ class FlowCorrection(Interpolation):
         inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
         outputs, blends = [], []
         times = [Fraction(place, 4) for place in batch.places]
-        candidates = self.model.flow_blend.candidates(inputs, times)
-        for time, (pictures, votes) in zip(times, candidates, strict=True):
-            outputs.append(self.model.corrected(pictures, votes, float(time))[inside])
-            blends.append(mixed(pictures, votes)[inside])
+        for time, candidates in zip(times, self.model.candidates(inputs, times), strict=True):
+            pictures, votes = (x[inside] for x in candidates)
+            outputs.append(self.model.corrected(pictures, votes, float(time)))
+            blends.append(mixed(pictures[:, :3], votes))
         truth = targets[inside]
         loss, of_blend = (charbonnier(torch.stack(x, dim=2), truth, self.config.epsilon) for x in (outputs, blends))
         self.log_dict({"loss": loss, "loss_over_flow_blend": loss.detach() / of_blend}, batch_size=1)

@@ -156,6 +156,10 @@ void locate_row(const Ls3dProblem& p, int64_t n, int64_t t, int64_t y, int64_t x
     read_row(in.dy, offset + 2 * tap * o.k, o.x, width);
     read_row(in.dx, offset + (2 * tap + 1) * o.k, o.x, width);
     read_row(in.importance, importance + tap * m.k, m.x, width);
+    // the row after this one: too many streams for the processor to foresee them
+    __builtin_prefetch(offset + 2 * tap * o.k + o.y, 0, 2);
+    __builtin_prefetch(offset + (2 * tap + 1) * o.k + o.y, 0, 2);
+    __builtin_prefetch(importance + tap * m.k + m.y, 0, 2);
     locate<WITH_SLOPES>(in, p.y.position(y, ky), p.x.position(x, kx), p.x.stride, p.y.in, p.x.in, p.channels,
                         samples[q], WITH_SLOPES ? slopes + q : nullptr);
   }
@@ -248,6 +252,7 @@ void forward(const Ls3dForward& p) {
   const E* input = (const E*)p.input;
 
   const Scratch packed(p.groups * K * plan.padded_o * sizeof(E));
+  expect_large(p.output.data, p.batch * p.outputs * p.t.out * p.y.out * p.x.out * sizeof(E));
   E* const weight = packed.at<E>(0);
   Layout layout;
   const int64_t columns_at = layout.add(p.groups * plan.rows * ld, sizeof(E));
@@ -295,7 +300,11 @@ void forward(const Ls3dForward& p) {
           locate_row<false>(p, n, t, tile.y + r, tile.x, tile.width, tap, count, samples, nullptr);
           for (int64_t g = 0; g < p.groups; g++) {
             E* to = columns + (g * plan.rows + r * tile.width) * ld;
-            sample_row(plan.c, frames, samples, count, tile.width, to, ld, pitch);
+            // a plane of taps at a time: what they read of one frame fits the first cache
+            for (int64_t q = 0, run; q < count; q += run) {
+              run = smaller(count - q, plan.area - (tap + q) % plan.area);
+              sample_row(plan.c, frames + q, samples + q, run, tile.width, to + q * pitch, ld, pitch);
+            }
             for (int64_t q = 0; q < count; q++) frames[q] += plan.c;
           }
           for (int64_t q = 0; q < count; q++) frames[q] -= p.channels;

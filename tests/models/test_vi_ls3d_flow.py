@@ -54,6 +54,16 @@ def test_time_runs_both_ways():
     torch.testing.assert_close(there, back, atol=1e-5, rtol=0)
 
 
+def test_bands_of_a_frame_are_the_frame(monkeypatch: pytest.MonkeyPatch):
+    model = tiny()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    frames = torch.rand(1, 3, 2, 160, 40)
+    whole = model.between(frames, TIMES)
+    monkeypatch.setattr("refilm.models.vi_ls3d_flow.BAND_PIXELS", 40 * 30)
+    torch.testing.assert_close(model.between(frames, TIMES), whole, atol=1e-5, rtol=1e-5)
+
+
 def test_every_parameter_learns():
     model = tiny()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

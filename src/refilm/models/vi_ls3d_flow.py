@@ -28,6 +28,7 @@ DIFFERENCE = 8.0  # how much larger than pictures it sees what candidates differ
 AROUND = 9  # side of the square that such a difference is averaged over as well
 SMOOTH = 5  # side of the square whose mean is the smoother frame
 STRONGEST = 6.0  # of a vote's correction, as a logarithm
+BAND_PIXELS = 2**20  # of the frame that the network makes at a time, which bounds the memory
 # what one unit of the network's answer is worth, votes, sharpness, smoothness and colour: at 1 each, the first steps
 # of a training throw it so far off that it does not come back (docs/choices.md#vi-ls3d-flow)
 WORTH = (0.3,) * CANDIDATES + (0.3, 0.3) + (0.02,) * 3
@@ -96,7 +97,7 @@ class VILS3DFlow(nn.Module):
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
         candidates = self.candidates(clip, times)
         frames = [
-            self.corrected(pictures, votes, float(time))
+            self._by_bands(pictures, votes, float(time))
             for (pictures, votes), time in zip(candidates, times, strict=True)
         ]
         return torch.stack(frames, dim=2).to(clip.dtype)
@@ -104,6 +105,20 @@ class VILS3DFlow(nn.Module):
     def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[tuple[Tensor, Tensor]]:
         """What `corrected` wants, at each of `times`: flow-blend's candidates, sampled bilinearly and bicubically."""
         return self.flow_blend.candidates(clip, times, ("bilinear", "bicubic"))
+
+    def _by_bands(self, pictures: Tensor, votes: Tensor, time: float) -> Tensor:
+        """As `corrected`, some rows of the frame at a time: the motion is the whole frame's, the correction local."""
+        height, width = pictures.shape[3:]
+        rows = max(BAND_PIXELS // width // SHUFFLE, 1) * SHUFFLE
+        # what the network and its last convolution see, and what is averaged before and after
+        beyond = (self.trunk.reach + 1) * SHUFFLE + AROUND // 2 + SMOOTH // 2
+        beyond += beyond % SHUFFLE
+        bands = []
+        for top in range(0, height, rows):
+            first, last = max(top - beyond, 0), min(top + rows + beyond, height)
+            band = self.corrected(pictures[:, :, :, first:last], votes[:, :, :, first:last], time)
+            bands.append(band[:, :, top - first :][:, :, :rows])
+        return torch.cat(bands, dim=2)
 
     def corrected(self, pictures: Tensor, votes: Tensor, time: float) -> Tensor:
         """Pictures [N, 6, 4, H, W] and votes [N, 1, 4, H, W] of the candidates -> [N, 3, H, W]"""

@@ -181,6 +181,15 @@ def test_a_gif_keeps_its_times_and_colours(tmp_path):
     assert frame_hashes(output, "rgb24")[::2] == frame_hashes(source, "rgb24")
 
 
+def test_pictures_too_small_for_x265_are_refused_with_the_way_out(tmp_path):
+    source, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    tool("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:duration=0.2", "-c:v", "ffv1", str(source))
+    with pytest.raises(refilm.VideoError, match="below 64 pixels a side, got 64x48; take another codec: --codec libx2"):
+        smooth(source, output, codec="libx265")
+    assert not output.exists()
+    smooth(source, output, codec="libx264")
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_rotation_survives(tmp_path, rotation, suffix):

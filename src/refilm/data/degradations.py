@@ -33,11 +33,11 @@ from refilm.data.ffmpeg_command import run_ffmpeg
 from refilm.data.pack import rgb_u8
 from refilm.errors import RefilmError
 from refilm.video.colour import from_rgb
+from refilm.video.encoding import X265_SMALLEST
 from refilm.video.frame import Colour, Frame, PixelFormat
 
 YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 GAMMA = 2.2
-SMALLEST = 64  # pixels a side: x265 writes beyond its memory when a picture is narrower than one of its blocks
 # Threads change x264's and x265's packets, hence one.
 ENCODERS = {
     "h264": ("libx264", {"threads": "1"}),
@@ -109,7 +109,7 @@ def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
     Raises ValueError for another codec, RefilmError where the encoder is missing.
     """
     height, width = frames_u8.shape[-2:]
-    beside, below = (max(size + size % 2, SMALLEST) - size for size in (width, height))
+    beside, below = (max(size + size % 2, X265_SMALLEST) - size for size in (width, height))
     padded = F.pad(frames_u8.cpu().float() / 255, (0, beside, 0, below), mode="replicate")
     planes = [from_rgb(frame, (YUV420P, Colour())) for frame in padded]
     if codec in ENCODERS:

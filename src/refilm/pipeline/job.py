@@ -41,6 +41,7 @@ from refilm.pipeline.workfolder import (
 from refilm.video import Bookmark, Frame, ReadLosses, VideoInfo, VideoReader
 from refilm.video.containers import is_sequence, sequence_files
 from refilm.video.encoding import (
+    X265_SMALLEST,
     EncoderSettings,
     PieceWriter,
     carries_hdr10,
@@ -219,6 +220,11 @@ class Job:
                     f"{codec} cannot encode {pix_fmt} with the odd {name} {side}; "
                     "add --pix-fmt yuv444p, or a codec that can: --codec ffv1 or --codec libvpx-vp9"
                 )
+        if codec == "libx265" and min(shape.width, shape.height) < X265_SMALLEST:
+            raise VideoError(
+                f"{codec} cannot be trusted with pictures below {X265_SMALLEST} pixels a side, got "
+                f"{shape.width}x{shape.height}; take another codec: --codec libx264 or --codec ffv1"
+            )
         return EncoderSettings(
             codec=codec,
             format=pix_fmt,

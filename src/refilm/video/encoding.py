@@ -27,6 +27,8 @@ from refilm.video.guess import guess_colour
 from refilm.video.probe import VideoInfo
 from refilm.video.tags import ColourTags
 
+# Pixels a side: x265 4.2 writes beyond its memory when a picture is narrower than one of its blocks.
+X265_SMALLEST = 64
 # Near transparent, because the source has been through one encoder already; FFmpeg's own 23 and 28 are for delivery.
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
 # Codecs whose packets are picture files, by the ending of a sequence's name.

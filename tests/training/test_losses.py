@@ -1,7 +1,16 @@
 import pytest
 import torch
 
-from refilm.training.losses import Adversary, charbonnier, dissimilarity
+from refilm.training.losses import Adversary, charbonnier, dissimilarity, log_error
+
+
+def test_the_log_error_counts_shares_whatever_the_crop_and_frame():
+    truth = torch.zeros(2, 3, 2, 4, 4)
+    near, far = torch.full_like(truth[0], 0.01), torch.full_like(truth[0], 0.1)
+    assert float(log_error(torch.stack([near, far]), truth)) == pytest.approx(-3, abs=0.01)  # 40 and 20 dB
+    halved = log_error(torch.stack([near, far / 2]), truth) - log_error(torch.stack([near, far]), truth)
+    assert float(halved) == pytest.approx(-0.301, abs=0.001)  # half of 6 dB
+    assert log_error(truth, truth).isfinite()
 
 
 def test_charbonnier_is_l1_far_above_epsilon_and_l2_far_below():

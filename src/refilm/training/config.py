@@ -32,6 +32,7 @@ class TrainConfig:
     sampling_rate  learning rate of what tells LS3D-Conv where to sample, relative to the rest
     weight_decay   of AdamW
     clip_norm      the gradient's norm is cut to this
+    loss           "charbonnier", or "psnr": see `losses.log_error`
     epsilon        of the Charbonnier loss sqrt(d^2 + epsilon^2); far above the errors it acts as L2, below as L1
     structure      weight of 1 - SSIM beside it
     ema_decay      of the running mean of the weights, which is what validates and ships
@@ -56,6 +57,7 @@ class TrainConfig:
     sampling_rate: float = 1.0
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
+    loss: Literal["charbonnier", "psnr"] = "charbonnier"
     epsilon: float = 0.01
     structure: float = 0.0
     ema_decay: float = 0.999
@@ -74,6 +76,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if self.loss not in ("charbonnier", "psnr"):
+            raise ValueError(f'loss must be "charbonnier" or "psnr", got {self.loss!r}')
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f'precision must be "float32" or "bfloat16", got {self.precision!r}')
 

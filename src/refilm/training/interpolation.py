@@ -41,12 +41,12 @@ class Interpolation(Task):
         assert isinstance(self.model, VILS3D)
         decoded = self.model.decode(inputs)
         output = self.model.compose(inputs, decoded)[:, :, places].float()
-        loss = charbonnier(output, targets, self.config.epsilon)
+        loss = self.distance(output, targets)
         with torch.no_grad():
             ends = torch.tensor([place / 4 for place in batch.places], device=self.device).view(1, 1, -1, 1, 1)
             blend = inputs[:, :, :1] * (1 - ends) + inputs[:, :, 1:] * ends
-            ratio = loss / charbonnier(blend, targets, self.config.epsilon)
-        self.log_dict({"loss": loss, "loss_over_blend": ratio}, prog_bar=True, batch_size=1)
+            of_blend = self.distance(blend, targets)
+        self.log_dict({"loss": loss, "loss_of_blend": of_blend}, prog_bar=True, batch_size=1)
         loss = loss + self._further(output, targets)
         guide = guide_at(self.config, step)
         if guide:
@@ -108,8 +108,8 @@ class FlowCorrection(Interpolation):
             outputs.append(self.model.corrected(pictures, votes, float(time)))
             blends.append(mixed(pictures[:, :3], votes))
         truth = targets[inside]
-        loss, of_blend = (charbonnier(torch.stack(x, dim=2), truth, self.config.epsilon) for x in (outputs, blends))
-        self.log_dict({"loss": loss, "loss_over_flow_blend": loss.detach() / of_blend}, batch_size=1)
+        loss, of_blend = (self.distance(torch.stack(x, dim=2), truth) for x in (outputs, blends))
+        self.log_dict({"loss": loss, "loss_of_flow_blend": of_blend}, batch_size=1)
         return loss + self._further(torch.stack(outputs, dim=2), truth)
 
     def _plainly(self, pair: Tensor) -> Tensor:

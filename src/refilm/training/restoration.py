@@ -12,7 +12,7 @@ from refilm.data.degradations import bicubic_down, bicubic_up, compress, gaussia
 from refilm.evaluation.metrics import as_shown, psnr_db
 from refilm.evaluation.restorers import ModelRestorer
 from refilm.training.config import RestorationConfig
-from refilm.training.losses import charbonnier, dissimilarity
+from refilm.training.losses import dissimilarity
 from refilm.training.task import Task, spread
 
 
@@ -44,7 +44,7 @@ class Restoration(Task):
         clip, told = self._degrade(drawn, random)
         output = self.model(self.kind.prepare(clip.to(self.device)), *(() if told is None else (told,)))
         output = output.float()
-        loss = charbonnier(output, truth, self.config.epsilon)
+        loss = self.distance(output, truth)
         if self.config.structure:
             loss = loss + self.config.structure * dissimilarity(output, truth)
         with torch.no_grad():

@@ -16,6 +16,7 @@ from refilm.evaluation.pictures import write_strip
 from refilm.models import create_model
 from refilm.models.table import fill
 from refilm.training.config import TrainConfig
+from refilm.training.losses import charbonnier, log_error
 from refilm.weights import load_weights
 
 
@@ -44,6 +45,12 @@ class Task(lightning.LightningModule):
     def loss_of(self, step: int) -> Tensor:
         """The loss of one batch. Its number alone decides the batch: a resumed training goes on with the next one."""
         raise NotImplementedError
+
+    def distance(self, output: Tensor, truth: Tensor) -> Tensor:
+        """How far a result is from the truth, as the recipe has it."""
+        if self.config.loss == "psnr":
+            return log_error(output, truth)
+        return charbonnier(output, truth, self.config.epsilon)
 
     def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
         """{"psnr": of the model, "psnr_plain": of the plain alternative}, dB, RGB, a value a clip.

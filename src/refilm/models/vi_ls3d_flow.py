@@ -109,16 +109,24 @@ class VILS3DFlow(nn.Module):
     def _by_bands(self, pictures: Tensor, votes: Tensor, time: float) -> Tensor:
         """As `corrected`, some rows of the frame at a time: the motion is the whole frame's, the correction local."""
         height, width = pictures.shape[3:]
-        rows = max(BAND_PIXELS // width // SHUFFLE, 1) * SHUFFLE
-        # what the network and its last convolution see, and what is averaged before and after
-        beyond = (self.trunk.reach + 1) * SHUFFLE + AROUND // 2 + SMOOTH // 2
-        beyond += beyond % SHUFFLE
+        rows, beyond = self._band(width)
         bands = []
         for top in range(0, height, rows):
             first, last = max(top - beyond, 0), min(top + rows + beyond, height)
             band = self.corrected(pictures[:, :, :, first:last], votes[:, :, :, first:last], time)
             bands.append(band[:, :, top - first :][:, :, :rows])
         return torch.cat(bands, dim=2)
+
+    def _band(self, width: int) -> tuple[int, int]:
+        """Rows of a band, and rows beyond it on each side that its result depends on."""
+        # what the network and its last convolution see, and what is averaged before and after
+        beyond = (self.trunk.reach + 1) * SHUFFLE + AROUND // 2 + SMOOTH // 2
+        return max(BAND_PIXELS // width // SHUFFLE, 1) * SHUFFLE, beyond + beyond % SHUFFLE
+
+    def band_pixels(self, width: int) -> int:
+        """How many pixels of a frame so wide the network sees at once, at most."""
+        rows, beyond = self._band(width)
+        return (rows + 2 * beyond) * width
 
     def corrected(self, pictures: Tensor, votes: Tensor, time: float) -> Tensor:
         """Pictures [N, 6, 4, H, W] and votes [N, 1, 4, H, W] of the candidates -> [N, 3, H, W]"""

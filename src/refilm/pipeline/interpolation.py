@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from refilm.errors import UsageError
+from refilm.models.vi_ls3d_flow import VILS3DFlow
 from refilm.pipeline.memory import Demand, measured
 from refilm.pipeline.stage import StreamShape
 from refilm.pipeline.tiles import run_tiled
@@ -95,19 +97,35 @@ class Interpolate:
         # further ones cost their own pictures only
         instants = [Fraction(k + 1, min(count, 3) + 1) for k in range(min(count, 3))]
 
-        @torch.inference_mode()
-        def between(width: int, height: int) -> Tensor:
-            return self._model.between(torch.rand(1, 3, 2, height, width, device=self._device), instants)
+        model = self._model
 
-        size = (source.width, source.height, self._model.size_multiple, torch.device(self._device))
+        def clip(width: int, height: int) -> Tensor:
+            return torch.rand(1, 3, 2, height, width, device=self._device)
+
+        @torch.inference_mode()
+        def between(width: int, height: int) -> None:
+            model.between(clip(width, height), instants)
+
+        @torch.inference_mode()
+        def candidates(width: int, height: int) -> None:
+            assert isinstance(model, VILS3DFlow)
+            deque(model.candidates(clip(width, height), instants), maxlen=0)
+
+        size = (source.width, source.height, model.size_multiple, torch.device(self._device))
+        per_pixel, band = measured(between, *size), 0.0
+        if isinstance(model, VILS3DFlow) and model.band_pixels(source.width) < pixels:
+            # the network sees a band at a time; only what comes before it grows with the picture
+            of_picture = measured(candidates, *size)
+            band = (per_pixel - of_picture) * model.band_pixels(source.width)
+            per_pixel = of_picture
         return [
             Demand(
                 name="interpolate",
                 # three frames as they came, and as RGB in single precision
                 held=3 * (3 + 12) * pixels,
                 # two in one tensor, and the new ones
-                whole=(24 + 12 * count) * pixels,
-                per_pixel=measured(between, *size) + 24 * (count - len(instants)),
+                whole=(24 + 12 * count) * pixels + band,
+                per_pixel=per_pixel + 24 * (count - len(instants)),
                 width=source.width,
                 height=source.height,
                 reach=self._model.reach,

@@ -32,7 +32,7 @@ def test_five_frames_with_the_inputs_untouched():
 
 
 def test_the_mean_of_the_candidates_is_flow_blend():
-    pictures, votes = next(FlowBlend().candidates(clip(), TIMES))
+    pictures, votes, _ = next(FlowBlend().candidates(clip(), TIMES))
     assert pictures.shape == (1, 3, 4, 48, 48)
     assert votes.shape == (1, 1, 4, 48, 48)
     torch.testing.assert_close(mixed(pictures, votes), FlowBlend().between(clip(), TIMES)[:, :, 0])
@@ -42,9 +42,11 @@ def test_candidates_near_an_input_come_from_it():
     """At a time close to 0, what is sampled from frame 0 is frame 0."""
     still = clip()
     moved = still.roll(3, dims=-1)
-    pictures, _ = next(FlowBlend().candidates(torch.stack([still[:, :, 0], moved[:, :, 0]], 2), [Fraction(1, 1000)]))
+    pair = torch.stack([still[:, :, 0], moved[:, :, 0]], 2)
+    pictures, _, carried = next(FlowBlend().candidates(pair, [Fraction(1, 1000)]))
     for place in (0, 2):
         torch.testing.assert_close(pictures[:, :, place], still[:, :, 0], atol=0.05, rtol=0)
+    assert carried[:, :, [0, 2]].max() < 0.1 * carried[:, :, [1, 3]].max()
 
 
 def test_time_runs_both_ways():
@@ -69,8 +71,7 @@ def test_every_parameter_learns():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
         optimizer.zero_grad()
-        pictures, votes = next(model.candidates(clip(), TIMES))
-        (model.corrected(pictures, votes, 0.5) - 0.5).square().mean().backward()
+        (model.corrected(next(model.candidates(clip(), TIMES)), 0.5) - 0.5).square().mean().backward()
         optimizer.step()
     assert all(p.grad.abs().max() > 0 for p in model.parameters())
 

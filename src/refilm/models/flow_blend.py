@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,20 @@ class FlowBlendConfig:
                 "occlusion_pixels and border_pixels must be > 0 and occlusion_floor in (0, 1], got "
                 f"{self.occlusion_pixels}, {self.border_pixels} and {self.occlusion_floor}"
             )
+
+
+class Candidates(NamedTuple):
+    """Four pictures of a new frame: frame 0 and frame 1 sampled along the motion from 0 to 1, then both along the
+    motion from 1 to 0.
+
+    pictures   [N, 3, 4, H, W], or three channels for each way of sampling
+    votes      [N, 1, 4, H, W], above 0; their sum is anything
+    carried    [N, 1, 4, H, W], how far a pixel has come from where it was, pixels
+    """
+
+    pictures: Tensor
+    votes: Tensor
+    carried: Tensor
 
 
 class FlowBlend(nn.Module):
@@ -81,15 +96,13 @@ class FlowBlend(nn.Module):
         check_pair(clip, times)
         if not times:
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
-        between = [mixed(pictures, votes) for pictures, votes in self.candidates(clip, times)]
+        between = [mixed(pictures, votes) for pictures, votes, _ in self.candidates(clip, times)]
         return torch.stack(between, dim=2).to(clip.dtype)
 
     def candidates(
         self, clip: Tensor, times: Sequence[Fraction], modes: Sequence[str] = ("bilinear",)
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """What a new frame may show, at each of `times`: pictures [N, 3, 4, H, W] and their votes [N, 1, 4, H, W].
-
-        In this order: frame 0 and frame 1 sampled along the motion from 0 to 1, then both along the motion from 1 to 0.
+    ) -> Iterator[Candidates]:
+        """What a new frame may show, at each of `times`.
 
         modes  how frames are sampled, "bilinear" or "bicubic"; three channels of `pictures` for each
         """
@@ -100,10 +113,8 @@ class FlowBlend(nn.Module):
         for time in times:
             yield self._sampled(origin, target, flow, float(time), modes)
 
-    def _sampled(
-        self, origin: Tensor, target: Tensor, flow: Tensor, t: float, modes: Sequence[str]
-    ) -> tuple[Tensor, Tensor]:
-        """[2N, 3, H, W] twice and their flow -> the candidates at time t, and their votes."""
+    def _sampled(self, origin: Tensor, target: Tensor, flow: Tensor, t: float, modes: Sequence[str]) -> Candidates:
+        """[2N, 3, H, W] twice and their flow -> the candidates at time t."""
         pairs = origin.shape[0] // 2
         elapsed = torch.tensor([t] * pairs + [1 - t] * pairs, device=flow.device).view(-1, 1, 1, 1)
         opposite = flow.roll(pairs, dims=0)
@@ -121,7 +132,10 @@ class FlowBlend(nn.Module):
         at_end, from_end = trust * elapsed * self._visibility(end), sample(target, end, modes)
         pictures = (from_start[:pairs], from_end[:pairs], from_end[pairs:], from_start[pairs:])
         votes = (at_start[:pairs], at_end[:pairs], at_end[pairs:], at_start[pairs:])
-        return torch.stack(pictures, dim=2), torch.stack(votes, dim=2)
+        length = motion.square().sum(1, keepdim=True).sqrt()
+        before, after = elapsed * length, (1 - elapsed) * length
+        carried = (before[:pairs], after[:pairs], after[pairs:], before[pairs:])
+        return Candidates(*(torch.stack(planes, dim=2) for planes in (pictures, votes, carried)))
 
     def _visibility(self, position: Tensor) -> Tensor:
         """[N, 2, H, W] -> [N, 1, H, W]: 1 inside the frame, falling outside, never 0 (somebody has to vote)."""

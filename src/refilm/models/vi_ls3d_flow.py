@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from refilm.layers.clips import unshuffle
 from refilm.layers.residual import LS3DTrunk, check_trunk
-from refilm.models.flow_blend import FlowBlend, FlowBlendConfig, check_pair, mixed
+from refilm.models.flow_blend import Candidates, FlowBlend, FlowBlendConfig, check_pair, mixed
 
 CANDIDATES = 4
 WINDOW = CANDIDATES + 1  # the candidates, with their mean in the middle
 SHUFFLE = 2  # the network works at half the size
-PLANES = 9  # of a candidate, as the network sees it
+PLANES = 10  # of a candidate, as the network sees it
 DIFFERENCE = 8.0  # how much larger than pictures it sees what candidates differ by
 AROUND = 9  # side of the square that such a difference is averaged over as well
 SMOOTH = 5  # side of the square whose mean is the smoother frame
@@ -96,24 +96,21 @@ class VILS3DFlow(nn.Module):
         if not times:
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
         candidates = self.candidates(clip, times)
-        frames = [
-            self._by_bands(pictures, votes, float(time))
-            for (pictures, votes), time in zip(candidates, times, strict=True)
-        ]
+        frames = [self._by_bands(of_time, float(time)) for of_time, time in zip(candidates, times, strict=True)]
         return torch.stack(frames, dim=2).to(clip.dtype)
 
-    def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[tuple[Tensor, Tensor]]:
+    def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[Candidates]:
         """What `corrected` wants, at each of `times`: flow-blend's candidates, sampled bilinearly and bicubically."""
         return self.flow_blend.candidates(clip, times, ("bilinear", "bicubic"))
 
-    def _by_bands(self, pictures: Tensor, votes: Tensor, time: float) -> Tensor:
+    def _by_bands(self, candidates: Candidates, time: float) -> Tensor:
         """As `corrected`, some rows of the frame at a time: the motion is the whole frame's, the correction local."""
-        height, width = pictures.shape[3:]
+        height, width = candidates.pictures.shape[3:]
         rows, beyond = self._band(width)
         bands = []
         for top in range(0, height, rows):
             first, last = max(top - beyond, 0), min(top + rows + beyond, height)
-            band = self.corrected(pictures[:, :, :, first:last], votes[:, :, :, first:last], time)
+            band = self.corrected(Candidates(*(planes[:, :, :, first:last] for planes in candidates)), time)
             bands.append(band[:, :, top - first :][:, :, :rows])
         return torch.cat(bands, dim=2)
 
@@ -128,25 +125,28 @@ class VILS3DFlow(nn.Module):
         rows, beyond = self._band(width)
         return (rows + 2 * beyond) * width
 
-    def corrected(self, pictures: Tensor, votes: Tensor, time: float) -> Tensor:
-        """Pictures [N, 6, 4, H, W] and votes [N, 1, 4, H, W] of the candidates -> [N, 3, H, W]"""
-        votes = votes / votes.sum(2, keepdim=True)
-        mean, sharp = mixed(pictures, votes).split(3, dim=1)
-        pictures = pictures[:, :3]
-        x = self._seen(pictures, votes, mean, sharp, time)
+    def corrected(self, candidates: Candidates, time: float) -> Tensor:
+        """Of pictures [N, 6, 4, H, W], -> [N, 3, H, W]"""
+        votes = candidates.votes / candidates.votes.sum(2, keepdim=True)
+        mean, sharp = mixed(candidates.pictures, votes).split(3, dim=1)
+        pictures = candidates.pictures[:, :3]
+        x = self._seen(Candidates(pictures, votes, candidates.carried), mean, sharp, time)
         said = F.pixel_shuffle(self.tail(self.trunk(x)), SHUFFLE).float()
         said = said * said.new_tensor(WORTH).view(1, -1, 1, 1)
         trust, sharper, smoother, colour = said.split((CANDIDATES, 1, 1, 3), dim=1)
         blend = mixed(pictures, votes * trust.clamp(-STRONGEST, STRONGEST).exp().unsqueeze(1))
         return blend + sharper * (sharp - mean) + smoother * (_box(blend, SMOOTH) - blend) + colour
 
-    def _seen(self, pictures: Tensor, votes: Tensor, mean: Tensor, sharp: Tensor, time: float) -> Tensor:
+    def _seen(self, candidates: Candidates, mean: Tensor, sharp: Tensor, time: float) -> Tensor:
         """The network's input, [N, PLANES * SHUFFLE^2 + 1, WINDOW, H / SHUFFLE, W / SHUFFLE]."""
+        pictures, votes, carried = candidates
+        far = carried.log1p()
         difference = DIFFERENCE * (pictures - mean.unsqueeze(2))
         size = difference.abs().mean(1, keepdim=True)
         around = _box(size.squeeze(1), AROUND).unsqueeze(1)
-        planes = torch.cat([pictures - 0.5, difference, size, around, CANDIDATES * votes - 1], dim=1)
-        middle = [mean - 0.5, DIFFERENCE * (sharp - mean), size.mean(2), around.mean(2), torch.zeros_like(mean[:, :1])]
+        planes = torch.cat([pictures - 0.5, difference, size, around, CANDIDATES * votes - 1, far], dim=1)
+        middle = [mean - 0.5, DIFFERENCE * (sharp - mean), size.mean(2), around.mean(2)]
+        middle += [torch.zeros_like(mean[:, :1]), far.mean(2)]
         # frame 0 is sampled by the first and the third, frame 1 by the others; they lie on both sides of their mean
         before, after = [0, 2], [3, 1]
         x = torch.cat([planes[:, :, before], torch.cat(middle, dim=1).unsqueeze(2), planes[:, :, after]], dim=2)

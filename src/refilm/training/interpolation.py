@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from refilm.data import CropSampler, Motion, Pack
 from refilm.evaluation.metrics import psnr_db
-from refilm.models.flow_blend import FlowBlend, mixed
+from refilm.models.flow_blend import Candidates, FlowBlend, mixed
 from refilm.models.vi_ls3d import OFFSET_UNIT, VILS3D
 from refilm.models.vi_ls3d_flow import VILS3DFlow
 from refilm.training.config import InterpolationConfig
@@ -104,9 +104,9 @@ class FlowCorrection(Interpolation):
         outputs, blends = [], []
         times = [Fraction(place, 4) for place in batch.places]
         for time, candidates in zip(times, self.model.candidates(inputs, times), strict=True):
-            pictures, votes = (x[inside] for x in candidates)
-            outputs.append(self.model.corrected(pictures, votes, float(time)))
-            blends.append(mixed(pictures[:, :3], votes))
+            seen = Candidates(*(planes[inside] for planes in candidates))
+            outputs.append(self.model.corrected(seen, float(time)))
+            blends.append(mixed(seen.pictures[:, :3], seen.votes))
         truth = targets[inside]
         loss, of_blend = (self.distance(torch.stack(x, dim=2), truth) for x in (outputs, blends))
         self.log_dict({"loss": loss, "loss_of_flow_blend": of_blend}, batch_size=1)

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import Concatenate, ParamSpec
 
 import av
 import numpy as np
@@ -36,6 +37,7 @@ from refilm.video.colour import from_rgb
 from refilm.video.encoding import X265_SMALLEST
 from refilm.video.frame import Colour, Frame, PixelFormat
 
+P = ParamSpec("P")
 YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 GAMMA = 2.2
 # Threads change x264's and x265's packets, hence one.
@@ -43,6 +45,17 @@ ENCODERS = {
     "h264": ("libx264", {"threads": "1"}),
     "hevc": ("libx265", {"x265-params": "log-level=error:pools=none:frame-threads=1"}),
 }
+
+
+def _exactly(shrink: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
+    """In single precision even inside a training in mixed precision, whose products would round the pictures."""
+
+    @wraps(shrink)
+    def exact(frames: Tensor, *arguments: P.args, **options: P.kwargs) -> Tensor:
+        with torch.autocast(frames.device.type, enabled=False):
+            return shrink(frames, *arguments, **options)
+
+    return exact
 
 
 def gaussian_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Generator) -> Tensor:
@@ -67,6 +80,7 @@ def bicubic_up(frames: Tensor, scale: int = 4) -> Tensor:
     return _resize(frames, frames.shape[-2] * scale, frames.shape[-1] * scale)
 
 
+@_exactly
 def gaussian_down(frames: Tensor, scale: int = 4, sigma: float = 1.6) -> Tensor:
     """BD: [..., H, W] -> [..., H/scale, W/scale], for H and W above 6.
 
@@ -131,6 +145,7 @@ def _divided(frames: Tensor, scale: int) -> tuple[int, int]:
     return height // scale, width // scale
 
 
+@_exactly
 def _resize(frames: Tensor, height: int, width: int) -> Tensor:
     down = _weights(frames.shape[-2], height).to(frames)
     across = _weights(frames.shape[-1], width).to(frames)

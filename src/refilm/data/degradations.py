@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache, wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, TypeVar, cast
 
 import av
 import numpy as np
@@ -37,7 +37,7 @@ from refilm.video.colour import from_rgb
 from refilm.video.encoding import X265_SMALLEST
 from refilm.video.frame import Colour, Frame, PixelFormat
 
-P = ParamSpec("P")
+Shrink = TypeVar("Shrink", bound=Callable[..., Tensor])
 YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 GAMMA = 2.2
 # Threads change x264's and x265's packets, hence one.
@@ -47,15 +47,15 @@ ENCODERS = {
 }
 
 
-def _exactly(shrink: Callable[Concatenate[Tensor, P], Tensor]) -> Callable[Concatenate[Tensor, P], Tensor]:
+def _exactly(shrink: Shrink) -> Shrink:
     """In single precision even inside a training in mixed precision, whose products would round the pictures."""
 
     @wraps(shrink)
-    def exact(frames: Tensor, *arguments: P.args, **options: P.kwargs) -> Tensor:
+    def exact(frames: Tensor, *arguments: Any, **options: Any) -> Tensor:
         with torch.autocast(frames.device.type, enabled=False):
             return shrink(frames, *arguments, **options)
 
-    return exact
+    return cast(Shrink, exact)
 
 
 def gaussian_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from refilm.cli.main import run
+from refilm.models.defaults import WORTH_WAITING_DB
 
 
 def lines(text):
@@ -96,8 +97,9 @@ def test_models_marks_the_default_and_shows_its_figure(capsys):
     records = {record["name"]: record for record in json.loads(capsys.readouterr().out)}
     measured = [record for record in records.values() if record["psnr_db"] is not None]
     for task in {record["task"] for record in measured}:
-        best = max((r for r in measured if r["task"] == task), key=lambda r: r["psnr_db"])
-        assert [name for name, r in records.items() if r["task"] == task and r["default"]] == [best["name"]]
+        best = max(r["psnr_db"] for r in measured if r["task"] == task)
+        (chosen,) = (r for r in records.values() if r["task"] == task and r["default"])
+        assert chosen["psnr_db"] > best - WORTH_WAITING_DB
 
 
 def test_doctor_names_what_serves_each_operator(capsys):

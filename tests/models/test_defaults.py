@@ -20,6 +20,16 @@ def test_the_best_model_is_the_default(tmp_path: Path) -> None:
     assert default_model("interpolation", tmp_path) == "best"
 
 
+def test_a_slower_model_must_be_worth_waiting_for(tmp_path: Path) -> None:
+    write(tmp_path, "fast", 30.0, ms_per_frame=10.0)
+    write(tmp_path, "slow", 30.4, ms_per_frame=50.0)
+    assert default_model("interpolation", tmp_path) == "fast"
+    write(tmp_path, "slow", 30.6, ms_per_frame=50.0)
+    assert default_model("interpolation", tmp_path) == "slow"
+    write(tmp_path, "slow", 30.4, ms_per_frame=5.0)
+    assert default_model("interpolation", tmp_path) == "slow"
+
+
 def test_baselines_and_models_without_their_weights_do_not_count(tmp_path: Path) -> None:
     write(tmp_path, "good", 30.0)
     write(tmp_path, "plain", 40.0, baseline=True)

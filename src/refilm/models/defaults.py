@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ RANKED_BY = {
     "super-resolution": "super-resolution-x4-bi",
 }
 
+# how much better a slower model must be than every faster one; less is hardly seen
+WORTH_WAITING_DB = 0.5
+
 
 def results_folder() -> Path:
     """`results/val` of the installed package, or of the source checkout it runs from."""
@@ -31,7 +35,7 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def default_model(task: str, folder: Path | None = None) -> str:
-    """The model with the best mean PSNR on the validation set.
+    """The model with the best mean PSNR on the validation set of those that are worth waiting for.
 
     task     a key of RANKED_BY
     folder   where the results lie; `results_folder()` by default
@@ -55,14 +59,23 @@ def default_models(folder: Path) -> dict[str, str]:
     """The default of each task that has one."""
     best: dict[str, str] = {}
     for task, protocol in RANKED_BY.items():
-        psnr = {
-            result["model"]: result["protocols"][protocol]["mean"]["psnr_db"]
+        found = {
+            result["model"]: result["protocols"][protocol]
             for result in read_results(folder)
             if not result["baseline"] and _can_run(result["protocols"].get(protocol))
         }
-        if psnr:
-            best[task] = max(psnr, key=lambda model: psnr[model])
+        ranked = sorted(found, key=lambda model: -found[model]["mean"]["psnr_db"])
+        for model in ranked:
+            if not any(_spares(found[other], found[model]) for other in ranked):
+                best[task] = model
+                break
     return best
+
+
+def _spares(other: dict[str, Any], entry: dict[str, Any]) -> bool:
+    """Whether `other` is faster, and so good that waiting for `entry` is not worth it."""
+    gain = entry["mean"]["psnr_db"] - other["mean"]["psnr_db"]
+    return gain < WORTH_WAITING_DB and (other.get("ms_per_frame") or math.inf) < (entry.get("ms_per_frame") or 0)
 
 
 def _can_run(entry: dict[str, Any] | None) -> bool:

@@ -48,7 +48,9 @@ MODELS = {
         VILS3DConfig(channels=32, ls3d_blocks=(5, 6), matching=True, own_quarters=False),
         weights="vi-ls3d-small-2d08720f.safetensors",
     ),
-    "vi-ls3d-flow": Model("interpolation", VILS3DFlow, VILS3DFlowConfig()),
+    "vi-ls3d-flow": Model(
+        "interpolation", VILS3DFlow, VILS3DFlowConfig(strength=0.35), weights="vi-ls3d-flow-64f84260.safetensors"
+    ),
     "vsr-ls3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig()),
     "vsr-ls3d-p3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig(p3d=True)),
     "vsr-ls3d-small": Model(

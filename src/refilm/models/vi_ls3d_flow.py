@@ -42,12 +42,14 @@ class VILS3DFlowConfig:
     blocks       residual blocks; the first brings the candidates together, the others see their sum
     ls3d         whether the first one uses LS3D-Conv; otherwise its plain twin
     max_offset   positions (two pixels each) that offsets are cut to
+    strength     how far the result goes from flow-blend's, 0, towards what was learned, 1
     """
 
     channels: int = 32
     blocks: int = 4
     ls3d: bool = True
     max_offset: float = 4.0
+    strength: float = 1.0
 
 
 class VILS3DFlow(nn.Module):
@@ -132,7 +134,7 @@ class VILS3DFlow(nn.Module):
         pictures = candidates.pictures[:, :3]
         x = self._seen(Candidates(pictures, votes, candidates.carried), mean, sharp, time)
         said = F.pixel_shuffle(self.tail(self.trunk(x)), SHUFFLE).float()
-        said = said * said.new_tensor(WORTH).view(1, -1, 1, 1)
+        said = said * (self.config.strength * said.new_tensor(WORTH)).view(1, -1, 1, 1)
         trust, sharper, smoother, colour = said.split((CANDIDATES, 1, 1, 3), dim=1)
         blend = mixed(pictures, votes * trust.clamp(-STRONGEST, STRONGEST).exp().unsqueeze(1))
         return blend + sharper * (sharp - mean) + smoother * (_box(blend, SMOOTH) - blend) + colour

@@ -52,6 +52,17 @@ def test_crops_hold_the_frames_between_the_inputs(pack):
     torch.testing.assert_close(batch.targets[:, :, 1], batch.inputs.mean(dim=2), rtol=0, atol=0.01)
 
 
+def test_crops_hold_the_frames_beyond_the_two_that_a_model_wants(pack):
+    batch = CropSampler(read_packs(pack), 16, 4, seed=1, window=4).draw(7, [Motion(gap=2, shrink=1, weight=1)])
+    assert batch.inputs.shape == (4, 3, 4, 16, 16)
+    assert batch.targets.shape == (4, 3, 1, 16, 16)
+    # brightness rises evenly
+    for pair in (batch.inputs[:, :, 1:3], batch.inputs[:, :, [0, 3]]):
+        torch.testing.assert_close(batch.targets[:, :, 0], pair.mean(dim=2), rtol=0, atol=0.01)
+    steps = batch.inputs.diff(dim=2).mean((1, 3, 4))
+    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 3), rtol=0, atol=0.01)
+
+
 def test_the_same_step_draws_the_same_batch(pack):
     kinds = [Motion(2, 1, 1.0), Motion(2, 2, 1.0)]
     one, two = (CropSampler(read_packs(pack), 16, 3, seed=5) for _ in range(2))

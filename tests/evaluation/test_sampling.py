@@ -16,22 +16,22 @@ from refilm.evaluation.sampling import explain, gradient
 class TwoPlaces:
     """Three quarters from 5 pixels left in the first frame, one quarter from 2 pixels below in the second."""
 
-    size_multiple = 4
+    window, size_multiple = 4, 4
 
     def between(self, clip, times):
-        first, second = clip.unbind(2)
+        _, first, second, _ = clip.unbind(2)
         return (0.75 * first.roll(5, -1) + 0.25 * second.roll(-2, -2))[:, :, None]
 
 
 def test_the_gradient_stands_where_the_pixel_comes_from():
-    strength = gradient(TwoPlaces(), torch.rand(3, 2, 30, 42), x=20, y=11)
+    strength = gradient(TwoPlaces(), torch.rand(3, 4, 30, 42), x=20, y=11)
     assert strength.shape == (2, 30, 42)
     assert strength.nonzero().tolist() == [[0, 11, 15], [1, 13, 20]]
     assert strength[strength > 0].tolist() == [2.25, 0.75]  # of three channels
 
 
 def test_only_the_surroundings_are_computed():
-    strength = gradient(TwoPlaces(), torch.rand(3, 2, 8, 1200), x=700, y=4)
+    strength = gradient(TwoPlaces(), torch.rand(3, 4, 8, 1200), x=700, y=4)
     assert strength.nonzero().tolist() == [[0, 4, 695], [1, 6, 700]]
 
 

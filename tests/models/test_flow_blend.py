@@ -70,6 +70,52 @@ def test_a_pan_is_recovered_far_better_than_by_blending() -> None:
     assert psnr(result, panned(0.5)) > psnr(clip.mean(2)[0], panned(0.5)) + 10
 
 
+def accelerated(*times: float) -> torch.Tensor:
+    """[1, 3, len(times), 96, 128]: a pan that gains speed, 4 t + t^2 pixels to the right."""
+    return torch.stack([panned(t + t * t / 4, speed=(4.0, 0.0)) for t in times], dim=1)[None]
+
+
+@pytest.mark.parametrize("t", [Fraction(1, 4), HALF, Fraction(3, 4)])
+def test_frames_on_either_side_tell_how_motion_changes(t: Fraction) -> None:
+    clip, truth = accelerated(-1, 0, 1, 2), accelerated(float(t))[0, :, 0]
+    four, two = (FlowBlend().between(seen, [t])[0, :, 0] for seen in (clip, clip[:, :, 1:3]))
+    assert psnr(four, truth, border=16) > 37
+    assert psnr(four, truth, border=16) > psnr(two, truth, border=16) + 2
+
+
+def test_uniform_motion_needs_no_frames_on_either_side() -> None:
+    clip = torch.stack([panned(t) for t in (-1, 0, 1, 2)], dim=1)[None]
+    assert psnr(FlowBlend().between(clip, [HALF])[0, :, 0], panned(0.5), border=8) > 38
+
+
+@pytest.mark.parametrize("seen", [[1, 1, 2, 2], [0, 1, 1, 2], [0, 0, 1, 2]], ids=["no others", "pair", "before"])
+def test_a_repeated_frame_says_nothing_about_motion(seen: list[int]) -> None:
+    clip = accelerated(-1, 0, 1, 2)[:, :, seen]
+    clip = clip + 0.002 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))  # as a codec repeats it
+    model = FlowBlend()
+    alone = [clip[:, :, 1:3]] if seen != [0, 0, 1, 2] else [clip[:, :, [1, 1, 2, 3]]]
+    torch.testing.assert_close(model.between(clip, [HALF]), model.between(alone[0], [HALF]), atol=1e-5, rtol=0)
+
+
+def test_with_others_the_reversed_clip_gives_the_mirrored_frames() -> None:
+    clip = accelerated(-1, 0, 1, 2)
+    forwards = FlowBlend().between(clip, [Fraction(1, 4)])
+    backwards = FlowBlend().between(clip.flip(2), [Fraction(3, 4)])
+    torch.testing.assert_close(forwards, backwards, atol=1e-5, rtol=0)
+
+
+def test_each_interval_is_the_same_in_whatever_order_they_are_asked_for() -> None:
+    """Flows are remembered from one interval to the next; the result does not show it."""
+    film = accelerated(-1, 0, 1, 2, 3)
+    windows, model = [film[:, :, :4], film[:, :, 1:], film[:, :, :4]], FlowBlend()
+    assert all(torch.equal(model.between(w, [HALF]), FlowBlend().between(w, [HALF])) for w in windows)
+
+
+def test_a_static_clip_with_others_stays_as_it_is() -> None:
+    clip = texture(72, 100)[:, :, None].repeat(1, 1, 4, 1, 1)
+    torch.testing.assert_close(FlowBlend()(clip), clip[:, :, :1].repeat(1, 1, 5, 1, 1), atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("t", [Fraction(1, 16), Fraction(1, 5), Fraction(1, 3), Fraction(2, 3), Fraction(15, 16)])
 def test_any_time_is_met_exactly(t: Fraction) -> None:
     result = FlowBlend().between(clip_of(panned), [t])[0, :, 0]
@@ -135,7 +181,7 @@ def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
 @settings(max_examples=25, deadline=None)
 @given(height=st.integers(1, 67), width=st.integers(1, 67))
 def test_every_size_works(height: int, width: int) -> None:
-    clip = torch.rand(1, 3, 2, height, width, generator=torch.Generator().manual_seed(0))
+    clip = torch.rand(1, 3, 4, height, width, generator=torch.Generator().manual_seed(0))
     result = FlowBlend()(clip)
     assert result.shape == (1, 3, 5, height, width)
     assert result.isfinite().all()
@@ -170,13 +216,24 @@ def test_it_has_no_parameters() -> None:
 
 def test_the_motion_of_a_pan_is_the_flow_itself() -> None:
     flow = torch.tensor([3.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 9, 11)
-    torch.testing.assert_close(motion_at(flow, torch.tensor(0.25).view(1, 1, 1, 1), steps=1), flow)
+    gone, motion = motion_at(flow, torch.zeros_like(flow), torch.tensor(0.25).view(1, 1, 1, 1), steps=1)
+    torch.testing.assert_close(motion, flow)
+    torch.testing.assert_close(gone, flow / 4)
+
+
+@pytest.mark.parametrize("t", [0.25, 0.5, 0.9])
+def test_the_way_of_an_accelerated_pan_is_a_parabola(t: float) -> None:
+    # x = 2 t + 3 t^2: 5 forwards in this interval, 1 (to x(-1) = 1) backwards in the one before, whose sum is 2 * 3
+    flow, acceleration = (torch.tensor(v).view(1, 2, 1, 1).expand(1, 2, 9, 11) for v in ([5.0, 0.0], [6.0, 0.0]))
+    gone, motion = motion_at(flow, acceleration, torch.tensor(t).view(1, 1, 1, 1), steps=1)
+    torch.testing.assert_close(gone[:, 0], torch.full((1, 9, 11), 2 * t + 3 * t**2))
+    torch.testing.assert_close(motion, flow)
 
 
 def test_the_motion_of_a_zoom_is_that_of_the_origin_pixel() -> None:
     # flow(s) = s / 2: the pixel at x halfway came from s = x / 1.25
     flow = pixel_grid(16, 16, torch.device("cpu")) / 2
-    motion = motion_at(flow, torch.tensor(0.5).view(1, 1, 1, 1), steps=20)
+    _, motion = motion_at(flow, torch.zeros_like(flow), torch.tensor(0.5).view(1, 1, 1, 1), steps=20)
     torch.testing.assert_close(motion, flow / 1.25, atol=1e-5, rtol=0)
 
 
@@ -188,7 +245,7 @@ def test_sampling_at_the_pixels_is_identity() -> None:
 @pytest.mark.parametrize(
     ("clip", "times", "error", "message"),
     [
-        (torch.rand(1, 3, 3, 40, 40), [HALF], ValueError, r"clip must be \[N, 3, 2, H, W\].*got \[1, 3, 3, 40, 40\]"),
+        (torch.rand(1, 3, 3, 40, 40), [HALF], ValueError, r"\[N, 3, 2, H, W\], .*got \[1, 3, 3, 40, 40\]"),
         (torch.rand(3, 2, 40, 40), [HALF], ValueError, r"clip must be .*got \[3, 2, 40, 40\]"),
         (torch.zeros(1, 3, 2, 40, 40, dtype=torch.uint8), [HALF], TypeError, "got torch.uint8; divide by 255"),
         (torch.rand(1, 3, 2, 40, 40), [Fraction(0), HALF, Fraction(5, 4)], ValueError, "between 0 and 1, got 0, 5/4"),

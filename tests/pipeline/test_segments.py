@@ -38,7 +38,7 @@ def test_starting_at_any_segment_gives_the_same_rest(name, lead):
         assert start.index == first_frame(number, length, STAGES[name]().past + lead)
         rest, _ = collected(run_segments(iter(stream(count)[start.index :]), STAGES[name], length, lead, first=number))
         assert rest == whole[-len(rest) :]
-        assert rest[0][0] == Fraction(number * length, 25) or name == "fps"
+        assert rest[0][0] == Fraction(number * length, 25) or "fps" in name
 
 
 def test_reads_no_further_ahead_than_the_context():

@@ -9,18 +9,34 @@ import pytest
 import torch
 from pipeline.frames import gray_frame, level, stream
 
-from refilm.pipeline.interpolation import Interpolate
+from refilm.pipeline.interpolation import Interpolate, SelfCheck
 from refilm.pipeline.stage import Chain, StreamShape, TemporalWindow
 
 
 class Blend:
     """The plainest interpolator, whose results can be told by arithmetic."""
 
+    window = 2
     reach = 0
     size_multiple = 1
 
     def between(self, clip, times):
         return torch.stack([torch.lerp(clip[:, :, 0], clip[:, :, 1], float(time)) for time in times], dim=2)
+
+
+class Lean:
+    """An interpolator to which each of four frames counts differently, and which notes what it was shown."""
+
+    window = 4
+    reach = 0
+    size_multiple = 1
+
+    def __init__(self):
+        self.seen = []
+
+    def between(self, clip, times):
+        self.seen.append([round(float(frame.mean()) * 219 + 16) for frame in clip[0].unbind(1)])
+        return torch.stack([lean(clip) * float(1 + time) for time in times], dim=2)
 
 
 def lean(window):
@@ -36,14 +52,18 @@ def twice_as_large(window):
 STAGES = {
     "times": lambda: Interpolate(Blend(), times=4),
     "fps": lambda: Interpolate(Blend(), fps=Fraction(60)),
+    "four frames": lambda: Interpolate(Lean(), times=4),
+    "four frames, fps": lambda: Interpolate(Lean(), fps=Fraction(60)),
     "window": lambda: TemporalWindow(lean, radius=2),
     "chain": lambda: Chain(
-        [TemporalWindow(lean, 1), TemporalWindow(twice_as_large, 2, scale=2), Interpolate(Blend(), times=2)]
+        [TemporalWindow(lean, 1), TemporalWindow(twice_as_large, 2, scale=2), Interpolate(Lean(), times=2)]
     ),
 }
 PROMISED = {
     "times": lambda n: 4 * (n - 1) + 1 if n else 0,
     "fps": lambda n: -(-n * 60 // 25),
+    "four frames": lambda n: 4 * (n - 1) + 1 if n else 0,
+    "four frames, fps": lambda n: -(-n * 60 // 25),
     "window": lambda n: n,
     "chain": lambda n: 2 * (n - 1) + 1 if n else 0,
 }
@@ -143,6 +163,32 @@ def test_no_frame_mixes_the_scenes_on_both_sides_of_a_cut(name):
             assert level(frame) == (50 if frame.time < Fraction(5, 50) else 200), "the nearer frame is repeated"
 
 
+def shown(frames):
+    """The levels of the four frames that each interval is made from."""
+    model = Lean()
+    stage = Interpolate(model, times=2)
+    stage.check = SelfCheck(samples=1)  # it has been done
+    run(stage, frames)
+    return model.seen
+
+
+def test_a_model_is_shown_the_frames_beyond_the_two():
+    frames = stream(5)
+    assert shown(frames) == [[40, 40, 41, 42], [40, 41, 42, 43], [41, 42, 43, 44], [42, 43, 44, 44]]
+    assert shown(frames[:2]) == [[40, 40, 41, 41]]
+
+
+def test_a_model_is_not_shown_frames_beyond_a_cut():
+    assert shown(stream(6, cuts=[3])) == [[40, 40, 41, 42], [40, 41, 42, 42], [43, 43, 44, 45], [43, 44, 45, 45]]
+
+
+def test_a_model_is_not_shown_frames_at_steps_of_other_length():
+    # the clock counts in milliseconds; after the third frame, one is missing
+    times = [0, 17, 33, 67, 83, 100]
+    frames = [gray_frame(40 + n, Fraction(time, 1000)) for n, time in enumerate(times)]
+    assert shown(frames) == [[40, 40, 41, 42], [40, 41, 42, 42], [42, 42, 43, 43], [43, 43, 44, 45], [43, 44, 45, 45]]
+
+
 def test_a_window_does_not_reach_across_a_cut():
     def mean(window):
         return window.mean(dim=2)
@@ -171,7 +217,7 @@ def test_a_chain_is_its_stages_one_after_another():
 
 def test_a_chain_asks_for_the_context_of_all_its_stages():
     stage = STAGES["chain"]()
-    assert (stage.past, stage.future) == (3, 4)
+    assert (stage.past, stage.future) == (4, 5)
 
 
 def test_self_check_predicts_a_real_frame_from_its_neighbours():

@@ -34,7 +34,9 @@ class Motion:
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs [N, 3, 2, S, S]; targets [N, 3, K, S, S], the frames at `places` (of 0 ... 4) of the model's output."""
+    """inputs [N, 3, window, S, S]; targets [N, 3, K, S, S], the frames at `places` (of 0 ... 4) of what the model makes
+    between the two frames in the middle of the window.
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -97,10 +99,13 @@ class WindowSampler:
 
 
 class CropSampler:
-    """Draws batches of one kind of motion each; the same seed and step always give the same batch."""
+    """Draws batches of one kind of motion each; the same seed and step always give the same batch.
 
-    def __init__(self, pack: Pack, size: int, batch: int, seed: int) -> None:
-        self._pack, self._size = pack, size
+    window   frames of an input, an even number: the two that new ones lie between, and as many beyond on either side
+    """
+
+    def __init__(self, pack: Pack, size: int, batch: int, seed: int, window: int = 2) -> None:
+        self._pack, self._size, self._window = pack, size, window
         self._draws = Draws(pack, batch, seed)
 
     def draw(self, step: int, kinds: list[Motion]) -> Batch:
@@ -109,17 +114,19 @@ class CropSampler:
         weights = torch.tensor([kind.weight for kind in kinds], dtype=torch.float64)
         kind = kinds[int(torch.multinomial(weights, 1, generator=random))]
         side = self._size * kind.shrink
-        clips = self._draws.clips(random, side, kind.gap + 1)
+        clips = self._draws.clips(random, side, (self._window - 1) * kind.gap + 1)
         crops = torch.stack([self._crop(self._pack.frames[clip], kind, side, random) for clip in clips])
         crops = crops.transpose(1, 2)  # [N, 3, T, S, S]
         places = (2,) if kind.gap == 2 else (1, 2, 3)
-        return Batch(crops[:, :, [0, -1]], crops[:, :, 1:-1], places)
+        first = (self._window // 2 - 1) * kind.gap  # of the two in the middle
+        return Batch(crops[:, :, :: kind.gap], crops[:, :, first + 1 : first + kind.gap], places)
 
     def _crop(self, frames: Tensor, kind: Motion, side: int, random: torch.Generator) -> Tensor:
-        """[gap + 1, 3, S, S], in [0, 1]."""
+        """[(window - 1) * gap + 1, 3, S, S], in [0, 1]."""
         t, _, h, w = frames.shape
-        start, y, x = (below(n, random) for n in (t - kind.gap, h - side + 1, w - side + 1))
-        crop = frames[start : start + kind.gap + 1, :, y : y + side, x : x + side].float() / 255
+        length = (self._window - 1) * kind.gap + 1
+        start, y, x = (below(n + 1, random) for n in (t - length, h - side, w - side))
+        crop = frames[start : start + length, :, y : y + side, x : x + side].float() / 255
         if kind.shrink > 1:
             crop = F.avg_pool2d(crop, kind.shrink)
         return turns(random)(crop)

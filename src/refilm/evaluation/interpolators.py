@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
+from refilm.layers.clips import places_around
 from refilm.pipeline.tiles import run_tiled
 from refilm.video import Frame
 from refilm.video.colour import to_rgb
@@ -58,7 +59,7 @@ BASELINES: dict[str, Interpolator] = {"frame-repeat": repeat, "frame-blend": ble
 
 
 class ModelInterpolator:
-    """Runs a model with `between` on each pair of neighbours, on the device its caller moved it to."""
+    """Runs a model with `between` on each pair of neighbours and the frames beyond that it wants."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.model, self.device = model.to(device).eval(), device
@@ -67,8 +68,11 @@ class ModelInterpolator:
     def __call__(self, kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
         between: Callable[[Tensor, Sequence[Fraction]], Tensor] = self.model.between  # type: ignore[assignment]
         multiple = int(getattr(self.model, "size_multiple", 1))
-        pictures = (to_rgb(frame).clamp_(0, 1) for frame in kept)
-        for first, second in itertools.pairwise(pictures):
-            clip = torch.stack((first, second), dim=1).to(self.device)  # [3, 2, H, W]
-            result = run_tiled(lambda pair: between(pair, times), clip[None], reach=None, multiple=multiple)
+        window = int(self.model.window)  # type: ignore[arg-type]
+        pictures: dict[int, Tensor] = {}
+        for interval in range(len(kept) - 1):
+            places = places_around(interval, window, len(kept))
+            pictures = {p: pictures[p] if p in pictures else to_rgb(kept[p]).clamp_(0, 1) for p in places}
+            clip = torch.stack([pictures[p] for p in places], dim=1).to(self.device)  # [3, window, H, W]
+            result = run_tiled(lambda tile: between(tile, times), clip[None], reach=None, multiple=multiple)
             yield from result[0].cpu().unbind(1)  # [3, len(times), H, W]

@@ -7,9 +7,10 @@ Source   Fig. 1 and 3 of the LS3D-Conv paper: the gradient of one output pixel w
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from refilm.errors import UsageError, VideoError
+from refilm.layers.clips import places_around
 from refilm.models.table import MODELS, create_model
 from refilm.video import Frame, frames
 from refilm.video.colour import to_rgb
@@ -64,46 +66,60 @@ def explain(
     able = [name for name, row in MODELS.items() if row.task == "interpolation"]
     if model not in able:
         raise UsageError(f"{model!r} makes no new frames between two; take {', '.join(able[:-1])} or {able[-1]}")
-    first, second = _around(Path(path), seconds)
-    pair = torch.stack([to_rgb(frame).clamp_(0, 1) for frame in (first, second)], dim=1)  # [3, 2, H, W]
-    height, width = pair.shape[-2:]
+    network = create_model(model, weights=weights)
+    seen = _around(Path(path), seconds, int(network.window))  # type: ignore[arg-type]
+    clip = torch.stack([to_rgb(frame).clamp_(0, 1) for frame in seen], dim=1)  # [3, window, H, W]
+    height, width = clip.shape[-2:]
     if not (0 <= x < width and 0 <= y < height):
         raise UsageError(f"the place {x},{y} lies outside the picture of {width}x{height} pixels; count from 0")
-    strength = gradient(create_model(model, weights=weights), pair, x, y)  # [2, H, W]
+    strength = gradient(network, clip, x, y)  # [2, H, W]
     chosen = strength >= LEAST * strength.max()
     down, across = (torch.arange(size, dtype=torch.float32) for size in (height, width))
     far = ((down[:, None] - y) ** 2 + (across - x) ** 2).sqrt()
     distance = float((far * chosen).sum() / chosen.sum())
-    _write(Path(out), pair, chosen, x, y)
-    return Sampling(int(chosen.sum()), distance, first.time, second.time)
+    first, second = _middle(len(seen))
+    _write(Path(out), clip[:, first : second + 1], chosen, x, y)
+    return Sampling(int(chosen.sum()), distance, seen[first].time, seen[second].time)
 
 
-def gradient(model: Any, pair: Tensor, x: int, y: int) -> Tensor:
+def gradient(model: Any, clip: Tensor, x: int, y: int) -> Tensor:
     """How strongly each pixel of two frames acts on one of the frame half-way between.
 
-    pair   [3, 2, H, W]
+    clip   [3, window, H, W], the two and those beyond them that the model wants
     out    [2, H, W]: absolute gradients of the new pixel's three channels' sum, summed over the input's channels
     """
     multiple = int(getattr(model, "size_multiple", 1))
-    height, width = pair.shape[-2:]
+    height, width = clip.shape[-2:]
     top, left = (max(place - AROUND, 0) // multiple * multiple for place in (y, x))
-    part = pair[..., top : y + AROUND, left : x + AROUND]
+    part = clip[..., top : y + AROUND, left : x + AROUND]
     padding = (0, -part.shape[-1] % multiple, 0, -part.shape[-2] % multiple)
-    clip = torch.nn.functional.pad(part, padding, mode="replicate")[None].requires_grad_()
-    model.between(clip, [Fraction(1, 2)])[0, :, 0, y - top, x - left].sum().backward()
-    assert clip.grad is not None
+    padded = torch.nn.functional.pad(part, padding, mode="replicate")[None].requires_grad_()
+    model.between(padded, [Fraction(1, 2)])[0, :, 0, y - top, x - left].sum().backward()
+    assert padded.grad is not None
+    acting = padded.grad[0].abs().sum(0)[_middle(clip.shape[1]), : part.shape[-2], : part.shape[-1]]
     strength = torch.zeros(2, height, width)
-    strength[:, top : y + AROUND, left : x + AROUND] = clip.grad[0].abs().sum(0)[:, : part.shape[-2], : part.shape[-1]]
+    strength[:, top : y + AROUND, left : x + AROUND] = acting
     return strength
 
 
-def _around(path: Path, seconds: float) -> tuple[Frame, Frame]:
-    """The frame shown at a time, and the next one."""
+def _middle(window: int) -> list[int]:
+    """The places of the two frames that new ones lie between."""
+    return [window // 2 - 1, window // 2]
+
+
+def _around(path: Path, seconds: float, window: int) -> list[Frame]:
+    """The frame shown at a time and the next one, with the frames beyond; the nearest stands in where there is none."""
     begin = end = None
-    for first, second in pairwise(frames(path)):
-        begin, end = first.time if begin is None else begin, second.time
-        if first.time <= seconds < second.time:
-            return first, second
+    film = frames(path)
+    held: deque[Frame] = deque(maxlen=window // 2 + 1)
+    for frame in film:
+        held.append(frame)
+        if len(held) < 2:
+            continue
+        begin, end = held[-2].time if begin is None else begin, frame.time
+        if held[-2].time <= seconds < frame.time:
+            found = [*held, *islice(film, window // 2 - 1)]
+            return [found[place] for place in places_around(len(held) - 2, window, len(found))]
     if begin is None or end is None:
         raise VideoError(f"{path}: one frame only, and there is nothing between")
     raise UsageError(

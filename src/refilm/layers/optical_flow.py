@@ -34,15 +34,20 @@ def estimate_flows(frames: Tensor, refinement: int, finest_scale: int = 1) -> Te
 
     Zero where a side is shorter than SMALLEST_SIDE.
     """
-    _, count, _, height, width = frames.shape
+    first, second = luma_8bit(frames)
+    return flows_of_luma(first, second, refinement, finest_scale).to(frames.device)
+
+
+def flows_of_luma(first: np.ndarray, second: np.ndarray, refinement: int, finest_scale: int) -> Tensor:
+    """`estimate_flows` of what `luma_8bit` makes, [N, H, W] twice. -> [2, N, 2, H, W] on the CPU"""
+    count, height, width = first.shape
     if min(height, width) < SMALLEST_SIDE:
-        return frames.new_zeros(2, count, 2, height, width)
-    luma = luma_8bit(frames)
+        return torch.zeros(2, count, 2, height, width)
     with one_opencv_thread(), ThreadPoolExecutor(2) as directions:
-        forwards = directions.submit(_dis, luma[0], luma[1], refinement, finest_scale)
-        backwards = directions.submit(_dis, luma[1], luma[0], refinement, finest_scale)
+        forwards = directions.submit(_dis, first, second, refinement, finest_scale)
+        backwards = directions.submit(_dis, second, first, refinement, finest_scale)
         flows = np.stack((forwards.result(), backwards.result()))
-    return torch.from_numpy(flows).movedim(-1, 2).contiguous().to(frames.device)
+    return torch.from_numpy(flows).movedim(-1, 2).contiguous()
 
 
 @torch.no_grad()

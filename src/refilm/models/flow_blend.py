@@ -1,14 +1,18 @@
 """flow-blend: interpolation by motion-compensated blending, without weights.
 
 Source   the motion is DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, arXiv 1603.03590,
-         as implemented in OpenCV. Blending along it is the common practice of motion-compensated rate conversion;
-         every choice below, and what it was measured against, is in docs/choices.md#flow-blend.
+         as implemented in OpenCV. That it changes: Xu et al., "Quadratic Video Interpolation", NeurIPS 2019, arXiv
+         1911.00627. Blending along motion is the common practice of motion-compensated rate conversion.
+         Every choice below, and what it was measured against, is in docs/choices.md#flow-blend.
 
 A new frame at time t is asked for its pixels, not painted with those of its neighbours, so it has no holes. Each frame
-in turn is the origin: the pixel of it that reaches x at time t is the s with s + tau * flow(s) = x (tau = t from frame
-0, 1 - t from frame 1), found by iteration. Along that motion both frames are sampled, on the line through x. The result
-is the weighted mean of the four samples; the weights fall with distance in time, where a motion has no counterpart in
-the opposite direction (occlusion), and outside the frame.
+in turn is the origin: the pixel of it that reaches x at time t is the s with
+
+    s + tau * flow(s) - tau * (1 - tau) / 2 * acceleration(s) = x,    tau = t from frame 0, 1 - t from frame 1,
+
+found by iteration. The acceleration is known where there is a frame beyond the origin. At both ends of that motion the
+frames are sampled. The result is the weighted mean of the four samples; the weights fall with distance in time, where a
+motion has no counterpart in the opposite direction (occlusion), and outside the frame.
 """
 
 from __future__ import annotations
@@ -18,11 +22,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.optical_flow import estimate_flows
+from refilm.layers.optical_flow import flows_of_luma, luma_8bit
+
+# A frame beyond the pair says nothing about its motion when it repeats its neighbour, or the pair does: when one of
+# these differences is less than this share of the other.
+REPEATED = 0.2
+
+QUARTERS = Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class FlowBlendConfig:
     occlusion_pixels: float = 2.0  # disagreement of the two flows at which a motion loses half its vote
     occlusion_floor: float = 0.1  # share of its vote that an inconsistent motion keeps: a hedge, both may be wrong
     border_pixels: float = 8.0  # distance outside the frame at which a sample's vote falls to 1/e
+    outer_pixels: float = 4.0  # disagreement of the flows to and from a frame beyond at which its word counts half
+    smoothing: int = 9  # side of the square that acceleration is averaged over, an odd number
 
     def __post_init__(self) -> None:
         if self.refinement < 0 or self.finest_scale < 0 or self.inversion_steps < 1:
@@ -46,6 +59,10 @@ class FlowBlendConfig:
             raise ValueError(
                 "occlusion_pixels and border_pixels must be > 0 and occlusion_floor in (0, 1], got "
                 f"{self.occlusion_pixels}, {self.border_pixels} and {self.occlusion_floor}"
+            )
+        if not self.outer_pixels > 0 or self.smoothing < 1 or self.smoothing % 2 == 0:
+            raise ValueError(
+                f"outer_pixels must be > 0 and smoothing an odd number, got {self.outer_pixels} and {self.smoothing}"
             )
 
 
@@ -71,7 +88,7 @@ class FlowBlend(nn.Module):
     """
 
     task = "interpolation"
-    window = 2  # frames it wants: the two neighbours in time
+    window = 4  # frames it wants: the two neighbours in time, and one beyond each; without these motion is uniform
     reach = None  # the flow is estimated coarse to fine over the whole frame: no tile gives the same result
     scale = 1  # output pixels per input pixel
     size_multiple = 1  # H and W may be anything
@@ -80,17 +97,18 @@ class FlowBlend(nn.Module):
     def __init__(self, config: FlowBlendConfig = FlowBlendConfig()) -> None:
         super().__init__()
         self.config = config
+        self._recent: list[tuple[tuple[bytes, bytes], Tensor]] = []
 
     def forward(self, clip: Tensor) -> Tensor:
-        """[N, 3, 2, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the input, untouched."""
-        middle = self.between(clip, (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)))
-        return torch.cat((clip[:, :, :1], middle, clip[:, :, 1:]), dim=2)
+        """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the pair, untouched."""
+        return with_ends(clip, self.between(clip, QUARTERS))
 
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
         """The frames at `times` between two neighbours; the motion is estimated once for all of them.
 
-        clip    [N, 3, 2, H, W]   RGB, [0, 1]
-        times   each in (0, 1): 0 is the first frame, 1 the second
+        clip    [N, 3, 2, H, W]   RGB, [0, 1]; or [N, 3, 4, H, W], the pair with the frame before and the one after,
+                                  as far away as the pair's are from each other; a repeated frame stands for none
+        times   each in (0, 1): 0 is the first frame of the pair, 1 the second
         out     [N, 3, len(times), H, W], the clip's dtype; within the range of the clip
         """
         check_pair(clip, times)
@@ -107,33 +125,62 @@ class FlowBlend(nn.Module):
         modes  how frames are sampled, "bilinear" or "bicubic"; three channels of `pictures` for each
         """
         # both directions run as one batch: first all frames 0 with their flow to frames 1, then the reverse
-        frames = clip.float().movedim(2, 0)  # [2, N, 3, H, W]
-        flow = estimate_flows(frames, self.config.refinement, self.config.finest_scale).flatten(0, 1)  # [2N, 2, H, W]
+        frames = pair_of(clip).float().movedim(2, 0)  # [2, N, 3, H, W]
+        flow, acceleration = self._motion(clip.float())  # [2N, 2, H, W]
         origin, target = frames.flatten(0, 1), frames.flip(0).flatten(0, 1)  # [2N, 3, H, W]
         for time in times:
-            yield self._sampled(origin, target, flow, float(time), modes)
+            yield self._sampled(origin, target, flow, acceleration, float(time), modes)
 
-    def _sampled(self, origin: Tensor, target: Tensor, flow: Tensor, t: float, modes: Sequence[str]) -> Candidates:
-        """[2N, 3, H, W] twice and their flow -> the candidates at time t."""
+    def _motion(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """The flow from each frame of the pair to the other, and how it changes in that time: [2N, 2, H, W] both."""
+        luma = luma_8bit(clip.transpose(1, 2))  # [N, T, H, W]
+        flows = [self._flows(luma[:, t], luma[:, t + 1]).to(clip.device) for t in range(clip.shape[2] - 1)]
+        flow = flows[len(flows) // 2].flatten(0, 1)
+        if len(flows) == 1:
+            return flow, torch.zeros_like(flow)
+        before, _, after = flows
+        beyond, back = torch.cat((before[1], after[0])), torch.cat((before[0], after[1]))
+        grid = pixel_grid(flow.shape[2], flow.shape[3], flow.device)
+        disagreement = _square(beyond + sample(back, grid + beyond))
+        acceleration = flow + beyond
+        # nothing real changes its motion by much more than the motion
+        weight = 1 / (1 + disagreement / self.config.outer_pixels**2)
+        weight = weight / (1 + _square(acceleration) / (1 + _square(flow))) * _told(clip).view(-1, 1, 1, 1)
+        side = self.config.smoothing
+        return flow, box_mean(acceleration * weight, side) / (box_mean(weight, side) + 0.05)
+
+    def _flows(self, first: np.ndarray, second: np.ndarray) -> Tensor:
+        """Flows between two frames both ways, [2, N, 2, H, W]; remembered, as the next interval asks for them again."""
+        key = first.tobytes(), second.tobytes()
+        for known, flows in self._recent:
+            if known == key:
+                return flows
+        flows = flows_of_luma(first, second, self.config.refinement, self.config.finest_scale)
+        self._recent = [*self._recent[-2:], (key, flows)]
+        return flows
+
+    def _sampled(
+        self, origin: Tensor, target: Tensor, flow: Tensor, acceleration: Tensor, t: float, modes: Sequence[str]
+    ) -> Candidates:
+        """[2N, 3, H, W] twice and their motion -> the candidates at time t."""
         pairs = origin.shape[0] // 2
         elapsed = torch.tensor([t] * pairs + [1 - t] * pairs, device=flow.device).view(-1, 1, 1, 1)
         opposite = flow.roll(pairs, dims=0)
 
-        motion = motion_at(flow, elapsed, self.config.inversion_steps)  # [2N, 2, H, W]
+        gone, motion = motion_at(flow, acceleration, elapsed, self.config.inversion_steps)  # [2N, 2, H, W]
+        left = motion - gone
         grid = pixel_grid(motion.shape[2], motion.shape[3], motion.device)
-        # both positions lie on the line through x, so that each frame is sampled at x itself as t reaches it
-        start, end = grid - elapsed * motion, grid + (1 - elapsed) * motion
+        # both positions lie on the way through x, so that each frame is sampled at x itself as t reaches it
+        start, end = grid - gone, grid + left
 
-        disagreement = (motion + sample(opposite, end)).square().sum(1, keepdim=True)
-        consistency = 1 / (1 + disagreement / self.config.occlusion_pixels**2)
+        consistency = 1 / (1 + _square(motion + sample(opposite, end)) / self.config.occlusion_pixels**2)
         floor = self.config.occlusion_floor
         trust = floor + (1 - floor) * consistency  # [2N, 1, H, W]
         at_start, from_start = trust * (1 - elapsed) * self._visibility(start), sample(origin, start, modes)
         at_end, from_end = trust * elapsed * self._visibility(end), sample(target, end, modes)
         pictures = (from_start[:pairs], from_end[:pairs], from_end[pairs:], from_start[pairs:])
         votes = (at_start[:pairs], at_end[:pairs], at_end[pairs:], at_start[pairs:])
-        length = motion.square().sum(1, keepdim=True).sqrt()
-        before, after = elapsed * length, (1 - elapsed) * length
+        before, after = _square(gone).sqrt(), _square(left).sqrt()
         carried = (before[:pairs], after[:pairs], after[pairs:], before[pairs:])
         return Candidates(*(torch.stack(planes, dim=2) for planes in (pictures, votes, carried)))
 
@@ -149,10 +196,25 @@ def mixed(pictures: Tensor, votes: Tensor) -> Tensor:
     return (pictures * votes).sum(2) / votes.sum(2)
 
 
+def pair_of(clip: Tensor) -> Tensor:
+    """The two frames that new ones lie between. [N, 3, 2 or 4, H, W] -> [N, 3, 2, H, W]"""
+    beyond = clip.shape[2] // 2 - 1
+    return clip[:, :, beyond : beyond + 2]
+
+
+def with_ends(clip: Tensor, middle: Tensor) -> Tensor:
+    """New frames between the pair of a clip that they were made from."""
+    first, second = pair_of(clip).split(1, dim=2)
+    return torch.cat((first, middle, second), dim=2)
+
+
 def check_pair(clip: Tensor, times: Sequence[Fraction]) -> None:
-    """Raises ValueError or TypeError unless there are two RGB frames in floating point, and times between them."""
-    if clip.ndim != 5 or clip.shape[1:3] != (3, 2) or 0 in clip.shape:
-        raise ValueError(f"clip must be [N, 3, 2, H, W] (two RGB frames), got {list(clip.shape)}")
+    """Raises ValueError or TypeError unless there is a pair of RGB frames in floating point, and times between them."""
+    if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] not in (2, 4) or 0 in clip.shape:
+        raise ValueError(
+            "clip must be [N, 3, 2, H, W], two RGB frames, or [N, 3, 4, H, W], these with a frame before and one "
+            f"after, got {list(clip.shape)}"
+        )
     if not clip.is_floating_point():
         raise TypeError(f"clip must be floating point in [0, 1], got {clip.dtype}; divide by 255 first")
     outside = [t for t in times if not 0 < t < 1]
@@ -181,19 +243,40 @@ def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)
     )
 
 
-def motion_at(flow: Tensor, elapsed: Tensor, steps: int) -> Tensor:
-    """The motion seen at the moment `elapsed`, pixel by pixel, from the flow of the frame it began in.
+def motion_at(flow: Tensor, acceleration: Tensor, elapsed: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """The motion seen at the moment `elapsed`, pixel by pixel, from the motion of the frame it began in.
 
-    flow      [N, 2, H, W]
-    elapsed   [N, 1, 1, 1], in (0, 1)
-    out       [N, 2, H, W]: flow(s) for the s with s + elapsed * flow(s) = x
+    flow           [N, 2, H, W], the whole way
+    acceleration   [N, 2, H, W], second difference of the place: the flow less the way of the interval before
+    elapsed        [N, 1, 1, 1], in (0, 1)
+    out            [N, 2, H, W] twice, the way gone so far and the whole: gone(s) and flow(s) for the s with
+                   s + gone(s) = x, where gone = elapsed * flow - elapsed * (1 - elapsed) / 2 * acceleration
 
-    A fixed point, s <- x - elapsed * flow(s). Exact for a translation after one step; where two motions meet it settles
-    on one of them, and both directions of flow are asked.
+    A fixed point, s <- x - gone(s). Exact for a translation after one step; where two motions meet it settles on one of
+    them, and both directions of flow are asked.
     """
     height, width = flow.shape[-2:]
     grid = pixel_grid(height, width, flow.device)
-    motion = flow
+    gone, motion = elapsed * flow - elapsed * (1 - elapsed) / 2 * acceleration, flow
+    ways = torch.cat((gone, motion), dim=1)
     for _ in range(steps):
-        motion = sample(flow, grid - elapsed * motion)
-    return motion
+        gone, motion = sample(ways, grid - gone).split(2, dim=1)
+    return gone, motion
+
+
+def box_mean(planes: Tensor, side: int) -> Tensor:
+    """The mean over a square around each pixel, the border repeated. [N, C, H, W] -> same shape."""
+    padding = [side // 2] * 4
+    return F.avg_pool2d(F.pad(planes, padding, mode="replicate"), side, stride=1)
+
+
+def _told(clip: Tensor) -> Tensor:
+    """[N, 3, 4, H, W] -> [2N], 1 where the frame beyond frame 0, then beyond frame 1, tells of the pair's motion."""
+    before, between, after = clip.diff(dim=2).abs().mean((1, 3, 4)).unbind(1)
+    outer, inner = torch.cat((before, after)), torch.cat((between, between))
+    return (torch.minimum(outer, inner) > REPEATED * torch.maximum(outer, inner)).to(clip.dtype)
+
+
+def _square(vectors: Tensor) -> Tensor:
+    """[N, 2, H, W] -> [N, 1, H, W], their lengths squared."""
+    return vectors.square().sum(1, keepdim=True)

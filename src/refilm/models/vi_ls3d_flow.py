@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from refilm.layers.clips import unshuffle
 from refilm.layers.residual import LS3DTrunk, check_trunk
-from refilm.models.flow_blend import Candidates, FlowBlend, FlowBlendConfig, check_pair, mixed
+from refilm.models.flow_blend import (
+    QUARTERS,
+    Candidates,
+    FlowBlend,
+    FlowBlendConfig,
+    box_mean,
+    check_pair,
+    mixed,
+    with_ends,
+)
 
 CANDIDATES = 4
 WINDOW = CANDIDATES + 1  # the candidates, with their mean in the middle
@@ -56,7 +65,7 @@ class VILS3DFlow(nn.Module):
     """Frames at any time between two frames."""
 
     task = "interpolation"
-    window = 2  # frames in
+    window = FlowBlend.window
     reach = None  # the flow is estimated coarse to fine over the whole frame: no tile gives the same result
     scale = 1  # output pixels per input pixel
     size_multiple = SHUFFLE  # H and W must be multiples of this
@@ -78,17 +87,11 @@ class VILS3DFlow(nn.Module):
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
     def forward(self, clip: Tensor) -> Tensor:
-        """[N, 3, 2, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the input, untouched."""
-        middle = self.between(clip, (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)))
-        return torch.cat((clip[:, :, :1], middle, clip[:, :, 1:]), dim=2)
+        """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the pair, untouched."""
+        return with_ends(clip, self.between(clip, QUARTERS))
 
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
-        """The frames at `times` between two neighbours; the motion is estimated once for all of them.
-
-        clip    [N, 3, 2, H, W]   RGB, [0, 1]; H and W multiples of `size_multiple`
-        times   each in (0, 1): 0 is the first frame, 1 the second
-        out     [N, 3, len(times), H, W], not clamped
-        """
+        """As `FlowBlend.between`, but H and W are multiples of `size_multiple`, and the result is not clamped."""
         check_pair(clip, times)
         if clip.shape[3] % SHUFFLE or clip.shape[4] % SHUFFLE:
             raise ValueError(
@@ -137,7 +140,7 @@ class VILS3DFlow(nn.Module):
         said = said * (self.config.strength * said.new_tensor(WORTH)).view(1, -1, 1, 1)
         trust, sharper, smoother, colour = said.split((CANDIDATES, 1, 1, 3), dim=1)
         blend = mixed(pictures, votes * trust.clamp(-STRONGEST, STRONGEST).exp().unsqueeze(1))
-        return blend + sharper * (sharp - mean) + smoother * (_box(blend, SMOOTH) - blend) + colour
+        return blend + sharper * (sharp - mean) + smoother * (box_mean(blend, SMOOTH) - blend) + colour
 
     def _seen(self, candidates: Candidates, mean: Tensor, sharp: Tensor, time: float) -> Tensor:
         """The network's input, [N, PLANES * SHUFFLE^2 + 1, WINDOW, H / SHUFFLE, W / SHUFFLE]."""
@@ -145,7 +148,7 @@ class VILS3DFlow(nn.Module):
         far = carried.log1p()
         difference = DIFFERENCE * (pictures - mean.unsqueeze(2))
         size = difference.abs().mean(1, keepdim=True)
-        around = _box(size.squeeze(1), AROUND).unsqueeze(1)
+        around = box_mean(size.squeeze(1), AROUND).unsqueeze(1)
         planes = torch.cat([pictures - 0.5, difference, size, around, CANDIDATES * votes - 1, far], dim=1)
         middle = [mean - 0.5, DIFFERENCE * (sharp - mean), size.mean(2), around.mean(2)]
         middle += [torch.zeros_like(mean[:, :1]), far.mean(2)]
@@ -155,9 +158,3 @@ class VILS3DFlow(nn.Module):
         x = unshuffle(x, SHUFFLE)
         away = x.new_tensor([time, time, 0, 1 - time, 1 - time]).view(1, 1, WINDOW, 1, 1)
         return torch.cat([x, away.expand(x.shape[0], 1, WINDOW, *x.shape[3:])], dim=1)
-
-
-def _box(planes: Tensor, side: int) -> Tensor:
-    """The mean over a square around each pixel, the border repeated. [N, C, H, W] -> same shape."""
-    padding = [side // 2] * 4
-    return F.avg_pool2d(F.pad(planes, padding, mode="replicate"), side, stride=1)

@@ -20,6 +20,10 @@ from refilm.pipeline.tiles import run_tiled
 from refilm.video import Frame
 from refilm.video.colour import from_rgb
 
+# How much neighbouring steps in time may differ for a frame beyond a pair to tell of its motion: a clock that counts in
+# milliseconds makes 60 frames a second come 16 and 17 apart.
+_UNEVEN = 0.15
+
 # MP4's clock counts in 32 bits; a finer one is refused by the container, so times are then rounded to this.
 _FINEST_CLOCK = 2**31 - 1
 
@@ -27,11 +31,12 @@ _FINEST_CLOCK = 2**31 - 1
 class Interpolator(Protocol):
     """What the stage asks of a model; see refilm.models."""
 
+    window: int
     reach: int | None
     size_multiple: int
 
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
-        """[N, C, 2, H, W], times in (0, 1) -> [N, C, len(times), H, W]"""
+        """[N, C, window, H, W], times in (0, 1) between the two in the middle -> [N, C, len(times), H, W]"""
         ...
 
 
@@ -49,11 +54,9 @@ class Interpolate:
     """Keeps every frame at its time and adds N - 1 between each two (`times`), or resamples on a grid (`fps`).
 
     With `fps` the grid begins at the first frame and runs to the end of the last; a source frame appears where its time
-    lies on the grid. Nothing is blended across a scene cut: the nearer frame is shown again instead.
+    lies on the grid. Nothing is blended across a scene cut: the nearer frame is shown again instead. A model that wants
+    frames beyond the two is shown the nearer of the two again across a cut, an end, or a step in time of other length.
     """
-
-    past = 0
-    future = 1
 
     def __init__(
         self,
@@ -72,8 +75,11 @@ class Interpolate:
             raise UsageError(f"fps must be above 0, got {fps}")
         self._model, self._times, self._fps = model, times, fps
         self._start, self._device, self._tile = start_time, device, tile
+        self._beyond = model.window // 2 - 1
+        self.past, self.future = self._beyond, 1 + self._beyond
         self.check = SelfCheck()
-        self._held: list[tuple[Frame, Tensor | None]] = []  # the last two frames; RGB once it was needed
+        self._held: list[tuple[Frame, Tensor | None]] = []  # RGB once it was needed
+        self._next = 0  # the place in `_held` of the frame that the next interval begins with
 
     @property
     def findings(self) -> dict[str, float]:
@@ -100,7 +106,7 @@ class Interpolate:
         model = self._model
 
         def clip(width: int, height: int) -> Tensor:
-            return torch.rand(1, 3, 2, height, width, device=self._device)
+            return torch.rand(1, 3, model.window, height, width, device=self._device)
 
         @torch.inference_mode()
         def between(width: int, height: int) -> None:
@@ -121,10 +127,10 @@ class Interpolate:
         return [
             Demand(
                 name="interpolate",
-                # three frames as they came, and as RGB in single precision
-                held=3 * (3 + 12) * pixels,
-                # two in one tensor, and the new ones
-                whole=(24 + 12 * count) * pixels + band,
+                # frames as they came, and as RGB in single precision
+                held=max(model.window, 3) * (3 + 12) * pixels,
+                # the window in one tensor, and the new ones
+                whole=12 * (model.window + count) * pixels + band,
                 per_pixel=per_pixel + 24 * (count - len(instants)),
                 width=source.width,
                 height=source.height,
@@ -134,25 +140,32 @@ class Interpolate:
 
     def push(self, frame: Frame) -> Iterator[Frame]:
         self._held.append((frame, None))
-        if len(self._held) < 2:
-            return
-        if len(self._held) == 3:
-            if self.check.samples == 0:
-                self._check_itself()
-            del self._held[0]
-        yield from self._interval(self._held[-2][0], frame)
+        if len(self._held) > 2 and self.check.samples == 0:
+            self._check_itself()
+        if len(self._held) - self._next > 1 + self._beyond:
+            yield from self._next_interval()
 
     def flush(self) -> Iterator[Frame]:
+        while self._next < len(self._held) - 1:
+            yield from self._next_interval()
         if self._held:
             last = self._held[-1][0]
             if self._times is not None:
                 yield last
             else:
                 yield from (self._shown_at(last, time) for time in self._grid(last.time, last.time + last.duration))
-        self._held = []
+        self._held, self._next = [], 0
 
-    def _interval(self, first: Frame, second: Frame) -> Iterator[Frame]:
-        """All output frames with first.time <= time < second.time."""
+    def _next_interval(self) -> Iterator[Frame]:
+        """All output frames from the next held one's time up to that of the one after it."""
+        yield from self._interval(self._next)
+        if self._next == max(self._beyond, 1):  # the model wants so many frames before it, its check one
+            del self._held[0]
+        else:
+            self._next += 1
+
+    def _interval(self, place: int) -> Iterator[Frame]:
+        first, second = self._held[place][0], self._held[place + 1][0]
         length = second.time - first.time
         if self._times is not None:
             step = length / self._times
@@ -161,7 +174,7 @@ class Interpolate:
             step, instants = self._step, list(self._grid(first.time, second.time))
         fractions = [(instant - first.time) / length for instant in instants]
         inner = [fraction for fraction in fractions if fraction > 0]
-        pictures = iter(() if second.starts_scene or not inner else self._between(inner))
+        pictures = iter(() if second.starts_scene or not inner else self._between(place, inner))
         for instant, fraction in zip(instants, fractions, strict=True):
             if fraction == 0:
                 yield first.at(instant, step)
@@ -201,11 +214,24 @@ class Interpolate:
             self._held[place] = (frame, rgb)
         return rgb
 
-    def _between(self, fractions: list[Fraction]) -> list[Tensor]:
-        return self._predict(torch.stack([self._rgb(-2), self._rgb(-1)], dim=1), fractions)
+    def _between(self, place: int, fractions: list[Fraction]) -> list[Tensor]:
+        """The new pictures of the interval that begins with the frame held at `place`."""
+        first, last = place, place + 1
+        while first > place - self._beyond and first > 0 and self._goes_on(place, first - 1):
+            first -= 1
+        while last < place + 1 + self._beyond and last + 1 < len(self._held) and self._goes_on(place, last):
+            last += 1
+        places = range(place - self._beyond, place + 2 + self._beyond)
+        return self._predict(torch.stack([self._rgb(min(max(p, first), last)) for p in places], dim=1), fractions)
+
+    def _goes_on(self, place: int, step: int) -> bool:
+        """Whether the step from the frame held at `step` to the next is of the same scene and length as `place`'s."""
+        (before, after), (first, second) = ([frame for frame, _ in self._held[p : p + 2]] for p in (step, place))
+        uneven = (after.time - before.time) / (second.time - first.time) - 1
+        return not after.starts_scene and abs(uneven) <= _UNEVEN
 
     def _predict(self, clip: Tensor, fractions: list[Fraction]) -> list[Tensor]:
-        """[3, 2, H, W] -> pictures [3, H, W], one for each fraction of the interval."""
+        """[3, window, H, W] -> pictures [3, H, W], one for each fraction of the interval."""
         with torch.inference_mode():
             result = run_tiled(
                 lambda tile: self._model.between(tile, fractions),
@@ -218,12 +244,14 @@ class Interpolate:
 
     def _check_itself(self) -> None:
         """Predict the middle one of three real frames, and note how far off the model and the plain ways are."""
-        if any(frame.starts_scene for frame, _ in self._held[1:]):
+        if any(frame.starts_scene for frame, _ in self._held[-2:]):
             return
-        before, middle, after = (self._rgb(place) for place in range(3))
-        times = [frame.time for frame, _ in self._held]
+        before, middle, after = (self._rgb(place) for place in (-3, -2, -1))
+        times = [frame.time for frame, _ in self._held[-3:]]
         fraction = (times[1] - times[0]) / (times[2] - times[0])
-        predicted = self._predict(torch.stack([before, after], dim=1), [fraction])[0]
+        # frames beyond lie too near in time to tell of motion at this pace
+        clip = [before] * (self._beyond + 1) + [after] * (self._beyond + 1)
+        predicted = self._predict(torch.stack(clip, dim=1), [fraction])[0]
         blend = torch.lerp(before, after, float(fraction))
         errors = [float((picture - middle).square().mean()) for picture in (predicted, blend, before)]
         self.check = SelfCheck(1, *errors)

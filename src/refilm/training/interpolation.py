@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from refilm.data import CropSampler, Motion, Pack
 from refilm.evaluation.metrics import psnr_db
+from refilm.layers.clips import places_around
 from refilm.models.flow_blend import Candidates, FlowBlend, mixed
 from refilm.models.vi_ls3d import OFFSET_UNIT, VILS3D
 from refilm.models.vi_ls3d_flow import VILS3DFlow
@@ -31,7 +32,8 @@ class Interpolation(Task):
 
     def __init__(self, config: InterpolationConfig, train: Pack, val: Pack | None) -> None:
         super().__init__(config, val)
-        self.sampler = CropSampler(train, config.crop, config.batch, config.seed)
+        self.window = int(self.model.window)  # type: ignore[arg-type]
+        self.sampler = CropSampler(train, config.crop, config.batch, config.seed, self.window)
         self.adversary = Adversary() if config.adversarial else None
 
     def loss_of(self, step: int) -> Tensor:
@@ -74,20 +76,22 @@ class Interpolation(Task):
             odd = list(range(1, len(frames) - 1, 2))
             rows = []
             for i in (odd[place] for place in spread(len(odd), frames_a_clip)):
-                before, truth, after = (frames[j].to(self.device).float() / 255 for j in (i - 1, i, i + 1))
+                truth = frames[i].to(self.device).float() / 255
+                kept = frames[::2]
+                seen = kept[places_around(i // 2, self.window, len(kept))]
+                clip = seen.transpose(0, 1)[None].to(self.device).float() / 255
                 h, w = truth.shape[1:]
-                pair = torch.stack([before, after], dim=1).unsqueeze(0)
-                padded = F.pad(pair, (0, -w % 4, 0, -h % 4, 0, 0), mode="replicate")
+                padded = F.pad(clip, (0, -w % 4, 0, -h % 4, 0, 0), mode="replicate")
                 middle = between.between(padded, [Fraction(1, 2)])[0, :, 0, :h, :w]
-                self.shown = self._plainly(pair), middle, truth
+                self.shown = self._plainly(clip), middle, truth
                 rows.append((psnr_db(middle, truth), psnr_db(self.shown[0], truth)))
             for name, column in zip(figures, zip(*rows, strict=True), strict=True):
                 figures[name].append(sum(column) / len(column))
         return figures
 
-    def _plainly(self, pair: Tensor) -> Tensor:
-        """[1, 3, 2, H, W] -> [3, H, W], the plain alternative at the middle."""
-        return pair[0].mean(dim=1)
+    def _plainly(self, clip: Tensor) -> Tensor:
+        """[1, 3, window, H, W] -> [3, H, W], the plain alternative at the middle."""
+        return clip[0].mean(dim=1)
 
 
 class FlowCorrection(Interpolation):
@@ -112,8 +116,8 @@ class FlowCorrection(Interpolation):
         self.log_dict({"loss": loss, "loss_of_flow_blend": of_blend}, batch_size=1)
         return loss + self._further(torch.stack(outputs, dim=2), truth)
 
-    def _plainly(self, pair: Tensor) -> Tensor:
-        return FlowBlend().between(pair, [Fraction(1, 2)])[0, :, 0]
+    def _plainly(self, clip: Tensor) -> Tensor:
+        return FlowBlend().between(clip, [Fraction(1, 2)])[0, :, 0]
 
 
 def classical_offsets(inputs: Tensor, targets: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from refilm.models import create_model
 from refilm.models.flow_blend import FlowBlend, FlowBlendConfig, mixed
-from refilm.models.vi_ls3d_flow import VILS3DFlow, VILS3DFlowConfig
+from refilm.models.vi_ls3d_flow import SHUFFLE, VILS3DFlow, VILS3DFlowConfig
 
 TIMES = [Fraction(1, 3), Fraction(1, 2)]
 
@@ -54,6 +54,25 @@ def test_time_runs_both_ways():
     backwards = clip().flip(2)
     there, back = tiny().between(clip(), TIMES), tiny().between(backwards, [1 - t for t in TIMES])
     torch.testing.assert_close(there, back, atol=1e-5, rtol=0)
+
+
+def test_strength_is_that_of_the_votes():
+    """At 0 no candidate counts more or less than in flow-blend; what else was learned stays."""
+    models = [tiny(strength=strength) for strength in (0.0, 0.5, 1.0)]
+    for model in models:
+        torch.nn.init.constant_(model.tail.bias[: SHUFFLE**2], 3.0)  # the first candidate's vote
+    start, half, whole = (model.between(clip(), TIMES) for model in models)
+    torch.testing.assert_close(start, tiny().between(clip(), TIMES))
+    assert 0.01 < (half - start).abs().mean() < (whole - start).abs().mean()
+    torch.nn.init.constant_(models[0].tail.bias[-3 * SHUFFLE**2 :], 1.0)
+    assert (models[0].between(clip(), TIMES) - start).mean() > 0.01
+
+
+def test_frames_beyond_the_two_change_the_motion():
+    four = torch.stack([clip()[:, :, 0].roll(shift, dims=-1) for shift in (0, 1, 4, 9)], 2)
+    model = tiny()
+    assert not torch.allclose(model.between(four, TIMES), model.between(four[:, :, 1:3], TIMES), atol=1e-3)
+    assert torch.equal(model(four)[:, :, [0, -1]], four[:, :, 1:3])
 
 
 def test_bands_of_a_frame_are_the_frame(monkeypatch: pytest.MonkeyPatch):

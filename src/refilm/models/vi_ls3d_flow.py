@@ -51,7 +51,7 @@ class VILS3DFlowConfig:
     blocks       residual blocks; the first brings the candidates together, the others see their sum
     ls3d         whether the first one uses LS3D-Conv; otherwise its plain twin
     max_offset   positions (two pixels each) that offsets are cut to
-    strength     how far the result goes from flow-blend's, 0, towards what was learned, 1
+    strength     how far the votes go from flow-blend's, 0, towards what was learned, 1
     """
 
     channels: int = 32
@@ -137,9 +137,10 @@ class VILS3DFlow(nn.Module):
         pictures = candidates.pictures[:, :3]
         x = self._seen(Candidates(pictures, votes, candidates.carried), mean, sharp, time)
         said = F.pixel_shuffle(self.tail(self.trunk(x)), SHUFFLE).float()
-        said = said * (self.config.strength * said.new_tensor(WORTH)).view(1, -1, 1, 1)
+        said = said * said.new_tensor(WORTH).view(1, -1, 1, 1)
         trust, sharper, smoother, colour = said.split((CANDIDATES, 1, 1, 3), dim=1)
-        blend = mixed(pictures, votes * trust.clamp(-STRONGEST, STRONGEST).exp().unsqueeze(1))
+        trust = self.config.strength * trust.clamp(-STRONGEST, STRONGEST)
+        blend = mixed(pictures, votes * trust.exp().unsqueeze(1))
         return blend + sharper * (sharp - mean) + smoother * (box_mean(blend, SMOOTH) - blend) + colour
 
     def _seen(self, candidates: Candidates, mean: Tensor, sharp: Tensor, time: float) -> Tensor:

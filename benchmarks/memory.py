@@ -31,7 +31,9 @@ SIZES = {"1080p": (1920, 1080), "4K": (3840, 2160)}
 JOBS = (
     ("1080p", 70, ("--times", "1", "--model", "flow-blend"), (1.5, 4.0)),
     ("4K", 70, ("--times", "1", "--model", "flow-blend"), (4.0, 8.0)),
-    ("1080p", 3, ("--times", "2", "--model", "flow-blend"), (1.5, 4.0)),
+    ("1080p", 6, ("--times", "2", "--model", "flow-blend"), (1.5, 4.0)),
+    ("4K", 6, ("--times", "2", "--model", "flow-blend"), (12.0,)),
+    ("1080p", 6, ("--times", "2", "--model", "vi-ls3d-flow"), (6.0,)),
     ("1080p", 2, ("--times", "2", "--model", "vi-ls3d-small"), (1.0, 1.5, 2.0, 4.0)),
     ("4K", 2, ("--times", "2", "--model", "vi-ls3d-small"), (2.0, 4.0, 8.0)),
 )

@@ -33,6 +33,9 @@ from refilm.layers.optical_flow import flows_of_luma, luma_8bit
 # these differences is less than this share of the other.
 REPEATED = 0.2
 
+# Mean weight of the acceleration around a pixel at which half of it is believed.
+BELIEVED = 0.05
+
 QUARTERS = Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)
 
 
@@ -147,11 +150,13 @@ class FlowBlend(nn.Module):
         weight = 1 / (1 + disagreement / self.config.outer_pixels**2)
         weight = weight / (1 + _square(acceleration) / (1 + _square(flow))) * _told(clip).view(-1, 1, 1, 1)
         side = self.config.smoothing
-        return flow, box_mean(acceleration * weight, side) / (box_mean(weight, side) + 0.05)
+        return flow, box_mean(acceleration * weight, side) / (box_mean(weight, side) + BELIEVED)
 
     def _flows(self, first: np.ndarray, second: np.ndarray) -> Tensor:
         """Flows between two frames both ways, [2, N, 2, H, W]; remembered, as the next interval asks for them again."""
         key = first.tobytes(), second.tobytes()
+        if key[0] == key[1]:  # a repeated frame
+            return torch.zeros(2, len(first), 2, *first.shape[1:])
         for known, flows in self._recent:
             if known == key:
                 return flows

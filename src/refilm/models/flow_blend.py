@@ -271,8 +271,9 @@ def motion_at(flow: Tensor, acceleration: Tensor, elapsed: Tensor, steps: int) -
 
 def box_mean(planes: Tensor, side: int) -> Tensor:
     """The mean over a square around each pixel, the border repeated. [N, C, H, W] -> same shape."""
-    padding = [side // 2] * 4
-    return F.avg_pool2d(F.pad(planes, padding, mode="replicate"), side, stride=1)
+    padded = F.pad(planes, [side // 2] * 4, mode="replicate")
+    # columns and rows in turn: half the time that the square takes
+    return F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
 
 
 def _told(clip: Tensor) -> Tensor:

@@ -111,6 +111,14 @@ def test_each_interval_is_the_same_in_whatever_order_they_are_asked_for() -> Non
     assert all(torch.equal(model.between(w, [HALF]), FlowBlend().between(w, [HALF])) for w in windows)
 
 
+def test_what_is_remembered_is_of_frames_of_the_same_size() -> None:
+    model = FlowBlend()
+    for height, width in ((64, 96), (96, 64)):
+        clip = torch.zeros(1, 3, 2, height, width)
+        clip[:, :, 1] = 1
+        assert model.between(clip, [HALF]).shape == (1, 3, 1, height, width)
+
+
 def test_a_static_clip_with_others_stays_as_it_is() -> None:
     clip = texture(72, 100)[:, :, None].repeat(1, 1, 4, 1, 1)
     torch.testing.assert_close(FlowBlend()(clip), clip[:, :, :1].repeat(1, 1, 5, 1, 1), atol=1e-4, rtol=0)
@@ -256,7 +264,10 @@ def test_bad_input_is_named(clip: torch.Tensor, times: list[Fraction], error: ty
         FlowBlend().between(clip, times)
 
 
-@pytest.mark.parametrize("wrong", [{"refinement": -1}, {"inversion_steps": 0}, {"occlusion_floor": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"refinement": -1}, {"inversion_steps": 0}, {"occlusion_floor": 0.0}, {"outer_pixels": 0.0}, {"smoothing": 8}],
+)
 def test_a_bad_config_is_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FlowBlendConfig(**wrong)

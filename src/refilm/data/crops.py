@@ -101,7 +101,8 @@ class WindowSampler:
 class CropSampler:
     """Draws batches of one kind of motion each; the same seed and step always give the same batch.
 
-    window   frames of an input, an even number: the two that new ones lie between, and as many beyond on either side
+    window   frames of an input, an even number: the two that new ones lie between, and as many beyond on either side;
+             where the clip begins or ends, the nearest stands in, as it does for the first and last of a film
     """
 
     def __init__(self, pack: Pack, size: int, batch: int, seed: int, window: int = 2) -> None:
@@ -114,7 +115,7 @@ class CropSampler:
         weights = torch.tensor([kind.weight for kind in kinds], dtype=torch.float64)
         kind = kinds[int(torch.multinomial(weights, 1, generator=random))]
         side = self._size * kind.shrink
-        clips = self._draws.clips(random, side, (self._window - 1) * kind.gap + 1)
+        clips = self._draws.clips(random, side, kind.gap + 1)
         crops = torch.stack([self._crop(self._pack.frames[clip], kind, side, random) for clip in clips])
         crops = crops.transpose(1, 2)  # [N, 3, T, S, S]
         places = (2,) if kind.gap == 2 else (1, 2, 3)
@@ -124,9 +125,11 @@ class CropSampler:
     def _crop(self, frames: Tensor, kind: Motion, side: int, random: torch.Generator) -> Tensor:
         """[(window - 1) * gap + 1, 3, S, S], in [0, 1]."""
         t, _, h, w = frames.shape
-        length = (self._window - 1) * kind.gap + 1
-        start, y, x = (below(n + 1, random) for n in (t - length, h - side, w - side))
-        crop = frames[start : start + length, :, y : y + side, x : x + side].float() / 255
+        gap, beyond = kind.gap, self._window // 2 - 1
+        first, y, x = (below(n + 1, random) for n in (t - 1 - gap, h - side, w - side))
+        places = torch.arange(first - beyond * gap, first + (1 + beyond) * gap + 1)
+        places = places.clamp(first % gap, t - 1 - (t - 1 - first) % gap)  # the first and last that are whole gaps away
+        crop = frames[:, :, y : y + side, x : x + side][places].float() / 255
         if kind.shrink > 1:
             crop = F.avg_pool2d(crop, kind.shrink)
         return turns(random)(crop)

@@ -87,6 +87,7 @@ class FlowBlend(nn.Module):
     """Blends two frames along their optical flow; has no parameters.
 
     The flow is computed on the CPU whatever the clip's device, and the result does not depend on the number of threads.
+    It is remembered from one interval of a film to the next, some 54 bytes a pixel.
     Frames with a side below 32 pixels are too small for DIS and are blended without motion.
     """
 
@@ -100,7 +101,7 @@ class FlowBlend(nn.Module):
     def __init__(self, config: FlowBlendConfig = FlowBlendConfig()) -> None:
         super().__init__()
         self.config = config
-        self._recent: list[tuple[tuple[bytes, bytes], Tensor]] = []
+        self._recent: list[tuple[tuple[object, ...], Tensor]] = []
 
     def forward(self, clip: Tensor) -> Tensor:
         """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the pair, untouched."""
@@ -154,8 +155,8 @@ class FlowBlend(nn.Module):
 
     def _flows(self, first: np.ndarray, second: np.ndarray) -> Tensor:
         """Flows between two frames both ways, [2, N, 2, H, W]; remembered, as the next interval asks for them again."""
-        key = first.tobytes(), second.tobytes()
-        if key[0] == key[1]:  # a repeated frame
+        key = first.shape, first.tobytes(), second.tobytes()
+        if key[1] == key[2]:  # a repeated frame
             return torch.zeros(2, len(first), 2, *first.shape[1:])
         for known, flows in self._recent:
             if known == key:
@@ -173,10 +174,10 @@ class FlowBlend(nn.Module):
         opposite = flow.roll(pairs, dims=0)
 
         gone, motion = motion_at(flow, acceleration, elapsed, self.config.inversion_steps)  # [2N, 2, H, W]
-        left = motion - gone
+        remaining = motion - gone
         grid = pixel_grid(motion.shape[2], motion.shape[3], motion.device)
         # both positions lie on the way through x, so that each frame is sampled at x itself as t reaches it
-        start, end = grid - gone, grid + left
+        start, end = grid - gone, grid + remaining
 
         consistency = 1 / (1 + _square(motion + sample(opposite, end)) / self.config.occlusion_pixels**2)
         floor = self.config.occlusion_floor
@@ -185,7 +186,7 @@ class FlowBlend(nn.Module):
         at_end, from_end = trust * elapsed * self._visibility(end), sample(target, end, modes)
         pictures = (from_start[:pairs], from_end[:pairs], from_end[pairs:], from_start[pairs:])
         votes = (at_start[:pairs], at_end[:pairs], at_end[pairs:], at_start[pairs:])
-        before, after = _square(gone).sqrt(), _square(left).sqrt()
+        before, after = _square(gone).sqrt(), _square(remaining).sqrt()
         carried = (before[:pairs], after[:pairs], after[pairs:], before[pairs:])
         return Candidates(*(torch.stack(planes, dim=2) for planes in (pictures, votes, carried)))
 

@@ -31,7 +31,7 @@ _FINEST_CLOCK = 2**31 - 1
 class Interpolator(Protocol):
     """What the stage asks of a model; see refilm.models."""
 
-    window: int
+    window: int  # frames it wants, an even number
     reach: int | None
     size_multiple: int
 
@@ -224,9 +224,9 @@ class Interpolate:
         places = range(place - self._beyond, place + 2 + self._beyond)
         return self._predict(torch.stack([self._rgb(min(max(p, first), last)) for p in places], dim=1), fractions)
 
-    def _goes_on(self, place: int, step: int) -> bool:
-        """Whether the step from the frame held at `step` to the next is of the same scene and length as `place`'s."""
-        (before, after), (first, second) = ([frame for frame, _ in self._held[p : p + 2]] for p in (step, place))
+    def _goes_on(self, place: int, other: int) -> bool:
+        """Whether the interval from the frame held at `other` is of the same scene and length as `place`'s."""
+        (before, after), (first, second) = ([frame for frame, _ in self._held[p : p + 2]] for p in (other, place))
         uneven = (after.time - before.time) / (second.time - first.time) - 1
         return not after.starts_scene and abs(uneven) <= _UNEVEN
 

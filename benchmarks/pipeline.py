@@ -177,13 +177,14 @@ def measure_parts(source: Path, tries: int) -> Parts:
     pictures = [frame for _, frame in zip(range(8), frames(source), strict=False)]
     rgb = [to_rgb(frame) for frame in pictures]
     model = create_model("flow-blend")
-    clip = torch.stack(rgb[:2], dim=1)[None]
+    windows = [torch.stack(rgb[k : k + model.window], dim=1)[None] for k in range(len(rgb) - model.window + 1)]
     parts: dict[str, tuple[int, Callable[[], object]]] = {
         "decode": (info.frames or 1, lambda: [None for _ in frames(source)]),
         "find cuts": (len(pictures), lambda: [thumbnail(frame) for frame in pictures]),
         "to RGB": (len(pictures), lambda: [to_rgb(frame) for frame in pictures]),
         "from RGB": (len(pictures), lambda: [from_rgb(rgb[k], frame) for k, frame in enumerate(pictures)]),
-        "model": (1, lambda: model.between(clip, [Fraction(1, 2)])),
+        # one after the other, as a job asks for them: flows of one are of use to the next
+        "model": (len(windows), lambda: [model.between(window, [Fraction(1, 2)]) for window in windows]),
     }
     taken = best_of(tries, {name: run for name, (_, run) in parts.items()})
     return Parts(info.height, {name: round(1000 * taken[name][1] / count, 2) for name, (count, _) in parts.items()})

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import av
 import pytest
 import torch
 from evaluation.clips import write_clip
+from pipeline.frames import stream
 
 from refilm.cli.main import run
 from refilm.errors import VideoError
 from refilm.evaluation import evaluate
-from refilm.evaluation.interpolators import BASELINES, blend, minterpolate, repeat
+from refilm.evaluation.interpolators import BASELINES, ModelInterpolator, blend, minterpolate, repeat
 from refilm.video import frames
 from refilm.video.colour import to_rgb
 
@@ -124,6 +126,26 @@ def test_every_interpolator_fills_every_gap_in_order(folder: Path, step: int) ->
         for i, picture in enumerate(new):
             errors = torch.stack([(picture - to_rgb(frame)).square().mean() for frame in left_out])
             assert abs(int(errors.argmin()) - i) <= (0 if interpolator is minterpolate else step // 2)
+
+
+class Notes(torch.nn.Module):
+    """Takes four frames, notes their levels, shows the first of the two in the middle."""
+
+    window = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[list[int]] = []
+
+    def between(self, clip: torch.Tensor, times: Sequence[Fraction]) -> torch.Tensor:
+        self.seen.append([round(float(frame.mean()) * 219 + 16) for frame in clip[0].unbind(1)])
+        return clip[:, :, 1:2]
+
+
+def test_a_model_is_shown_the_frames_beyond_the_two() -> None:
+    model = Notes()
+    assert len(list(ModelInterpolator(model, torch.device("cpu"))(stream(5), [Fraction(1, 2)]))) == 4
+    assert model.seen == [[40, 40, 41, 42], [40, 41, 42, 43], [41, 42, 43, 44], [42, 43, 44, 44]]
 
 
 @pytest.mark.parametrize(

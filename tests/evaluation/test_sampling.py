@@ -11,6 +11,8 @@ from evaluation.clips import write_clip
 from refilm.cli.main import run
 from refilm.errors import UsageError, VideoError
 from refilm.evaluation.sampling import explain, gradient
+from refilm.video import frames
+from refilm.video.colour import to_rgb
 
 
 class TwoPlaces:
@@ -48,6 +50,25 @@ def test_flow_blend_looks_where_the_motion_leads(tmp_path: Path):
     write_clip(tmp_path / "fast.mkv", count=2, speed=8)
     looked = explain(tmp_path / "fast.mkv", 0.01, 50, 30, tmp_path / "out.png", model="flow-blend")
     assert looked.distance == pytest.approx(4, abs=1)  # half of the motion, in either frame
+
+
+@pytest.mark.parametrize(
+    ("seconds", "seen"), [(0.01, [0, 0, 1, 2]), (0.05, [0, 1, 2, 3]), (0.09, [1, 2, 3, 4]), (0.13, [2, 3, 4, 4])]
+)
+def test_a_model_is_shown_the_frames_beyond_the_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, seen: list[int]
+):
+    write_clip(tmp_path / "pan.mkv", count=5)
+    film = [to_rgb(frame).clamp(0, 1) for frame in frames(tmp_path / "pan.mkv")]
+    shown = []
+
+    def noted(model, clip, x, y):
+        shown.extend(next(k for k, frame in enumerate(film) if torch.equal(frame, one)) for one in clip.unbind(1))
+        return gradient(model, clip, x, y)
+
+    monkeypatch.setattr("refilm.evaluation.sampling.gradient", noted)
+    explain(tmp_path / "pan.mkv", seconds, 50, 30, tmp_path / "out.png", model="flow-blend")
+    assert shown == seen
 
 
 def test_the_picture_shows_both_frames_and_the_points(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

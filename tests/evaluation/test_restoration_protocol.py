@@ -29,6 +29,7 @@ class Mean(nn.Module):
     """The mean of three frames, which halves noise or so where nothing moves; notes what it was told."""
 
     window, scale, size_multiple, reach = 3, 1, 4, 0
+    temporal_filter = None
     told: list[float] = []  # noqa: RUF012  # of all instances, as the model is made far from the test
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class Numbered(nn.Module):
     """Says which frames it was shown: each as a digit."""
 
     window, scale, size_multiple, reach = 5, 1, 1, 0
+    temporal_filter = None
 
     def prepare(self, clip: Tensor) -> Tensor:
         return clip
@@ -119,6 +121,34 @@ def test_beyond_the_ends_the_nearest_frame_stands_in() -> None:
     clip = torch.arange(1, 5).view(4, 1, 1, 1).expand(4, 3, 4, 4).float()
     seen = [int(f[0, 0, 0]) for f in ModelRestorer(Numbered(), torch.device("cpu"), {})(clip, [0, 1, 3])]
     assert seen == [11123, 11234, 23444]
+
+
+class Filtered(nn.Module):
+    """Shows each frame as it is; its filter takes the mean of three."""
+
+    window, scale, size_multiple, reach = 1, 1, 1, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def prepare(self, clip: Tensor) -> Tensor:
+        return clip
+
+    def forward(self, clip: Tensor) -> Tensor:
+        self.calls += 1
+        return clip[:, :, 0]
+
+    def temporal_filter(self, results: Tensor) -> Tensor:
+        return results.mean(2)
+
+
+def test_results_are_filtered_with_their_neighbours_and_each_is_made_once() -> None:
+    clip = torch.tensor([0.0, 3, 9, 12, 27]).view(5, 1, 1, 1).expand(5, 3, 4, 4)
+    model = Filtered()
+    seen = [float(f[0, 0, 0]) for f in ModelRestorer(model, torch.device("cpu"), {})(clip, range(5))]
+    assert seen == [1, 4, 8, 16, 22]
+    assert model.calls == 5
 
 
 def test_super_resolution_is_compared_on_luma_inside_a_border(folder: Path, tmp_path: Path) -> None:

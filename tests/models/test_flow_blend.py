@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refilm.models.flow_blend import FlowBlend, FlowBlendConfig, motion_at, pixel_grid, sample
+from refilm.layers.sampling import pixel_grid, sample
+from refilm.models.flow_blend import FlowBlend, FlowBlendConfig, motion_at
 
 HALF = Fraction(1, 2)
 

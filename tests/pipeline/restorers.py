@@ -23,6 +23,7 @@ class Soften(nn.Module):
     task = "denoising"
     window, scale, size_multiple, reach = 3, 1, 4, 2
     supports_bfloat16 = False
+    temporal_filter = None
 
     def prepare(self, clip: Tensor) -> Tensor:
         return clip
@@ -38,6 +39,7 @@ class Steady(nn.Module):
     task = "deblocking"
     window, scale, size_multiple, reach = 5, 1, 1, 0
     supports_bfloat16 = False
+    temporal_filter = None
 
     def prepare(self, clip: Tensor) -> Tensor:
         means = clip.mean(dim=(3, 4), keepdim=True)
@@ -53,6 +55,7 @@ class Double(nn.Module):
     task = "super-resolution"
     window, scale, size_multiple, reach = 3, 2, 1, 1
     supports_bfloat16 = False
+    temporal_filter = None
 
     def prepare(self, clip: Tensor) -> Tensor:
         return clip

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from refilm.layers.optical_flow import estimate_flows
-from refilm.models.flow_blend import pixel_grid, sample
+from refilm.layers.sampling import pixel_grid, sample
 
 PERFECT_DB = 100.0  # stands for the infinite PSNR of an exact frame, so that means stay finite
 SMALLEST_SIDE = 11  # SSIM's window has to fit

@@ -125,7 +125,7 @@ class Restoration:
     def gflop(self, restorer: Restorer, path: Path) -> float:
         """What one frame of a clip costs."""
         _, spoilt = self._pair(path)
-        return gflop(lambda: next(restorer(spoilt, [0])))
+        return gflop(lambda: next(restorer(spoilt[:1], [0])))  # of more, a filter would ask for the next as well
 
     def _pair(self, path: Path) -> tuple[Tensor, Tensor]:
         """The truth as bytes [T, 3, H, W], and what became of it [T, 3, h, w]."""

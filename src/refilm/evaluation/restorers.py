@@ -102,7 +102,8 @@ ENLARGERS: dict[str, Restorer] = {
 
 
 class ModelRestorer:
-    """Runs a model on the window of frames around each one; beyond the ends, the nearest frame stands in.
+    """Runs a model on the window of frames around each one, and its filter on the results; beyond the ends, the nearest
+    frame stands in.
 
     told  what the model's call takes beside the clip
     """
@@ -113,14 +114,24 @@ class ModelRestorer:
 
     @torch.inference_mode()
     def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
-        model = self.model
+        reach = 0 if self.model.temporal_filter is None else 1
+        restored: dict[int, Tensor] = {}
         for place in places:
-            window = torch.arange(place - model.window // 2, place + model.window // 2 + 1).clamp(0, len(clip) - 1)
-            restored = run_tiled(
-                lambda part: model(part, **self.told),
-                model.prepare(clip[window].transpose(0, 1)[None].to(self.device)),  # [1, 3, T, h, w]
-                reach=model.reach,
-                multiple=model.size_multiple,
-                scale=model.scale,
-            )
-            yield restored[0].cpu()
+            around = [min(max(p, 0), len(clip) - 1) for p in range(place - reach, place + reach + 1)]
+            restored = {p: restored[p] if p in restored else self._restored(clip, p) for p in set(around)}
+            if reach == 0:
+                yield restored[place][0].cpu()
+            else:
+                yield self.model.temporal_filter(torch.stack([restored[p] for p in around], dim=2))[0].cpu()
+
+    def _restored(self, clip: Tensor, place: int) -> Tensor:
+        """[1, 3, H, W]"""
+        model = self.model
+        window = torch.arange(place - model.window // 2, place + model.window // 2 + 1).clamp(0, len(clip) - 1)
+        return run_tiled(
+            lambda part: model(part, **self.told),
+            model.prepare(clip[window].transpose(0, 1)[None].to(self.device)),  # [1, 3, T, h, w]
+            reach=model.reach,
+            multiple=model.size_multiple,
+            scale=model.scale,
+        )

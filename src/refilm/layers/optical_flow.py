@@ -50,6 +50,28 @@ def flows_of_luma(first: np.ndarray, second: np.ndarray, refinement: int, finest
     return torch.from_numpy(flows).movedim(-1, 2).contiguous()
 
 
+class RememberedFlows:
+    """`flows_of_luma` of the steps of a film, the last three of them remembered: windows share their steps."""
+
+    bytes_a_pixel = 3 * (2 * 1 + 2 * 2 * 4)
+
+    def __init__(self, refinement: int, finest_scale: int = 1) -> None:
+        self._settings = refinement, finest_scale
+        self._recent: list[tuple[tuple[object, ...], Tensor]] = []
+
+    def between(self, first: np.ndarray, second: np.ndarray) -> Tensor:
+        """[N, H, W] of `luma_8bit` twice -> [2, N, 2, H, W] on the CPU; zero between frames that are the same."""
+        key = first.shape, first.tobytes(), second.tobytes()
+        if key[1] == key[2]:  # a repeated frame
+            return torch.zeros(2, len(first), 2, *first.shape[1:])
+        for known, flows in self._recent:
+            if known == key:
+                return flows
+        flows = flows_of_luma(first, second, *self._settings)
+        self._recent = [*self._recent[-2:], (key, flows)]
+        return flows
+
+
 @torch.no_grad()
 def align_to_centre(clip: Tensor) -> Tensor:
     """Every frame moved onto the middle one along the flow between them, which may be noisy. -> the clip's shape.

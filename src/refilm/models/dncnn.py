@@ -70,6 +70,7 @@ class DnCNN(nn.Module):
 
     scale = 1  # output pixels per input pixel
     supports_bfloat16 = True
+    temporal_filter = None
 
     def __init__(self, config: DnCNNConfig = DnCNNConfig()) -> None:
         super().__init__()

@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.optical_flow import flows_of_luma, luma_8bit
+from refilm.layers.optical_flow import RememberedFlows, luma_8bit
+from refilm.layers.sampling import box_mean, pixel_grid, sample
 
 # A frame beyond the pair says nothing about its motion when it repeats its neighbour, or the pair does: when one of
 # these differences is less than this share of the other.
@@ -87,7 +86,6 @@ class FlowBlend(nn.Module):
     """Blends two frames along their optical flow; has no parameters.
 
     The flow is computed on the CPU whatever the clip's device, and the result does not depend on the number of threads.
-    It is remembered from one interval of a film to the next, some 54 bytes a pixel.
     Frames with a side below 32 pixels are too small for DIS and are blended without motion.
     """
 
@@ -101,7 +99,7 @@ class FlowBlend(nn.Module):
     def __init__(self, config: FlowBlendConfig = FlowBlendConfig()) -> None:
         super().__init__()
         self.config = config
-        self._recent: list[tuple[tuple[object, ...], Tensor]] = []
+        self._flows = RememberedFlows(config.refinement, config.finest_scale)
 
     def forward(self, clip: Tensor) -> Tensor:
         """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the pair, untouched."""
@@ -138,7 +136,7 @@ class FlowBlend(nn.Module):
     def _motion(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """The flow from each frame of the pair to the other, and how it changes in that time: [2N, 2, H, W] both."""
         luma = luma_8bit(clip.transpose(1, 2))  # [N, T, H, W]
-        flows = [self._flows(luma[:, t], luma[:, t + 1]).to(clip.device) for t in range(clip.shape[2] - 1)]
+        flows = [self._flows.between(luma[:, t], luma[:, t + 1]).to(clip.device) for t in range(clip.shape[2] - 1)]
         flow = flows[len(flows) // 2].flatten(0, 1)
         if len(flows) == 1:
             return flow, torch.zeros_like(flow)
@@ -152,18 +150,6 @@ class FlowBlend(nn.Module):
         weight = weight / (1 + _square(acceleration) / (1 + _square(flow))) * _told(clip).view(-1, 1, 1, 1)
         side = self.config.smoothing
         return flow, box_mean(acceleration * weight, side) / (box_mean(weight, side) + BELIEVED)
-
-    def _flows(self, first: np.ndarray, second: np.ndarray) -> Tensor:
-        """Flows between two frames both ways, [2, N, 2, H, W]; remembered, as the next interval asks for them again."""
-        key = first.shape, first.tobytes(), second.tobytes()
-        if key[1] == key[2]:  # a repeated frame
-            return torch.zeros(2, len(first), 2, *first.shape[1:])
-        for known, flows in self._recent:
-            if known == key:
-                return flows
-        flows = flows_of_luma(first, second, self.config.refinement, self.config.finest_scale)
-        self._recent = [*self._recent[-2:], (key, flows)]
-        return flows
 
     def _sampled(
         self, origin: Tensor, target: Tensor, flow: Tensor, acceleration: Tensor, t: float, modes: Sequence[str]
@@ -228,27 +214,6 @@ def check_pair(clip: Tensor, times: Sequence[Fraction]) -> None:
         raise ValueError(f"times must lie strictly between 0 and 1, got {', '.join(map(str, outside))}")
 
 
-def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
-    """[1, 2, H, W]: the (x, y) of each pixel."""
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float32, device=device),
-        torch.arange(width, dtype=torch.float32, device=device),
-        indexing="ij",
-    )
-    return torch.stack((x, y))[None]
-
-
-def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)) -> Tensor:
-    """[N, C, H, W] at (x, y) positions [N, 2, H, W] in pixels -> [N, C * modes, H, W]; the border repeats outside."""
-    height, width = frame.shape[-2:]
-    x = (2 * position[:, 0] + 1) / width - 1
-    y = (2 * position[:, 1] + 1) / height - 1
-    grid = torch.stack((x, y), -1)
-    return torch.cat(
-        [F.grid_sample(frame, grid, mode=mode, padding_mode="border", align_corners=False) for mode in modes], 1
-    )
-
-
 def motion_at(flow: Tensor, acceleration: Tensor, elapsed: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """The motion seen at the moment `elapsed`, pixel by pixel, from the motion of the frame it began in.
 
@@ -268,13 +233,6 @@ def motion_at(flow: Tensor, acceleration: Tensor, elapsed: Tensor, steps: int) -
     for _ in range(steps):
         gone, motion = sample(ways, grid - gone).split(2, dim=1)
     return gone, motion
-
-
-def box_mean(planes: Tensor, side: int) -> Tensor:
-    """The mean over a square around each pixel, the border repeated. [N, C, H, W] -> same shape."""
-    padded = F.pad(planes, [side // 2] * 4, mode="replicate")
-    # columns and rows in turn: half the time that the square takes
-    return F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
 
 
 def _told(clip: Tensor) -> Tensor:

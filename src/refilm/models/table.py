@@ -56,21 +56,42 @@ MODELS = {
     "vsr-ls3d-small": Model(
         "super-resolution",
         VSRLS3D,
-        VSRLS3DConfig(channels=48, blocks=9, ls3d_blocks=(1,), window=5, funnel=1, align=True, max_offset=4),
+        VSRLS3DConfig(
+            channels=48, blocks=9, ls3d_blocks=(1,), window=5, funnel=1, align=True, max_offset=4, temporal_filter=True
+        ),
         weights="vsr-ls3d-small-8e75665d.safetensors",
     ),
     "vdn-ls3d": Model("denoising", VDNLS3D, VDNLS3DConfig()),
     "vdn-ls3d-small": Model(
         "denoising",
         VDNLS3D,
-        VDNLS3DConfig(channels=48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4),
+        VDNLS3DConfig(
+            channels=48,
+            blocks=6,
+            ls3d_blocks=(1,),
+            window=5,
+            shuffle=2,
+            funnel=1,
+            align=True,
+            max_offset=4,
+            temporal_filter=True,
+        ),
         weights="vdn-ls3d-small-d2cead31.safetensors",
     ),
     "vdb-ls3d-small": Model(
         "deblocking",
         VDNLS3D,
         VDNLS3DConfig(
-            "deblocking", 48, blocks=6, ls3d_blocks=(1,), window=5, shuffle=2, funnel=1, align=True, max_offset=4
+            "deblocking",
+            48,
+            blocks=6,
+            ls3d_blocks=(1,),
+            window=5,
+            shuffle=2,
+            funnel=1,
+            align=True,
+            max_offset=4,
+            temporal_filter=True,
         ),
         weights="vdb-ls3d-small-c5689e9c.safetensors",
     ),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from refilm.layers.clips import check_clip, strength_planes, unshuffle
 from refilm.layers.optical_flow import align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
+from refilm.layers.temporal_filter import TemporalFilter
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class VDNLS3DConfig:
     align        the other frames are first moved onto the middle one by a classical flow: LS3D-Conv's offsets then
                  start at the motion instead of at zero
     max_offset   positions that offsets are cut to, which makes the reach finite; None: they go anywhere
+    temporal_filter  whether frames, once restored, are averaged along their motion
     """
 
     task: Literal["denoising", "deblocking"] = "denoising"
@@ -46,6 +48,7 @@ class VDNLS3DConfig:
     funnel: int | None = None
     align: bool = False
     max_offset: float | None = None
+    temporal_filter: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
@@ -73,6 +76,8 @@ class VDNLS3D(nn.Module):
             config.funnel,
             max_offset=config.max_offset,
         )
+        # for results one after another: what `forward` gives is not filtered
+        self.temporal_filter = TemporalFilter() if config.temporal_filter else None
         self.tail = nn.Conv2d(config.channels, planes, 3, padding=1)
         # the network starts as the identity
         nn.init.zeros_(self.tail.weight)

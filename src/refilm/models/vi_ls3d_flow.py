@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from refilm.layers.clips import unshuffle
 from refilm.layers.residual import LS3DTrunk, check_trunk
+from refilm.layers.sampling import box_mean
 from refilm.models.flow_blend import (
     QUARTERS,
     Candidates,
     FlowBlend,
     FlowBlendConfig,
-    box_mean,
     check_pair,
     mixed,
     with_ends,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from refilm.layers.clips import check_clip
 from refilm.layers.optical_flow import align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
+from refilm.layers.temporal_filter import TemporalFilter
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class VSRLS3DConfig:
 
     scale        output pixels per input pixel
     p3d          FSTRN's blocks instead of plain residual blocks
-    channels, blocks, ls3d_blocks, window, funnel, align, max_offset   as in VDNLS3DConfig
+    channels, blocks, ls3d_blocks, window, funnel, align, max_offset, temporal_filter   as in VDNLS3DConfig
     """
 
     scale: int = 4
@@ -37,6 +38,7 @@ class VSRLS3DConfig:
     funnel: int | None = None
     align: bool = False
     max_offset: float | None = None
+    temporal_filter: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
@@ -65,6 +67,8 @@ class VSRLS3D(nn.Module):
             config.p3d,
             config.max_offset,
         )
+        # for results one after another: what `forward` gives is not filtered
+        self.temporal_filter = TemporalFilter() if config.temporal_filter else None
         self.tail = nn.Conv2d(config.channels, 3 * config.scale**2, 3, padding=1)
         # the network starts as the bicubic enlargement
         nn.init.zeros_(self.tail.weight)

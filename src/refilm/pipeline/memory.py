@@ -58,7 +58,7 @@ class Demand:
 
     name        of the model, or of the stage, for messages
     held        throughout
-    prepare     for a picture as a whole, before its model sees it
+    around      for a picture as a whole, before its model sees it or after
     whole       while its model works on a picture, whatever the tile
     per_pixel   for each pixel that its model sees at once, with that part of its input and result
     width, height, reach   of the pictures that it is fed, and of the model: None sees the whole picture
@@ -66,7 +66,7 @@ class Demand:
 
     name: str
     held: float
-    prepare: float = 0.0
+    around: float = 0.0
     whole: float = 0.0
     per_pixel: float = 0.0
     width: int = 0
@@ -78,7 +78,7 @@ class Demand:
         sides = (self.width, self.height)
         if tile is not None and self.reach is not None:
             sides = (min(self.width, tile + 2 * self.reach), min(self.height, tile + 2 * self.reach))
-        return _MARGIN * max(self.prepare, self.whole + self.per_pixel * sides[0] * sides[1])
+        return _MARGIN * max(self.around, self.whole + self.per_pixel * sides[0] * sides[1])
 
 
 @dataclass(frozen=True)

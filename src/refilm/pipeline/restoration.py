@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from refilm.layers.optical_flow import RememberedFlows
 from refilm.pipeline.memory import Demand, measured
 from refilm.pipeline.stage import StreamShape, TemporalWindow
 from refilm.pipeline.tiles import run_tiled
@@ -21,6 +23,7 @@ class Restorer(Protocol):
     scale: int
     reach: int
     size_multiple: int
+    temporal_filter: Callable[[Tensor], Tensor] | None  # of three results, [N, 3, 3, H, W], or nothing
 
     def prepare(self, clip: Tensor) -> Tensor:
         """[N, 3, T, H, W] -> the same, the neighbours brought into place: the part that needs the whole picture."""
@@ -46,7 +49,8 @@ class Restore(TemporalWindow):
         device: torch.device | str = "cpu",
         tile: int | None = None,
     ) -> None:
-        super().__init__(self._restore_centre, model.window // 2, model.scale)
+        finish = None if model.temporal_filter is None else self._filtered
+        super().__init__(self._restored, model.window // 2, model.scale, finish)
         self._name, self._model, self._options = name, model, options or {}
         self._device, self._tile = device, tile
         self._frames, self._change = 0, 0.0
@@ -67,14 +71,23 @@ class Restore(TemporalWindow):
         def restore(width: int, height: int) -> Tensor:
             return model(torch.rand(1, 3, model.window, height, width, device=self._device), **self._options)
 
+        @torch.inference_mode()
+        def finish(width: int, height: int) -> Tensor:
+            return self._filtered(torch.rand(1, 3, 3, height, width))
+
         size = (source.width, source.height, model.size_multiple, torch.device(self._device))
+        remembered = finished = 0.0
+        if model.temporal_filter is not None:
+            remembered = RememberedFlows.bytes_a_pixel * scale**2
+            finished = (36 + measured(finish, scale * source.width, scale * source.height, 1, size[3])) * scale**2
         # the window in one tensor, once more when prepared, and the result
         whole = 24 * model.window + 12 * scale**2
         return [
             replace(
                 window,
                 name=self._name,
-                prepare=(12 * model.window + measured(prepare, *size)) * pixels,
+                held=window.held + remembered * pixels,
+                around=max(12 * model.window + measured(prepare, *size), finished) * pixels,
                 whole=whole * pixels,
                 per_pixel=measured(restore, *size),
                 width=source.width,
@@ -84,7 +97,7 @@ class Restore(TemporalWindow):
         ]
 
     @torch.inference_mode()
-    def _restore_centre(self, clip: Tensor) -> Tensor:
+    def _restored(self, clip: Tensor) -> Tensor:
         """[1, 3, T, H, W] -> [1, 3, sH, sW]"""
         model, clip = self._model, clip.to(self._device)
         restored = run_tiled(
@@ -98,6 +111,12 @@ class Restore(TemporalWindow):
         self._frames += 1
         self._change += change(clip[:, :, model.window // 2], restored)
         return restored.cpu()
+
+    @torch.inference_mode()
+    def _filtered(self, results: Tensor) -> Tensor:
+        """[1, 3, 3, sH, sW] -> [1, 3, sH, sW]"""
+        assert self._model.temporal_filter is not None
+        return self._model.temporal_filter(results.to(self._device)).cpu()
 
 
 def change(picture: Tensor, restored: Tensor) -> float:

@@ -15,6 +15,8 @@ from refilm.pipeline.memory import Demand
 from refilm.video import Frame
 from refilm.video.colour import from_rgb
 
+Window = Callable[[Tensor], Tensor]  # [1, 3, T, H, W] -> [1, 3, H', W']
+
 
 @dataclass(frozen=True)
 class StreamShape:
@@ -57,18 +59,21 @@ class Stage(Protocol):
 
 
 class TemporalWindow:
-    """Restores each frame from itself and `radius` frames on either side; never holds more than 2 * radius + 1.
+    """Restores each frame from itself and `radius` frames on either side; holds at most 2 * radius + 1, and 3 results.
 
     A window does not reach across a scene cut or an end of the stream: the nearest frame of the scene stands in.
 
     restore   [1, 3, 2 * radius + 1, H, W] -> [1, 3, scale * H, scale * W], the centre frame restored
+    finish    what is made of a restored frame and of those on either side of it, [1, 3, 3, scale * H, scale * W] ->
+              [1, 3, scale * H, scale * W]; None: it stays as it is
     """
 
-    def __init__(self, restore: Callable[[Tensor], Tensor], radius: int, scale: int = 1) -> None:
-        self.past = self.future = radius
-        self._restore, self._radius, self._scale = restore, radius, scale
-        self._held: list[tuple[Frame, Tensor]] = []
-        self._centre = 0  # the place in `_held` of the frame to restore next
+    def __init__(self, restore: Window, radius: int, scale: int = 1, finish: Window | None = None) -> None:
+        self._steps = [(_Windows(radius), restore)]
+        if finish is not None:
+            self._steps.append((_Windows(1), finish))
+        self.past = self.future = sum(windows.radius for windows, _ in self._steps)
+        self._radius, self._scale = radius, scale
 
     @property
     def findings(self) -> dict[str, float]:
@@ -78,33 +83,65 @@ class TemporalWindow:
         return replace(source, width=self._scale * source.width, height=self._scale * source.height)
 
     def demands(self, source: StreamShape) -> list[Demand]:
-        # each frame as it came, and as RGB in single precision
-        return [Demand("the window", held=(2 * self._radius + 1) * (3 + 12) * source.width * source.height)]
+        # each frame as it came, and as RGB in single precision; each result as RGB
+        of_results = 3 * 12 * self._scale**2 * (len(self._steps) - 1)
+        held = ((2 * self._radius + 1) * (3 + 12) + of_results) * source.width * source.height
+        return [Demand("the window", held=held)]
 
     def push(self, frame: Frame) -> Iterator[Frame]:
-        self._held.append((frame, frame.rgb))
-        if len(self._held) - self._centre > self._radius:
-            yield self._restore_next()
+        return self._through([(frame, frame.rgb)], 0)
 
     def flush(self) -> Iterator[Frame]:
+        for place, (windows, run) in enumerate(self._steps):
+            yield from self._through(((frame, run(window)[0]) for frame, window in windows.flush()), place + 1)
+
+    def _through(self, pictures: Iterable[tuple[Frame, Tensor]], first: int) -> Iterator[Frame]:
+        """What becomes of pictures that the step `first` is fed."""
+        for windows, run in self._steps[first:]:
+            pictures = _stepped(pictures, windows, run)
+        for frame, picture in pictures:
+            # not clamped: codes beyond black and white stay what they are
+            yield replace(frame, planes=from_rgb(picture, frame), origin="restored")
+
+
+def _stepped(
+    pictures: Iterable[tuple[Frame, Tensor]], windows: _Windows, run: Window
+) -> Iterator[tuple[Frame, Tensor]]:
+    for frame, picture in pictures:
+        for centre, window in windows.push(frame, picture):
+            yield centre, run(window)[0]
+
+
+class _Windows:
+    """The pictures around each picture of a stream, [1, 3, 2 * radius + 1, H, W], and the frame in the centre."""
+
+    def __init__(self, radius: int) -> None:
+        self.radius = radius
+        self._held: list[tuple[Frame, Tensor]] = []
+        self._centre = 0  # the place in `_held` of the next frame to stand in the centre
+
+    def push(self, frame: Frame, picture: Tensor) -> Iterator[tuple[Frame, Tensor]]:
+        self._held.append((frame, picture))
+        if len(self._held) - self._centre > self.radius:
+            yield self._next()
+
+    def flush(self) -> Iterator[tuple[Frame, Tensor]]:
         while self._centre < len(self._held):
-            yield self._restore_next()
+            yield self._next()
         self._held, self._centre = [], 0
 
-    def _restore_next(self) -> Frame:
+    def _next(self) -> tuple[Frame, Tensor]:
         centre, last = self._centre, len(self._held) - 1
         first_of_scene = max((p for p in range(centre + 1) if self._held[p][0].starts_scene), default=0)
         last_of_scene = min((p - 1 for p in range(centre + 1, last + 1) if self._held[p][0].starts_scene), default=last)
-        places = range(centre - self._radius, centre + self._radius + 1)
+        places = range(centre - self.radius, centre + self.radius + 1)
         window = torch.stack([self._held[min(max(p, first_of_scene), last_of_scene)][1] for p in places], dim=1)
         frame = self._held[centre][0]
-        # not clamped: codes beyond black and white stay what they are
-        planes = from_rgb(self._restore(window[None])[0], frame)
-        if centre == self._radius:
+        if centre == self.radius:
             del self._held[0]
         else:
             self._centre += 1
-        return replace(frame, planes=planes, origin="restored")
+        return frame, window[None]
 
 
 class Chain:

@@ -1,0 +1,37 @@
+"""Pictures read between their pixels, and averaged over squares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
+    """[1, 2, H, W]: the (x, y) of each pixel."""
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(width, dtype=torch.float32, device=device),
+        indexing="ij",
+    )
+    return torch.stack((x, y))[None]
+
+
+def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)) -> Tensor:
+    """[N, C, H, W] at (x, y) positions [N, 2, H, W] in pixels -> [N, C * modes, H, W]; the border repeats outside."""
+    height, width = frame.shape[-2:]
+    x = (2 * position[:, 0] + 1) / width - 1
+    y = (2 * position[:, 1] + 1) / height - 1
+    grid = torch.stack((x, y), -1)
+    return torch.cat(
+        [F.grid_sample(frame, grid, mode=mode, padding_mode="border", align_corners=False) for mode in modes], 1
+    )
+
+
+def box_mean(planes: Tensor, side: int) -> Tensor:
+    """The mean over a square around each pixel, the border repeated. [N, C, H, W] -> same shape."""
+    padded = F.pad(planes, [side // 2] * 4, mode="replicate")
+    # columns and rows in turn: half the time that the square takes
+    return F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)

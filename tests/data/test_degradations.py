@@ -13,6 +13,7 @@ from refilm.data.degradations import (
     bicubic_down,
     bicubic_up,
     compress,
+    film_noise,
     gaussian_down,
     gaussian_noise,
     motion_blur,
@@ -52,6 +53,22 @@ def test_each_clip_of_a_batch_may_have_its_own_noise():
     noise = gaussian_noise(torch.zeros(2, 3, 64, 64), sigma, seeded()) * 255
     assert noise[0].abs().max() == 0
     assert noise[1].std() == pytest.approx(50, rel=0.02)
+
+
+def test_the_noise_of_a_film_is_white_on_luma_and_coarse_on_chroma():
+    clip = torch.full((2, 3, 4, 128, 128), 0.5)
+    noise = (film_noise(clip, 20, seeded()) - clip) * 255
+    red, green, blue = noise.unbind(1)
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    assert luma.std() == pytest.approx(20, rel=0.02)
+    for plane, likeness in ((luma, 0), (red - luma, 0.8), (blue - luma, 0.8)):
+        beside = torch.corrcoef(torch.stack((plane[..., 1:].flatten(), plane[..., :-1].flatten())))[0, 1]
+        assert beside == pytest.approx(likeness, abs=0.1)
+        assert plane.mean() == pytest.approx(0, abs=0.3)
+    levels = film_noise(clip, 100, seeded()) * 255
+    assert levels.min() == 0
+    assert levels.max() == 255
+    torch.testing.assert_close(levels, levels.round())
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

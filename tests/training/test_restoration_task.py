@@ -74,6 +74,15 @@ def test_noise_has_the_strength_that_is_told(recipe):
     assert float((noisy - drawn[0]).std() * 255) == pytest.approx(20, rel=0.02)
 
 
+def test_crops_that_are_not_told_may_have_the_noise_of_films(recipe):
+    task = create_task(read_recipe(recipe("vdn"), ["sigma=[20.0, 20.0]", "film_noise=1.0", "crop=32", "batch=8"]))
+    noisy, told = task._degrade(*task.sampler.draw(0))
+    levels = noisy * 255
+    as_a_file = (levels - levels.round()).abs().amax((1, 2, 3, 4)) < 1e-3
+    assert as_a_file.tolist() == told.isnan().tolist()
+    assert 0 < as_a_file.sum() < 8
+
+
 def test_compressed_windows_show_what_the_clean_ones_show(recipe):
     task = create_task(read_recipe(recipe("off"), ['compression=["h264 20", "hevc 20"]']))
     clean, compressed = task.sampler.draw(0)[0]

@@ -3,6 +3,7 @@
 | name | function |
 |---|---|
 | Gaussian noise, sigma of 255 | `gaussian_noise` |
+| noise of a film in 4:2:0, sigma of 255 | `film_noise` |
 | BI, bicubic as MATLAB's imresize | `bicubic_down`; `bicubic_up` is the way back that needs no learning |
 | BD, Gaussian blur of sigma 1.6, then every 4th pixel | `gaussian_down` |
 | H.264 and HEVC at a crf, JPEG 2000 at a q | `compress` |
@@ -67,6 +68,26 @@ def gaussian_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Ge
     """
     noise = torch.randn(clip.shape, generator=generator, device=generator.device, dtype=clip.dtype).to(clip.device)
     return clip + noise * (sigma_8bit / 255)
+
+
+def film_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Generator) -> Tensor:
+    """The clip with noise as films in 4:2:0 have it: white on luma, on chroma of half the size and at most as large.
+
+    As `gaussian_noise`, but [..., 3, T, H, W] with H and W even, clamped and rounded to 8 bit, as a file holds it.
+    """
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=generator.device, dtype=clip.dtype).to(clip.device)
+
+    *leading, _, t, h, w = clip.shape
+    luma = drawn(*leading, t, h, w)
+    share = torch.rand(math.prod(leading), 1, 1, 1, generator=generator, device=generator.device).to(clip.device)
+    small = drawn(math.prod(leading), 2 * t, h // 2, w // 2) * share
+    chroma = F.interpolate(small, scale_factor=2, mode="bilinear").view(*leading, 2, t, h, w)
+    blue, red = chroma.unbind(-4)
+    # BT.709, full range
+    noise = torch.stack((luma + 1.5748 * red, luma - 0.1873 * blue - 0.4681 * red, luma + 1.8556 * blue), dim=-4)
+    return (clip + noise * (sigma_8bit / 255)).clamp(0, 1).mul(255).round().div(255)
 
 
 def bicubic_down(frames: Tensor, scale: int = 4) -> Tensor:

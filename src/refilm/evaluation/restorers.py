@@ -105,24 +105,26 @@ class ModelRestorer:
     """Runs a model on the window of frames around each one, and its filter on the results; beyond the ends, the nearest
     frame stands in.
 
-    told  what the model's call takes beside the clip
+    told      what the model's call takes beside the clip
+    filtered  whether the model's own filter, if it has one, is applied
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, told: dict[str, Any]) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, told: dict[str, Any], filtered: bool = True) -> None:
         self.model: Any = model.to(device).eval()
         self.device, self.told = device, told
+        self._filter: Any = self.model.temporal_filter if filtered else None
 
     @torch.inference_mode()
     def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
-        reach = 0 if self.model.temporal_filter is None else 1
+        reach = 0 if self._filter is None else 1
         restored: dict[int, Tensor] = {}
         for place in places:
             around = [min(max(p, 0), len(clip) - 1) for p in range(place - reach, place + reach + 1)]
             restored = {p: restored[p] if p in restored else self._restored(clip, p) for p in set(around)}
-            if reach == 0:
+            if self._filter is None:
                 yield restored[place][0].cpu()
             else:
-                yield self.model.temporal_filter(torch.stack([restored[p] for p in around], dim=2))[0].cpu()
+                yield self._filter(torch.stack([restored[p] for p in around], dim=2))[0].cpu()
 
     def _restored(self, clip: Tensor, place: int) -> Tensor:
         """[1, 3, H, W]"""

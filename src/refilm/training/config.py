@@ -122,6 +122,7 @@ class RestorationConfig(TrainConfig):
 
     sigma        denoising: strengths of the Gaussian noise, of 255, drawn evenly between these two
     told         denoising: share of the crops whose strength the model is told
+    film_noise   denoising: share of the other crops whose noise is that of films in 4:2:0 instead of white
     val_sigma    denoising: the strength that validation measures at, told
     compression  artifact removal: what training clips are compressed by, in turn, as "h264 37" (crf) or
                  "jpeg2000 40" (quantiser); validation takes the first
@@ -130,6 +131,7 @@ class RestorationConfig(TrainConfig):
 
     sigma: tuple[float, float] = (0.0, 50.0)
     told: float = 0.75
+    film_noise: float = 0.0
     val_sigma: float = 25.0
     compression: tuple[str, ...] = ("h264 37",)
     kernel: Literal["BI", "BD"] = "BI"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from refilm.data import Pack, WindowSampler
-from refilm.data.degradations import bicubic_down, bicubic_up, compress, gaussian_down, gaussian_noise
+from refilm.data.degradations import bicubic_down, bicubic_up, compress, film_noise, gaussian_down, gaussian_noise
 from refilm.evaluation.metrics import as_shown, psnr_db
 from refilm.evaluation.restorers import ModelRestorer
 from refilm.training.config import RestorationConfig
@@ -64,6 +64,9 @@ class Restoration(Task):
         sigma = low + (high - low) * torch.rand(count, generator=random)
         noisy = gaussian_noise(clean, sigma.view(-1, 1, 1, 1, 1), random)
         told = torch.where(torch.rand(count, generator=random) < self.config.told, sigma, torch.nan)
+        filmed = told.isnan() & (torch.rand(count, generator=random) < self.config.film_noise)
+        if filmed.any():
+            noisy[filmed] = film_noise(clean[filmed], sigma[filmed].view(-1, 1, 1, 1, 1), random)
         return noisy, told.to(self.device)
 
     def _plainly(self, clip: Tensor) -> Tensor:
@@ -73,7 +76,7 @@ class Restoration(Task):
     def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
         figures: dict[str, list[float]] = {"psnr": [], "psnr_plain": []}
         told = {"sigma_8bit": self.config.val_sigma} if self.kind.task == "denoising" else {}
-        restore = ModelRestorer(model, self.device, told)
+        restore = ModelRestorer(model, self.device, told, filtered=False)  # what is trained
         for number, frames in enumerate(pack.frames):
             degraded, places = self._degraded(number, frames), spread(len(frames), frames_a_clip)
             rows = []

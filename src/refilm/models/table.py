@@ -49,7 +49,7 @@ MODELS = {
         weights="vi-ls3d-small-2d08720f.safetensors",
     ),
     "vi-ls3d-flow": Model(
-        "interpolation", VILS3DFlow, VILS3DFlowConfig(strength=0.35), weights="vi-ls3d-flow-64f84260.safetensors"
+        "interpolation", VILS3DFlow, VILS3DFlowConfig(strength=0.5), weights="vi-ls3d-flow-1d25b09c.safetensors"
     ),
     "vsr-ls3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig()),
     "vsr-ls3d-p3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig(p3d=True)),

@@ -76,7 +76,7 @@ MODELS = {
             max_offset=4,
             temporal_filter=True,
         ),
-        weights="vdn-ls3d-small-d2cead31.safetensors",
+        weights="vdn-ls3d-small-d311adf8.safetensors",
     ),
     "vdb-ls3d-small": Model(
         "deblocking",

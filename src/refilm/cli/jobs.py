@@ -120,7 +120,7 @@ def denoise(
     paths
         As for `refilm interpolate`.
     sigma
-        The noise's standard deviation, of 255. Default: the model judges for itself.
+        The standard deviation of white noise, of 255. Default: the model judges for itself, also of what noise it is.
     model
         A name from `refilm models`. Default: the one with the best measured figure.
     """
@@ -194,7 +194,7 @@ def enhance(
     denoise
         Take the noise out.
     sigma
-        The noise's standard deviation, of 255. Default: the model judges for itself.
+        The standard deviation of white noise, of 255. Default: the model judges for itself, also of what noise it is.
     deblock
         Take out what strong compression has done.
     upscale

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache, wraps
 from typing import Any, TypeVar, cast
@@ -66,8 +66,7 @@ def gaussian_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Ge
     sigma_8bit  standard deviation in levels of 255; a tensor must broadcast to the clip
     generator   decides the noise, on its own device, whatever the clip's
     """
-    noise = torch.randn(clip.shape, generator=generator, device=generator.device, dtype=clip.dtype).to(clip.device)
-    return clip + noise * (sigma_8bit / 255)
+    return clip + _normal(clip.shape, clip, generator) * (sigma_8bit / 255)
 
 
 def film_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Generator) -> Tensor:
@@ -75,14 +74,10 @@ def film_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Genera
 
     As `gaussian_noise`, but [..., 3, T, H, W] with H and W even, clamped and rounded to 8 bit, as a file holds it.
     """
-
-    def drawn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, device=generator.device, dtype=clip.dtype).to(clip.device)
-
     *leading, _, t, h, w = clip.shape
-    luma = drawn(*leading, t, h, w)
+    luma = _normal((*leading, t, h, w), clip, generator)
     share = torch.rand(math.prod(leading), 1, 1, 1, generator=generator, device=generator.device).to(clip.device)
-    small = drawn(math.prod(leading), 2 * t, h // 2, w // 2) * share
+    small = _normal((math.prod(leading), 2 * t, h // 2, w // 2), clip, generator) * share
     chroma = F.interpolate(small, scale_factor=2, mode="bilinear").view(*leading, 2, t, h, w)
     blue, red = chroma.unbind(-4)
     # BT.709, full range
@@ -157,6 +152,11 @@ def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
     if len(pictures) != len(planes):
         raise RefilmError(f"{codec} gave {len(pictures)} frames for {len(planes)}; is the encoder broken?")
     return torch.stack(pictures)
+
+
+def _normal(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
+    """White noise of sigma 1, drawn on the generator's device."""
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
 
 
 def _divided(frames: Tensor, scale: int) -> tuple[int, int]:

@@ -119,7 +119,7 @@ class ModelRestorer:
         reach = 0 if self._filter is None else 1
         restored: dict[int, Tensor] = {}
         for place in places:
-            around = [min(max(p, 0), len(clip) - 1) for p in range(place - reach, place + reach + 1)]
+            around = _around(place, reach, len(clip))
             restored = {p: restored[p] if p in restored else self._restored(clip, p) for p in set(around)}
             if self._filter is None:
                 yield restored[place][0].cpu()
@@ -129,11 +129,16 @@ class ModelRestorer:
     def _restored(self, clip: Tensor, place: int) -> Tensor:
         """[1, 3, H, W]"""
         model = self.model
-        window = torch.arange(place - model.window // 2, place + model.window // 2 + 1).clamp(0, len(clip) - 1)
+        window = clip[_around(place, model.window // 2, len(clip))]
         return run_tiled(
             lambda part: model(part, **self.told),
-            model.prepare(clip[window].transpose(0, 1)[None].to(self.device)),  # [1, 3, T, h, w]
+            model.prepare(window.transpose(0, 1)[None].to(self.device)),  # [1, 3, T, h, w]
             reach=model.reach,
             multiple=model.size_multiple,
             scale=model.scale,
         )
+
+
+def _around(place: int, radius: int, frames: int) -> list[int]:
+    """A place and so many on either side of it, the nearest standing in beyond the ends of so many frames."""
+    return [min(max(near, 0), frames - 1) for near in range(place - radius, place + radius + 1)]

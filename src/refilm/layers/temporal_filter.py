@@ -27,8 +27,6 @@ class TemporalFilter(nn.Module):
     The flow is computed on the CPU whatever the frames' device; where a side is below 32 pixels there is none.
     """
 
-    window = 3
-
     def __init__(self) -> None:
         super().__init__()
         self._flows = RememberedFlows(refinement=5)
@@ -42,21 +40,22 @@ class TemporalFilter(nn.Module):
         # from the middle frame to each of the others, and back
         motions = [(0, before[1], before[0]), (2, after[0], after[1])]
         height, width = frames.shape[3:]
+        grid = pixel_grid(height, width, frames.device)
         rows = max(BAND_PIXELS // width, 1)
-        bands = [_band(frames, motions, top, min(top + rows, height)) for top in range(0, height, rows)]
+        bands = [_band(frames, grid, motions, top, min(top + rows, height)) for top in range(0, height, rows)]
         return torch.cat(bands, dim=2)
 
 
-def _band(frames: Tensor, motions: list[tuple[int, Tensor, Tensor]], top: int, bottom: int) -> Tensor:
+def _band(frames: Tensor, grid: Tensor, motions: list[tuple[int, Tensor, Tensor]], top: int, bottom: int) -> Tensor:
     """Some rows of the result."""
     first, last = max(top - SQUARE // 2, 0), min(bottom + SQUARE // 2, frames.shape[3])
     centre = frames[:, :, 1, first:last]
-    grid = pixel_grid(frames.shape[3], frames.shape[4], frames.device)[:, :, first:last]
     total, weights = centre, torch.ones_like(centre[:, :1])
     for place, there, back in motions:
-        position = grid + there[:, :, first:last]
+        there = there[:, :, first:last]
+        position = grid[:, :, first:last] + there
         carried = sample(frames[:, :, place], position, ("bicubic",))
-        disagreement = (there[:, :, first:last] + sample(back, position)).square().sum(1, keepdim=True)
+        disagreement = (there + sample(back, position)).square().sum(1, keepdim=True)
         difference = box_mean((carried - centre).square().mean(1, keepdim=True), SQUARE)
         weight = 1 / (1 + disagreement / DISAGREEMENT_PIXELS**2) / (1 + difference / DIFFERENCE**2)
         total, weights = total + weight * carried, weights + weight

@@ -39,6 +39,18 @@ class Model:
     learned: bool = True
 
 
+VDN_SMALL = VDNLS3DConfig(
+    channels=48,
+    blocks=6,
+    ls3d_blocks=(1,),
+    window=5,
+    shuffle=2,
+    funnel=1,
+    align=True,
+    max_offset=4,
+    temporal_filter=True,
+)
+
 MODELS = {
     "flow-blend": Model("interpolation", FlowBlend, learned=False),
     "vi-ls3d": Model("interpolation", VILS3D, VILS3DConfig()),
@@ -65,34 +77,13 @@ MODELS = {
     "vdn-ls3d-small": Model(
         "denoising",
         VDNLS3D,
-        VDNLS3DConfig(
-            channels=48,
-            blocks=6,
-            ls3d_blocks=(1,),
-            window=5,
-            shuffle=2,
-            funnel=1,
-            align=True,
-            max_offset=4,
-            temporal_filter=True,
-        ),
+        VDN_SMALL,
         weights="vdn-ls3d-small-d311adf8.safetensors",
     ),
     "vdb-ls3d-small": Model(
         "deblocking",
         VDNLS3D,
-        VDNLS3DConfig(
-            "deblocking",
-            48,
-            blocks=6,
-            ls3d_blocks=(1,),
-            window=5,
-            shuffle=2,
-            funnel=1,
-            align=True,
-            max_offset=4,
-            temporal_filter=True,
-        ),
+        replace(VDN_SMALL, task="deblocking"),
         weights="vdb-ls3d-small-c5689e9c.safetensors",
     ),
     "dncnn-denoise-small": Model("denoising", DnCNN, DnCNNConfig(task="denoising", features=48, depth=22, shuffle=2)),

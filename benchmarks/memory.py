@@ -1,7 +1,7 @@
 """Does a job stay under its memory budget? Whole jobs on 1080p and 4K, and what each encoder takes.
 
 python benchmarks/memory.py             # writes results/bench/memory.json and .md
-python benchmarks/memory.py --encoders  # bytes of memory for each byte of a picture, for pipeline/memory.py
+python benchmarks/memory.py --encoders  # bytes of memory for each byte of a picture, for jobs/budget.py
 
 The peak is that of the command and its reading process together, sampled every 20 ms as proportional set size, which
 counts shared memory once.
@@ -154,7 +154,7 @@ def encoder_bytes(codec: str, preset: str | None) -> float:
 def encode_and_measure(codec: str, preset: str | None) -> float:
     """Encode more frames than any encoder looks ahead, and see how this process has grown."""
     from refilm.video.encoding import encoder_options
-    from refilm.video.shielded import probe
+    from refilm.video.reader import probe
 
     width, height, frames = 960, 540, 130
     grain = np.random.default_rng(0).integers(0, 255, (height, width), dtype=np.uint8)

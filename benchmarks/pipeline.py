@@ -31,10 +31,10 @@ import av
 import torch
 
 from refilm import create_model, probe
-from refilm.pipeline.job import SEGMENT_FRAMES, Job, Output
-from refilm.pipeline.memory import Demand
-from refilm.pipeline.scene_cuts import thumbnail
-from refilm.pipeline.stage import StreamShape
+from refilm.jobs.budget import Demand
+from refilm.jobs.job import SEGMENT_FRAMES, Job, Output
+from refilm.stages.scene_cuts import thumbnail
+from refilm.stages.stage import StreamShape
 from refilm.video import Frame, VideoInfo, frames
 from refilm.video.colour import from_rgb, to_rgb
 from refilm.video.encoding import EncoderSettings, PieceWriter, encoder_options
@@ -192,7 +192,7 @@ def measure_parts(source: Path, tries: int) -> Parts:
 
 def start_up(tries: int) -> float:
     """Seconds from the command to its first work: what a short clip pays on top."""
-    command = [sys.executable, "-c", "import refilm.pipeline.tasks"]
+    command = [sys.executable, "-c", "import refilm.api"]
     return best_of(tries, {"start": lambda: subprocess.run(command, check=True)})["start"][0]
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from refilm.pipeline.scene_cuts import SceneCuts, Thumbnail, content_change, thumbnail
+from refilm.stages.scene_cuts import SceneCuts, Thumbnail, content_change, thumbnail
 from refilm.video import frames
 
 # Cuts that the clips' maker overlooked, found by eye among the alarms: folder/file and the frame that starts a scene.

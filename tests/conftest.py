@@ -40,10 +40,10 @@ def broken(tmp_path_factory):
 
 @pytest.fixture
 def restorers(tmp_path_factory, monkeypatch):
-    """The models of pipeline.restorers stand in the table, and the command knows them."""
+    """The models of restorers stand in the table, and the command knows them."""
     from importlib import reload
 
-    from pipeline.restorers import RESTORERS, write_results
+    from restorers import RESTORERS, write_results
 
     from refilm.cli import jobs, main
     from refilm.models import MODELS, Model, defaults

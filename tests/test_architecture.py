@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "refilm"
-ALWAYS = {"errors"}
+ALWAYS = {"errors", "api"}
 MAY_IMPORT = {
     "ops": set(),
     "layers": {"ops"},
@@ -16,10 +16,12 @@ MAY_IMPORT = {
     "models": {"ops", "layers", "weights"},
     "video": set(),
     "data": {"video"},
-    "pipeline": {"ops", "layers", "models", "video"},
-    "training": {"ops", "layers", "models", "weights", "video", "data", "evaluation"},
-    "evaluation": {"ops", "layers", "models", "weights", "video", "data", "pipeline"},
-    "cli": {"ops", "layers", "models", "video", "pipeline", "evaluation", "training", "data"},
+    "stages": {"ops", "layers", "models", "video", "data"},
+    "jobs": {"ops", "layers", "models", "video", "stages"},
+    "compare": {"video", "jobs"},
+    "training": {"ops", "layers", "models", "weights", "video", "data", "stages", "evaluation"},
+    "evaluation": {"ops", "layers", "models", "weights", "video", "data", "stages"},
+    "cli": {"ops", "layers", "models", "video", "stages", "jobs", "compare", "evaluation", "training", "data"},
 }
 
 

@@ -31,8 +31,8 @@ import av
 from media import CLIPS, even, write
 
 from refilm.errors import JobError, RefilmError, VideoError
-from refilm.pipeline.job import Job, Output, Progress
-from refilm.pipeline.stage import Chain
+from refilm.jobs.job import Job, Output, Progress
+from refilm.stages.stage import Chain
 from refilm.video import VideoReader, shielded
 
 SECONDS = 60  # for one input, on a machine that does other things as well

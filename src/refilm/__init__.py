@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from refilm.errors import JobError, RefilmError, VideoError, WeightsError
 
 if TYPE_CHECKING:
+    from refilm.api import deblock, denoise, enhance, interpolate, upscale
+    from refilm.compare.comparison import compare
     from refilm.models import create_model, list_models
-    from refilm.pipeline.comparison import compare
-    from refilm.pipeline.tasks import deblock, denoise, enhance, interpolate, upscale
     from refilm.video import frames as open
     from refilm.video import probe
 
@@ -48,8 +48,8 @@ __all__ = [
 _LAZY = {
     "create_model": ("refilm.models", "create_model"),
     "list_models": ("refilm.models", "list_models"),
-    "compare": ("refilm.pipeline.comparison", "compare"),
-    **{name: ("refilm.pipeline.tasks", name) for name in ("deblock", "denoise", "enhance", "interpolate", "upscale")},
+    "compare": ("refilm.compare.comparison", "compare"),
+    **{name: ("refilm.api", name) for name in ("deblock", "denoise", "enhance", "interpolate", "upscale")},
     "open": ("refilm.video", "frames"),
     "probe": ("refilm.video", "probe"),
 }

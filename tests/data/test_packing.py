@@ -12,7 +12,7 @@ from refilm.cli.main import run
 from refilm.data import packing, read_index, read_packs
 from refilm.data.packing import Packing, blockiness, pack
 from refilm.errors import RefilmError
-from refilm.pipeline.scene_cuts import SceneCuts
+from refilm.stages.scene_cuts import SceneCuts
 
 SMALL = Packing(longest=8, shortest=4, gap=2, short_side=80)
 

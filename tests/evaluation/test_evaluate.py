@@ -10,7 +10,7 @@ import av
 import pytest
 import torch
 from evaluation.clips import write_clip
-from pipeline.frames import stream
+from frames import stream
 
 from refilm.cli.main import run
 from refilm.errors import VideoError

@@ -88,7 +88,7 @@ def _share_of_memory(options: dict[str, Any], jobs: int) -> float | None:
     """Bytes for each of so many jobs; None: what they find, on a device that is not ours to look at from here."""
     import torch
 
-    from refilm.pipeline.memory import amount, free_memory
+    from refilm.jobs.budget import amount, free_memory
 
     if options["max_memory"] is not None:
         return amount(options["max_memory"]) / jobs

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from refilm.pipeline.job import Progress
-from refilm.pipeline.report import Report
+from refilm.jobs.job import Progress
+from refilm.jobs.report import Report
 
 _SECONDS_BETWEEN_LINES = 5.0
 

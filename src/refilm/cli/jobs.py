@@ -243,7 +243,7 @@ def _start(
     run: RunOptions,
     many: ManyOptions,
 ) -> int:
-    """One job, or many, of `refilm.pipeline.tasks.<task>`."""
+    """One job, or many, of `refilm.api.<task>`."""
     options = wanted | asdict(encoding) | asdict(run)
     as_json = options.pop("json")
     if many.output_dir is not None:
@@ -260,11 +260,11 @@ def _start(
 
 
 def _run_job(task: str, source: Path, output: Path, options: dict[str, Any], as_json: bool) -> int:
+    from refilm import api  # torch takes a second to load, which --help need not wait for
     from refilm.cli.console import JobConsole
-    from refilm.pipeline import tasks  # torch takes a second to load, which --help need not wait for
 
     console = JobConsole(as_json)
     with console:
-        report = getattr(tasks, task)(source, output, on_progress=console.progress, warn=console.warn, **options)
+        report = getattr(api, task)(source, output, on_progress=console.progress, warn=console.warn, **options)
     console.report(report)
     return DONE

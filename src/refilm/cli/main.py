@@ -77,7 +77,7 @@ def compare(
     """
     from refilm.cli.console import JobConsole
     from refilm.cli.tables import comparison_table
-    from refilm.pipeline import comparison
+    from refilm.compare import comparison
 
     console = JobConsole(as_json=False)
     with console:
@@ -333,7 +333,7 @@ def pack(
         Quality of the clips; lower is better and larger.
     """
     from refilm.data import packing
-    from refilm.pipeline.scene_cuts import SceneCuts
+    from refilm.stages.scene_cuts import SceneCuts
 
     try:
         settings = packing.Packing(longest, shortest, gap, short_side, shrink, crf)

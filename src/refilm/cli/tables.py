@@ -19,9 +19,9 @@ from av.codec.codec import UnknownCodecError
 from rich.table import Table
 
 import refilm
+from refilm.compare.comparison import Comparison
 from refilm.models import MODELS, list_models
 from refilm.models.defaults import RANKED_BY, default_models, read_results, results_folder
-from refilm.pipeline.comparison import Comparison
 from refilm.video import VideoInfo
 
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")

@@ -23,7 +23,7 @@ from refilm.data.layouts import Footage, find_footage
 from refilm.errors import RefilmError
 from refilm.video import Frame
 from refilm.video.colour import to_rgb
-from refilm.video.reader import Decoder
+from refilm.video.decoder import Decoder
 
 
 @dataclass(frozen=True)

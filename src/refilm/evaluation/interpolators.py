@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
 from refilm.layers.clips import places_around
-from refilm.pipeline.tiles import run_tiled
+from refilm.stages.running import run_tiled
 from refilm.video import Frame
 from refilm.video.colour import to_rgb
 

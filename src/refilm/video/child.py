@@ -26,9 +26,9 @@ import numpy as np
 
 from refilm.errors import RefilmError
 from refilm.video import joining
+from refilm.video.decoder import Bookmark, Decoder
 from refilm.video.encoding import EncoderSettings
 from refilm.video.probe import VideoInfo
-from refilm.video.reader import Bookmark, Decoder
 
 SLOTS = 3  # one being filled, one waiting, one being emptied
 HEADER_BYTES = 4096  # of the shared memory, before the slots

@@ -1,248 +1,213 @@
-"""From a file to frames with exact times."""
+"""Reading strangers' files in a process of its own (`child.py`), so that they cannot take a job down with them."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from mmap import mmap
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, BinaryIO
 
-import av
-import av.error
 import numpy as np
-from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.containers import MAX_PIXELS, open_input
-from refilm.video.frame import Frame, PixelFormat
-from refilm.video.probe import FRAMES_PROBED, VideoInfo, describe, main_video
+from refilm.video.child import HEADER_BYTES, SIGNS_OF_LIFE, SLOTS, slot_bytes
+from refilm.video.decoder import Bookmark, ReadLosses
+from refilm.video.encoding import EncoderSettings
+from refilm.video.frame import Frame
+from refilm.video.joining import Piece
+from refilm.video.probe import VideoInfo
 
-JUMP = Fraction(1, 2)  # seconds back from which time stamps begin anew rather than err, as where broadcasts are joined
+PATIENCE = 120  # seconds without a packet, after which FFmpeg counts as hung; a slow disk may take a few
+_WAY_OUT = "The file is damaged or hostile; a copy of what can be read may do: ffmpeg -i IN -map 0 -c copy OUT.mkv"
+_GIB = 1 << 30
+_LEAST, _MOST = 2 * _GIB, 8 * _GIB
 
-
-@dataclass(frozen=True)
-class Bookmark:
-    """A frame to come back to: where it is in the stream, and what it looked like."""
-
-    index: int  # frames before it in the stream
-    time: Fraction
-    digest: str  # of its samples: a decoder that starts at a key frame must give the same picture
-
-
-@dataclass
-class ReadLosses:
-    """What could not be read; a job reports it, so nothing is cut in silence."""
-
-    jumps: int = 0  # times the clock of the source jumped back; what follows is moved up to what came before
-    damaged_packets: int = 0  # the decoder refused them
-    interlaced: int = 0  # frames of two fields, where the first ones are not
-    out_of_order: int = 0  # frames whose time did not rise, dropped
-    resized: int = 0  # frames of another size than the first, scaled to it
-    missing_seconds: float = 0.0  # declared by the file, but not there
-
-    def since(self, before: ReadLosses) -> dict[str, float]:
-        """What was lost after `before` was noted."""
-        changes = {name: value - getattr(before, name) for name, value in vars(self).items()}
-        return {name: change for name, change in changes.items() if change}
-
-    def add(self, changes: dict[str, float]) -> None:
-        for name, change in changes.items():
-            setattr(self, name, getattr(self, name) + change)
-
-    def warnings(self) -> list[str]:
-        lines = []
-        if self.missing_seconds > 0:
-            lines.append(
-                f"the source ends {self.missing_seconds:.2f} s before its declared end (truncated?); "
-                "it was processed up to its last good frame"
-            )
-        if self.jumps:
-            lines.append(f"the source's clock jumps back {self.jumps} times; the parts were put one after the other")
-        if self.damaged_packets:
-            lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
-        if self.interlaced:
-            lines.append(f"{self.interlaced} frames are interlaced, unlike the first; their fields were taken as one")
-        if self.out_of_order:
-            lines.append(f"{self.out_of_order} frames whose time stamp does not rise were dropped")
-        if self.resized:
-            lines.append(f"{self.resized} frames of another size than the first were scaled to it")
-        return lines
+# The child finds the modules that this process found, and none that happen to lie in the current folder.
+_START = """
+import sys
+connection, memory, limit, *sys.path = sys.argv[1:]
+from refilm.video.child import main
+main(int(connection), int(memory), int(limit))
+"""
 
 
-class Decoder:
-    """Frames of a file's main video stream, in order of presentation. Memory does not grow with length.
+class VideoReader:
+    """Frames of a file's main video stream, in order of presentation, and what must be done beside the file itself.
 
-    For the process that `shielded.py` starts; everything else reads through it.
-
-    on_packet   called for each packet of the file, as a sign of life
+    Iterating decodes once from the start; `resume_at` starts from a bookmark instead: one of them, once. Memory does
+    not grow with length. Raises VideoError for files that cannot be read, also if FFmpeg crashes, hangs or takes too
+    much memory over them.
     """
 
-    def __init__(self, path: Path, rate: Fraction | None, on_packet: Callable[[], None]) -> None:
-        self.path, self.losses = path, ReadLosses()
-        self._rate, self._on_packet = rate, on_packet
-        self._refusal = ""  # the decoder's latest, for whoever gets no frame at all
-        self._container_context = open_input(self.path, rate)
-        self._container: InputContainer = self._container_context.__enter__()
-        self._stream = self._prepare()
-        self._pictures = self._decode()
-        first = list(itertools.islice(self._pictures, FRAMES_PROBED))
-        if not first:
-            raise VideoError(f"{self.path}: no frame of its video stream can be decoded{self._refusal}")
-        self.info: VideoInfo = describe(self._container, self._stream, first, self.path)
-        self._pictures = itertools.chain(first, self._pictures)
+    def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
+        self.path = Path(path)
+        self.losses = ReadLosses()  # so far
+        self._lost: deque[tuple[int, dict[str, float]]] = deque()
+        ours, theirs = socket.socketpair()
+        self._shared = _shared_memory()
+        self._header = mmap(self._shared.fileno(), HEADER_BYTES)
+        handles = theirs.fileno(), self._shared.fileno()
+        command = [sys.executable, "-P", "-c", _START, *map(str, handles), str(memory_limit()), *sys.path]
+        # numpy's threads would take longer to start than all the rest
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                command, env=environment, pass_fds=handles, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        self._connection = Connection(ours.detach())
+        try:
+            self.info: VideoInfo = self._call("open", self.path, rate)
+        except BaseException:
+            self.close()
+            raise
 
-    def frames(self, start: Bookmark | None) -> Iterator[tuple[Frame, dict[str, float]]]:
-        """Each frame, and what was lost between it and the next one; from `start` on, or all.
+    def __enter__(self) -> VideoReader:
+        return self
 
-        A bookmark is found by seeking if that gives the same picture, else by decoding up to it.
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Also while another thread waits for a frame; it then gets a VideoError."""
+        self._process.kill()
+        self._process.wait()
+        self._shared.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames(None)
+
+    def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
+        """Frames from the bookmarked one on: by seeking if that finds the same picture, else by decoding up to it."""
+        return self._frames(bookmark)
+
+    def lost_in(self, first: int, end: int | None) -> dict[str, float]:
+        """What could not be read among frames `first` to `end` of the source, which must have been read; asked once.
+
+        The keys are ReadLosses'. It belongs to the frame before it, wherever reading began, so that the parts of a
+        job add up however often it was stopped.
         """
-        return self._all() if start is None else self._from(start)
+        total: dict[str, float] = {}
+        while self._lost and (end is None or self._lost[0][0] < end):
+            number, lost = self._lost.popleft()
+            for name, amount in lost.items() if number >= first else ():
+                total[name] = total.get(name, 0.0) + amount
+        return total
 
-    def _all(self) -> Iterator[tuple[Frame, dict[str, float]]]:
-        return self._with_durations(self._in_order(self._pictures))
+    def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
+        """See joining.rehearse."""
+        self._call("rehearse", settings, target, format_name, warn=warn)
 
-    def _from(self, bookmark: Bookmark) -> Iterator[tuple[Frame, dict[str, float]]]:
+    def join(
+        self,
+        pieces: Sequence[Piece],
+        settings: EncoderSettings,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        """See joining.join."""
+        self._call("join", pieces, settings, target, format_name, warn=warn)
+
+    def _frames(self, start: Bookmark | None) -> Iterator[Frame]:
+        self._send(("read", (start,)))
+        held, size = self.info.format, slot_bytes(self.info)
+        shapes = held.plane_shapes(self.info.height, self.info.width)
+        number = 0 if start is None else start.index
+        memory = None
+        while (message := self._receive())[0] == "frame":
+            slot, time, duration, lost = message[1]
+            memory = memory or mmap(self._shared.fileno(), HEADER_BYTES + SLOTS * size)
+            planes, offset = [], HEADER_BYTES + slot * size
+            for height, width in shapes:
+                samples = np.frombuffer(memory, held.dtype, height * width, offset).reshape(height, width)
+                planes.append(samples.copy())
+                offset += samples.nbytes
+            self._send(slot)
+            if lost:
+                self.losses.add(lost)
+                self._lost.append((number, lost))
+            yield Frame(tuple(planes), held, self.info.colour, time, duration)
+            number += 1
+
+    def _call(self, name: str, *arguments: object, warn: Callable[[str], None] = lambda _: None) -> Any:
+        self._send((name, arguments))
+        while (message := self._receive())[0] == "note":
+            warn(message[1])
+        return message[1]
+
+    def _send(self, message: object) -> None:
+        with contextlib.suppress(ConnectionError):  # the child is dead, as waiting for its answer will tell
+            self._connection.send(message)
+
+    def _receive(self) -> tuple[str, Any]:
+        """The next message. Raises the error that the child met, or the VideoError that it has become."""
         try:
-            self._container.seek(
-                math.floor(bookmark.time / self._time_base), stream=self._stream, backward=True, any_frame=False
-            )
-            for frame, lost in (frames := self._all()):
-                if frame.time >= bookmark.time:
-                    if frame.time == bookmark.time and digest(frame) == bookmark.digest:
-                        return itertools.chain([(frame, lost)], frames)
-                    break
-        except (av.error.FFmpegError, OSError):
-            pass  # not seekable, or not here: the long way round is always right
-        self._reopen()
-        return itertools.islice(self._all(), bookmark.index, None)
-
-    @property
-    def _time_base(self) -> Fraction:
-        return self._stream.time_base or Fraction(1, av.time_base)
-
-    def _prepare(self) -> VideoStream:
-        stream = main_video(self._container, self.path)
-        stream.thread_type = "AUTO"
-        codec = stream.codec_context
-        if codec.width * codec.height > MAX_PIXELS:
+            # seconds are counted, not read off a clock, which runs on while this process is suspended
+            still, packets = 0, -1
+            while not self._connection.poll(1):
+                before, (packets, resting) = packets, SIGNS_OF_LIFE.unpack_from(self._header)
+                still = 0 if packets != before or resting else still + 1
+                if still >= PATIENCE:
+                    self.close()
+                    raise VideoError(
+                        f"{self.path}: FFmpeg hangs over it: nothing came for {PATIENCE} s after {packets} packets. "
+                        + _WAY_OUT
+                    )
+            kind, content = self._connection.recv()
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)  # it ends; what does not is ended
+            self.close()
+            status = self._process.returncode
+            reason = signal.Signals(-status).name if status < 0 else f"exit code {status}"
+            raise VideoError(f"{self.path}: FFmpeg crashed over it ({reason}). {_WAY_OUT}") from error
+        if kind != "error":
+            return kind, content
+        if isinstance(content, MemoryError):
             raise VideoError(
-                f"{self.path}: declares pictures of {codec.width}x{codec.height} pixels, and refilm reads at most "
-                f"{MAX_PIXELS}; the file is damaged, or has to be scaled down first"
-            )
-        codec.options = {"max_pixels": str(MAX_PIXELS)}  # for what grows on the way
-        return stream
-
-    def _reopen(self) -> None:
-        self._container_context.__exit__(None, None, None)
-        self._container_context = open_input(self.path, self._rate)
-        self._container = self._container_context.__enter__()
-        self._stream = self._prepare()
-        self.losses = ReadLosses()
-        self._pictures = self._decode()
-
-    def _decode(self) -> Iterator[VideoFrame]:
-        """Decoded pictures; a damaged packet costs its own frames only, a damaged container what comes after."""
-        packets = self._packets()
-        for packet in packets:
-            try:
-                yield from self._stream.decode(packet)
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError as error:
-                self.losses.damaged_packets += 1
-                self._refusal = f": {error.strerror}"
-
-    def _packets(self) -> Iterator[av.Packet | None]:
-        try:
-            for packet in self._container.demux(self._stream):
-                self._on_packet()
-                yield packet
-        except av.error.FFmpegError:
-            self.losses.damaged_packets += 1
-            yield None  # what the decoder still holds is good
-
-    def _in_order(self, pictures: Iterator[VideoFrame]) -> Iterator[Frame]:
-        """Frames with rising times, still with the duration that the decoder declared (0 if it did not)."""
-        time, moved = None, Fraction(0)
-        for picture in pictures:
-            # raw streams have no time stamps: count on from the frame before, at the stream's rate
-            expected = self.info.start_time if time is None else time + 1 / self.info.frame_rate
-            time_base = picture.time_base or self._time_base
-            picture_time = expected if picture.pts is None else picture.pts * time_base + moved
-            if time is not None and picture_time < time - JUMP:
-                self.losses.jumps += 1
-                moved += expected - picture_time
-                picture_time = expected
-            if time is not None and picture_time <= time:
-                self.losses.out_of_order += 1
-                continue
-            time = picture_time
-            if (picture.width, picture.height) != (self.info.width, self.info.height):
-                self.losses.resized += 1
-            if picture.interlaced_frame and not self.info.interlaced:
-                self.losses.interlaced += 1
-            declared = (picture.duration or 0) * time_base
-            yield Frame(_planes(picture, self.info), self.info.format, self.info.colour, time, declared)
-
-    def _with_durations(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, float]]]:
-        """A frame lasts until the next one; the last keeps its own declared duration."""
-        previous = before = None
-        told = ReadLosses()
-
-        def new_losses() -> dict[str, float]:
-            nonlocal told
-            earlier, told = told, replace(self.losses)
-            return told.since(earlier)
-
-        for frame in frames:
-            if previous is not None:
-                yield replace(previous, duration=frame.time - previous.time), new_losses()
-            previous, before = frame, previous
-        if previous is not None:
-            last = previous.duration
-            if last <= 0:
-                last = previous.time - before.time if before is not None else 1 / self.info.frame_rate
-            previous = replace(previous, duration=last)
-            self._note_missing(previous.time + last)
-            yield previous, new_losses()
-
-    def _note_missing(self, end: Fraction) -> None:
-        if self.info.duration is None:
-            return
-        missing = self.info.start_time + self.info.duration - end
-        # containers round, and some count the sound that outlasts the picture
-        if missing > max(Fraction(1, 2), 2 / self.info.frame_rate):
-            self.losses.missing_seconds = float(missing)
+                f"{self.path}: reading it takes more than {memory_limit() >> 20} MiB of memory; "
+                "the file is damaged or hostile, or its pictures are too large for this machine"
+            ) from content
+        raise content
 
 
-def digest(frame: Frame) -> str:
-    """A fingerprint of a frame's samples."""
-    state = hashlib.blake2b(digest_size=16)
-    for plane in frame.planes:
-        state.update(np.ascontiguousarray(plane).data)
-    return state.hexdigest()
+def probe(path: str | Path, rate: Fraction | None = None) -> VideoInfo:
+    """Describe the video file or picture sequence at `path`.
+
+    rate   frames a second of a picture sequence
+    Raises VideoError if it cannot be read or has no video stream that decodes.
+    """
+    with VideoReader(path, rate) as reader:
+        return reader.info
 
 
-def _planes(picture: VideoFrame, info: VideoInfo) -> tuple[np.ndarray, ...]:
-    held = info.format
-    if (picture.width, picture.height) != (info.width, info.height):
-        picture = picture.reformat(width=info.width, height=info.height, format=held.name)
-    elif picture.format.name not in (held.name, held.name.replace("yuv", "yuvj")):
-        # same family and depth or more bits, so swscale only moves samples; it is not asked to change colours
-        picture = picture.reformat(format=held.name)
-    return tuple(
-        _plane(plane, held, shape)
-        for plane, shape in zip(picture.planes, held.plane_shapes(info.height, info.width), strict=True)
-    )
+def frames(path: str | Path, rate: Fraction | None = None) -> Iterator[Frame]:
+    """Every frame of a video file, decoded as the iteration goes on. Public as `refilm.open`."""
+    with VideoReader(path, rate) as reader:
+        yield from reader
 
 
-def _plane(plane: object, held: PixelFormat, shape: tuple[int, int]) -> np.ndarray:
-    samples = np.frombuffer(plane, held.dtype)  # type: ignore[call-overload]
-    row = plane.line_size // samples.itemsize  # type: ignore[attr-defined]
-    height, width = shape
-    return samples[: row * height].reshape(height, row)[:, :width]  # which keeps the decoder's buffer from being used
+def memory_limit() -> int:
+    """Bytes that reading a file may take: 8K at 10 bit needs some 4 GiB; half of the machine is left for the rest."""
+    return min(max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, _LEAST), _MOST)
+
+
+def _shared_memory() -> BinaryIO:
+    """A file without a name, in memory where the system has such, that ends with the processes that use it."""
+    if hasattr(os, "memfd_create"):
+        memory: BinaryIO = os.fdopen(os.memfd_create("refilm"), "w+b", buffering=0)
+    else:
+        memory = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+    memory.truncate(HEADER_BYTES)
+    return memory

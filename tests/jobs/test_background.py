@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from refilm.pipeline.background import running_ahead
+from refilm.jobs.background import running_ahead
 
 
 def test_the_same_items_in_the_same_order():

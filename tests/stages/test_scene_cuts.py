@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from refilm.pipeline.scene_cuts import SceneCuts, Thumbnail, content_change, thumbnail, unlikeness
+from refilm.stages.scene_cuts import SceneCuts, Thumbnail, content_change, thumbnail, unlikeness
 from refilm.video.colour import from_rgb
 from refilm.video.frame import Colour, Frame, PixelFormat
 

@@ -4,11 +4,11 @@ from fractions import Fraction
 
 import pytest
 import torch
-from pipeline.frames import YUV420, gray_frame, level, stream
-from pipeline.restorers import Double, Soften, Steady
+from frames import YUV420, gray_frame, level, stream
+from restorers import Double, Soften, Steady
 
 from refilm.models import create_model
-from refilm.pipeline.restoration import Restore, change
+from refilm.stages.restore import Restore, change
 from refilm.video import Colour, Frame
 
 

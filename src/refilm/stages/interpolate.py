@@ -14,9 +14,9 @@ from torch import Tensor
 
 from refilm.errors import UsageError
 from refilm.models.vi_ls3d_flow import VILS3DFlow
-from refilm.pipeline.memory import Demand, measured
-from refilm.pipeline.stage import StreamShape
-from refilm.pipeline.tiles import run_tiled
+from refilm.stages.demand import Demand, measured
+from refilm.stages.running import run_tiled
+from refilm.stages.stage import StreamShape
 from refilm.video import Frame
 from refilm.video.colour import from_rgb
 

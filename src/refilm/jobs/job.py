@@ -22,14 +22,12 @@ import torch
 
 import refilm
 from refilm.errors import JobError, VideoError
-from refilm.pipeline.background import running_ahead
-from refilm.pipeline.memory import Plan, around_stages, choices, free_memory, make_plan
-from refilm.pipeline.placing import is_placed, place_file, place_pictures, report_path, work_folder
-from refilm.pipeline.report import Report, Tally, lost
-from refilm.pipeline.scene_cuts import SceneCuts
-from refilm.pipeline.segments import SegmentEnd, run_segments
-from refilm.pipeline.stage import Stage, StreamShape
-from refilm.pipeline.workfolder import (
+from refilm.jobs.background import running_ahead
+from refilm.jobs.budget import Plan, around_stages, choices, free_memory, make_plan
+from refilm.jobs.placing import is_placed, place_file, place_pictures, report_path, work_folder
+from refilm.jobs.report import Report, Tally, lost
+from refilm.jobs.segments import SegmentEnd, run_segments
+from refilm.jobs.work_folder import (
     FinishedPiece,
     WorkFolder,
     fingerprint,
@@ -38,6 +36,8 @@ from refilm.pipeline.workfolder import (
     sync,
     write_atomically,
 )
+from refilm.stages.scene_cuts import SceneCuts
+from refilm.stages.stage import Stage, StreamShape
 from refilm.video import Bookmark, Frame, ReadLosses, VideoInfo, VideoReader
 from refilm.video.containers import is_sequence, sequence_files
 from refilm.video.encoding import (

@@ -16,7 +16,7 @@ from media import BROKEN, CLIPS, even, picture, tool, video_frame, write
 
 import refilm
 from refilm.cli.main import run
-from refilm.pipeline.comparison import compare
+from refilm.compare.comparison import compare
 
 
 def degraded(tmp_path, **changes):

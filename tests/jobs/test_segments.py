@@ -3,10 +3,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from pipeline.frames import level, stream
-from pipeline.test_stage import STAGES, run
+from frames import level, stream
+from stages.test_stage import STAGES, run
 
-from refilm.pipeline.segments import SegmentEnd, first_frame, run_segments
+from refilm.jobs.segments import SegmentEnd, first_frame, run_segments
 
 
 def collected(results):

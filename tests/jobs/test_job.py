@@ -17,8 +17,8 @@ import pytest
 from media import BROKEN, CLIPS, even, packet_hashes, probed_times, write
 
 import refilm
-from refilm.pipeline import job
-from refilm.pipeline.tasks import interpolate
+from refilm.api import interpolate
+from refilm.jobs import job
 
 COMMAND = [sys.executable, "-m", "refilm.cli.main", "interpolate"]
 

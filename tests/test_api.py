@@ -75,7 +75,7 @@ def test_a_chain_killed_and_called_again_gives_the_same_packets(restorers, tmp_p
     output = tmp_path / "out.mp4"
     options = ["--denoise", "--sigma", "30", "--deblock", "--upscale", "2", "--times", "2", "--preset", "ultrafast"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.restorers", "enhance", str(source), str(output), *options],
+        [sys.executable, "-m", "restorers", "enhance", str(source), str(output), *options],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])},
         stderr=subprocess.DEVNULL,
     )

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import cv2
 
-from refilm.pipeline.stage import Stage
+from refilm.stages.stage import Stage
 from refilm.video import Bookmark, Frame, digest
 
 

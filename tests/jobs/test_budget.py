@@ -13,12 +13,13 @@ import torch
 from media import CLIPS, even, packet_hashes, write
 
 import refilm
+from refilm.jobs import job
+from refilm.jobs.budget import Plan, amount, choices, free_memory, make_plan
+from refilm.stages.demand import Demand, measured
 from refilm.models import create_model
-from refilm.pipeline import job
-from refilm.pipeline.interpolation import Interpolate
-from refilm.pipeline.memory import Demand, Plan, amount, choices, free_memory, make_plan, measured
-from refilm.pipeline.restoration import Restore
-from refilm.pipeline.stage import StreamShape
+from refilm.stages.interpolate import Interpolate
+from refilm.stages.restore import Restore
+from refilm.stages.stage import StreamShape
 
 CPU = torch.device("cpu")
 TILEABLE = Demand("denoise", held=1e6, around=2e6, whole=1e6, per_pixel=1000, width=1920, height=1080, reach=20)

@@ -1,13 +1,11 @@
 """What a job needs of memory, and the largest tiles with which it stays under its budget.
 
-A model's need is measured before each job, on a small picture. The other figures are counted, but for the encoders',
+What the stages need they say themselves (`stages/demand.py`). The other figures are counted, but for the encoders',
 which `benchmarks/memory.py --encoders` measures.
 """
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ from pathlib import Path
 import torch
 
 from refilm.errors import JobError, UsageError
+from refilm.stages.demand import Demand, file_lines, process_status
 from refilm.video import VideoInfo
 from refilm.video.encoding import EncoderSettings
 from refilm.video.formats import held_format
@@ -27,12 +26,6 @@ from refilm.video.frame import PixelFormat
 TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
 # Frames that wait between decoding, computing and encoding; the smaller number where memory is short.
 QUEUES = (8, 2)
-# A model is measured on a picture of this side, or on the whole where that is smaller.
-_MEASURED_SIDE = 192
-# What the measured side does not show: other kernels for other sizes, memory the allocator keeps.
-_MARGIN = 1.15
-# Bytes a pixel where the system does not tell a process's peak: more than any model here takes.
-_UNMEASURED = 8000.0
 # Interpreter and libraries of the reading process, and what codecs take whatever the size of the picture.
 _READER, _CODECS = 80e6, 60e6
 # Pictures in the decoder: those it refers to, one for each thread, and those on their way through shared memory.
@@ -50,35 +43,6 @@ _ENCODERS: dict[str, dict[str, float]] = {
 }
 _PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()  # noqa: SIM905
 _UNKNOWN_ENCODER = 330.0
-
-
-@dataclass(frozen=True)
-class Demand:
-    """Bytes that one stage needs.
-
-    name        of the model, or of the stage, for messages
-    held        throughout
-    around      for a picture as a whole, before its model sees it or after
-    whole       while its model works on a picture, whatever the tile
-    per_pixel   for each pixel that its model sees at once, with that part of its input and result
-    width, height, reach   of the pictures that it is fed, and of the model: None sees the whole picture
-    """
-
-    name: str
-    held: float
-    around: float = 0.0
-    whole: float = 0.0
-    per_pixel: float = 0.0
-    width: int = 0
-    height: int = 0
-    reach: int | None = None
-
-    def working(self, tile: int | None) -> float:
-        """While it works on a picture in tiles of that side."""
-        sides = (self.width, self.height)
-        if tile is not None and self.reach is not None:
-            sides = (min(self.width, tile + 2 * self.reach), min(self.height, tile + 2 * self.reach))
-        return _MARGIN * max(self.around, self.whole + self.per_pixel * sides[0] * sides[1])
 
 
 @dataclass(frozen=True)
@@ -153,16 +117,6 @@ def picture_bytes(held: PixelFormat, width: int, height: int) -> int:
     return sum(rows * columns for rows, columns in held.plane_shapes(height, width)) * (1 if held.bits == 8 else 2)
 
 
-def measured(run: Callable[[int, int], object], width: int, height: int, multiple: int, device: torch.device) -> float:
-    """Bytes for each pixel that `run(width, height)` takes at its height, judged by a small picture.
-
-    multiple   that sides must have
-    """
-    width, height = (-(-min(side, _MEASURED_SIDE) // multiple) * multiple for side in (width, height))
-    run(width, height)  # what is only made once
-    return _peak(lambda: run(width, height), device) / (width * height)
-
-
 def amount(text: str | float) -> float:
     """ "4GB", "800 MB", "1.5GiB" or a number of bytes -> bytes"""
     units = {"": 1.0} | {
@@ -180,38 +134,21 @@ def free_memory(device: torch.device) -> float:
         return float(torch.cuda.mem_get_info(device)[0])
     free = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
     with suppress(OSError):
-        free += [1024.0 * int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemAvailable")]
+        free += [
+            1024.0 * int(line.split()[1]) for line in file_lines("/proc/meminfo") if line.startswith("MemAvailable")
+        ]
     # what a container may take, less what it cannot give back
     for limit, used in (("memory.max", "anon"), ("memory/memory.limit_in_bytes", "total_rss")):
         path = Path("/sys/fs/cgroup", limit)
         with suppress(OSError, ValueError, KeyError):  # not there, or "max"
-            counts = dict(line.split() for line in _lines(path.with_name("memory.stat")))
-            free.append(float(int(_lines(path)[0]) - int(counts[used])))
+            counts = dict(line.split() for line in file_lines(path.with_name("memory.stat")))
+            free.append(float(int(file_lines(path)[0]) - int(counts[used])))
     return min(free)
 
 
 def resident() -> float:
     """Bytes of this process in memory."""
-    return _status("VmRSS") or 400e6
-
-
-def _peak(run: Callable[[], object], device: torch.device) -> float:
-    """How much more memory is in use while `run` runs than before."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return float(torch.cuda.max_memory_allocated(device) - before)
-    gc.collect()
-    with suppress(OSError, AttributeError):  # not glibc: then some of what is free counts as in use
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    except OSError:
-        return _UNMEASURED * _MEASURED_SIDE**2
-    before_bytes = _status("VmRSS")
-    run()
-    return max(_status("VmHWM") - before_bytes, 0.0)
+    return process_status("VmRSS") or 400e6
 
 
 def _encoder_pictures(encoder: EncoderSettings) -> float:
@@ -224,18 +161,6 @@ def _encoder_pictures(encoder: EncoderSettings) -> float:
         (taken for name, taken in by_preset.items() if name not in _PRESETS or _PRESETS.index(name) >= place),
         _UNKNOWN_ENCODER,
     )
-
-
-def _status(field: str) -> float:
-    with suppress(OSError):
-        for line in _lines("/proc/self/status"):
-            if line.startswith(field + ":"):
-                return 1024.0 * int(line.split()[1])
-    return 0.0
-
-
-def _lines(path: str | Path) -> list[str]:
-    return Path(path).read_text().splitlines()
 
 
 def _amount(number: float) -> str:

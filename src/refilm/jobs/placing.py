@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from refilm.errors import JobError
-from refilm.pipeline.workfolder import sync
+from refilm.jobs.work_folder import sync
 from refilm.video.containers import is_sequence, sequence_files
 
 # A file system without hard links says one of these

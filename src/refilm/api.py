@@ -12,13 +12,13 @@ from typing import Any, TypedDict, Unpack
 import torch
 
 from refilm.errors import UsageError
+from refilm.jobs.budget import amount
+from refilm.jobs.job import Job, Output, Progress
+from refilm.jobs.report import Report
 from refilm.models import MODELS, create_model, default_model
-from refilm.pipeline.interpolation import Interpolate
-from refilm.pipeline.job import Job, Output, Progress
-from refilm.pipeline.memory import amount
-from refilm.pipeline.report import Report
-from refilm.pipeline.restoration import Restore
-from refilm.pipeline.stage import Chain, Stage
+from refilm.stages.interpolate import Interpolate
+from refilm.stages.restore import Restore
+from refilm.stages.stage import Chain, Stage
 from refilm.video import VideoInfo
 
 # The kinds of work in the order of a chain, and what their models call it.

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from refilm.pipeline.segments import SegmentEnd, mean_codes
+from refilm.jobs.segments import SegmentEnd, mean_codes
 from refilm.video import Frame, ReadLosses, VideoInfo
 from refilm.video.encoding import EncoderSettings
 

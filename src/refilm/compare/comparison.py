@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from refilm.compare import plane_metrics
+from refilm.compare.pictures import Curve, Strip
 from refilm.errors import JobError, VideoError
-from refilm.pipeline import plane_metrics
-from refilm.pipeline.background import running_ahead
-from refilm.pipeline.comparison_pictures import Curve, Strip
-from refilm.pipeline.job import Progress
+from refilm.jobs.background import running_ahead
+from refilm.jobs.job import Progress
 from refilm.video import Colour, Frame, PixelFormat, VideoInfo, VideoReader
 from refilm.video.colour import from_rgb
 from refilm.video.formats import held_format

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from refilm.pipeline.memory import Demand
+from refilm.stages.demand import Demand
 from refilm.video import Frame
 from refilm.video.colour import from_rgb
 

@@ -8,10 +8,10 @@ from fractions import Fraction
 
 import pytest
 import torch
-from pipeline.frames import gray_frame, level, stream
+from frames import gray_frame, level, stream
 
-from refilm.pipeline.interpolation import Interpolate, SelfCheck
-from refilm.pipeline.stage import Chain, StreamShape, TemporalWindow
+from refilm.stages.interpolate import Interpolate, SelfCheck
+from refilm.stages.stage import Chain, StreamShape, TemporalWindow
 from refilm.video import Frame
 
 

@@ -18,8 +18,8 @@ from media import CLIPS, even, write
 
 import refilm
 from refilm.cli.main import run
-from refilm.pipeline.placing import report_path, work_folder
-from refilm.pipeline.report import Report
+from refilm.jobs.placing import report_path, work_folder
+from refilm.jobs.report import Report
 from refilm.video import joining
 
 NAMES = {

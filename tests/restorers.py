@@ -1,6 +1,6 @@
 """Restoration models whose results can be told by arithmetic, and the command with them in its table.
 
-`python -m pipeline.restorers denoise IN OUT ...` is `refilm denoise IN OUT ...` with these.
+`python -m restorers denoise IN OUT ...` is `refilm denoise IN OUT ...` with these.
 """
 
 from __future__ import annotations

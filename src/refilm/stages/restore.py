@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refilm.layers.optical_flow import RememberedFlows
-from refilm.pipeline.memory import Demand, measured
-from refilm.pipeline.stage import StreamShape, TemporalWindow
-from refilm.pipeline.tiles import run_tiled
+from refilm.stages.demand import Demand, measured
+from refilm.stages.running import run_tiled
+from refilm.stages.stage import StreamShape, TemporalWindow
 
 
 class Restorer(Protocol):

@@ -1,0 +1,248 @@
+"""From a file to frames with exact times."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from refilm.errors import VideoError
+from refilm.video.containers import MAX_PIXELS, open_input
+from refilm.video.frame import Frame, PixelFormat
+from refilm.video.probe import FRAMES_PROBED, VideoInfo, describe, main_video
+
+JUMP = Fraction(1, 2)  # seconds back from which time stamps begin anew rather than err, as where broadcasts are joined
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """A frame to come back to: where it is in the stream, and what it looked like."""
+
+    index: int  # frames before it in the stream
+    time: Fraction
+    digest: str  # of its samples: a decoder that starts at a key frame must give the same picture
+
+
+@dataclass
+class ReadLosses:
+    """What could not be read; a job reports it, so nothing is cut in silence."""
+
+    jumps: int = 0  # times the clock of the source jumped back; what follows is moved up to what came before
+    damaged_packets: int = 0  # the decoder refused them
+    interlaced: int = 0  # frames of two fields, where the first ones are not
+    out_of_order: int = 0  # frames whose time did not rise, dropped
+    resized: int = 0  # frames of another size than the first, scaled to it
+    missing_seconds: float = 0.0  # declared by the file, but not there
+
+    def since(self, before: ReadLosses) -> dict[str, float]:
+        """What was lost after `before` was noted."""
+        changes = {name: value - getattr(before, name) for name, value in vars(self).items()}
+        return {name: change for name, change in changes.items() if change}
+
+    def add(self, changes: dict[str, float]) -> None:
+        for name, change in changes.items():
+            setattr(self, name, getattr(self, name) + change)
+
+    def warnings(self) -> list[str]:
+        lines = []
+        if self.missing_seconds > 0:
+            lines.append(
+                f"the source ends {self.missing_seconds:.2f} s before its declared end (truncated?); "
+                "it was processed up to its last good frame"
+            )
+        if self.jumps:
+            lines.append(f"the source's clock jumps back {self.jumps} times; the parts were put one after the other")
+        if self.damaged_packets:
+            lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
+        if self.interlaced:
+            lines.append(f"{self.interlaced} frames are interlaced, unlike the first; their fields were taken as one")
+        if self.out_of_order:
+            lines.append(f"{self.out_of_order} frames whose time stamp does not rise were dropped")
+        if self.resized:
+            lines.append(f"{self.resized} frames of another size than the first were scaled to it")
+        return lines
+
+
+class Decoder:
+    """Frames of a file's main video stream, in order of presentation. Memory does not grow with length.
+
+    For the process that `shielded.py` starts; everything else reads through it.
+
+    on_packet   called for each packet of the file, as a sign of life
+    """
+
+    def __init__(self, path: Path, rate: Fraction | None, on_packet: Callable[[], None]) -> None:
+        self.path, self.losses = path, ReadLosses()
+        self._rate, self._on_packet = rate, on_packet
+        self._refusal = ""  # the decoder's latest, for whoever gets no frame at all
+        self._container_context = open_input(self.path, rate)
+        self._container: InputContainer = self._container_context.__enter__()
+        self._stream = self._prepare()
+        self._pictures = self._decode()
+        first = list(itertools.islice(self._pictures, FRAMES_PROBED))
+        if not first:
+            raise VideoError(f"{self.path}: no frame of its video stream can be decoded{self._refusal}")
+        self.info: VideoInfo = describe(self._container, self._stream, first, self.path)
+        self._pictures = itertools.chain(first, self._pictures)
+
+    def frames(self, start: Bookmark | None) -> Iterator[tuple[Frame, dict[str, float]]]:
+        """Each frame, and what was lost between it and the next one; from `start` on, or all.
+
+        A bookmark is found by seeking if that gives the same picture, else by decoding up to it.
+        """
+        return self._all() if start is None else self._from(start)
+
+    def _all(self) -> Iterator[tuple[Frame, dict[str, float]]]:
+        return self._with_durations(self._in_order(self._pictures))
+
+    def _from(self, bookmark: Bookmark) -> Iterator[tuple[Frame, dict[str, float]]]:
+        try:
+            self._container.seek(
+                math.floor(bookmark.time / self._time_base), stream=self._stream, backward=True, any_frame=False
+            )
+            for frame, lost in (frames := self._all()):
+                if frame.time >= bookmark.time:
+                    if frame.time == bookmark.time and digest(frame) == bookmark.digest:
+                        return itertools.chain([(frame, lost)], frames)
+                    break
+        except (av.error.FFmpegError, OSError):
+            pass  # not seekable, or not here: the long way round is always right
+        self._reopen()
+        return itertools.islice(self._all(), bookmark.index, None)
+
+    @property
+    def _time_base(self) -> Fraction:
+        return self._stream.time_base or Fraction(1, av.time_base)
+
+    def _prepare(self) -> VideoStream:
+        stream = main_video(self._container, self.path)
+        stream.thread_type = "AUTO"
+        codec = stream.codec_context
+        if codec.width * codec.height > MAX_PIXELS:
+            raise VideoError(
+                f"{self.path}: declares pictures of {codec.width}x{codec.height} pixels, and refilm reads at most "
+                f"{MAX_PIXELS}; the file is damaged, or has to be scaled down first"
+            )
+        codec.options = {"max_pixels": str(MAX_PIXELS)}  # for what grows on the way
+        return stream
+
+    def _reopen(self) -> None:
+        self._container_context.__exit__(None, None, None)
+        self._container_context = open_input(self.path, self._rate)
+        self._container = self._container_context.__enter__()
+        self._stream = self._prepare()
+        self.losses = ReadLosses()
+        self._pictures = self._decode()
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        """Decoded pictures; a damaged packet costs its own frames only, a damaged container what comes after."""
+        packets = self._packets()
+        for packet in packets:
+            try:
+                yield from self._stream.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError as error:
+                self.losses.damaged_packets += 1
+                self._refusal = f": {error.strerror}"
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        try:
+            for packet in self._container.demux(self._stream):
+                self._on_packet()
+                yield packet
+        except av.error.FFmpegError:
+            self.losses.damaged_packets += 1
+            yield None  # what the decoder still holds is good
+
+    def _in_order(self, pictures: Iterator[VideoFrame]) -> Iterator[Frame]:
+        """Frames with rising times, still with the duration that the decoder declared (0 if it did not)."""
+        time, moved = None, Fraction(0)
+        for picture in pictures:
+            # raw streams have no time stamps: count on from the frame before, at the stream's rate
+            expected = self.info.start_time if time is None else time + 1 / self.info.frame_rate
+            time_base = picture.time_base or self._time_base
+            picture_time = expected if picture.pts is None else picture.pts * time_base + moved
+            if time is not None and picture_time < time - JUMP:
+                self.losses.jumps += 1
+                moved += expected - picture_time
+                picture_time = expected
+            if time is not None and picture_time <= time:
+                self.losses.out_of_order += 1
+                continue
+            time = picture_time
+            if (picture.width, picture.height) != (self.info.width, self.info.height):
+                self.losses.resized += 1
+            if picture.interlaced_frame and not self.info.interlaced:
+                self.losses.interlaced += 1
+            declared = (picture.duration or 0) * time_base
+            yield Frame(_planes(picture, self.info), self.info.format, self.info.colour, time, declared)
+
+    def _with_durations(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, dict[str, float]]]:
+        """A frame lasts until the next one; the last keeps its own declared duration."""
+        previous = before = None
+        told = ReadLosses()
+
+        def new_losses() -> dict[str, float]:
+            nonlocal told
+            earlier, told = told, replace(self.losses)
+            return told.since(earlier)
+
+        for frame in frames:
+            if previous is not None:
+                yield replace(previous, duration=frame.time - previous.time), new_losses()
+            previous, before = frame, previous
+        if previous is not None:
+            last = previous.duration
+            if last <= 0:
+                last = previous.time - before.time if before is not None else 1 / self.info.frame_rate
+            previous = replace(previous, duration=last)
+            self._note_missing(previous.time + last)
+            yield previous, new_losses()
+
+    def _note_missing(self, end: Fraction) -> None:
+        if self.info.duration is None:
+            return
+        missing = self.info.start_time + self.info.duration - end
+        # containers round, and some count the sound that outlasts the picture
+        if missing > max(Fraction(1, 2), 2 / self.info.frame_rate):
+            self.losses.missing_seconds = float(missing)
+
+
+def digest(frame: Frame) -> str:
+    """A fingerprint of a frame's samples."""
+    state = hashlib.blake2b(digest_size=16)
+    for plane in frame.planes:
+        state.update(np.ascontiguousarray(plane).data)
+    return state.hexdigest()
+
+
+def _planes(picture: VideoFrame, info: VideoInfo) -> tuple[np.ndarray, ...]:
+    held = info.format
+    if (picture.width, picture.height) != (info.width, info.height):
+        picture = picture.reformat(width=info.width, height=info.height, format=held.name)
+    elif picture.format.name not in (held.name, held.name.replace("yuv", "yuvj")):
+        # same family and depth or more bits, so swscale only moves samples; it is not asked to change colours
+        picture = picture.reformat(format=held.name)
+    return tuple(
+        _plane(plane, held, shape)
+        for plane, shape in zip(picture.planes, held.plane_shapes(info.height, info.width), strict=True)
+    )
+
+
+def _plane(plane: object, held: PixelFormat, shape: tuple[int, int]) -> np.ndarray:
+    samples = np.frombuffer(plane, held.dtype)  # type: ignore[call-overload]
+    row = plane.line_size // samples.itemsize  # type: ignore[attr-defined]
+    height, width = shape
+    return samples[: row * height].reshape(height, row)[:, :width]  # which keeps the decoder's buffer from being used

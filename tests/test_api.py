@@ -15,7 +15,7 @@ from media import CLIPS, even, ffprobe, frame_hashes, packet_hashes, probed_stre
 
 import refilm
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 LOSSLESS = {"codec": "ffv1"}
 
 

@@ -153,7 +153,7 @@ def encoder_bytes(codec: str, preset: str | None) -> float:
 
 def encode_and_measure(codec: str, preset: str | None) -> float:
     """Encode more frames than any encoder looks ahead, and see how this process has grown."""
-    from refilm.video.encoding import encoder_options
+    from refilm.video.encoder import encoder_options
     from refilm.video.reader import probe
 
     width, height, frames = 960, 540, 130

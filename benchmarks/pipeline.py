@@ -37,7 +37,8 @@ from refilm.stages.scene_cuts import thumbnail
 from refilm.stages.stage import StreamShape
 from refilm.video import Frame, VideoInfo, frames
 from refilm.video.colour import from_rgb, to_rgb
-from refilm.video.encoding import EncoderSettings, PieceWriter, encoder_options
+from refilm.video.encoder import EncoderSettings, encoder_options
+from refilm.video.piece_writer import PieceWriter
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "bikes.mp4"

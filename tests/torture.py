@@ -33,7 +33,8 @@ from media import CLIPS, even, write
 from refilm.errors import JobError, RefilmError, VideoError
 from refilm.jobs.job import Job, Output, Progress
 from refilm.stages.stage import Chain
-from refilm.video import VideoReader, shielded
+from refilm.video import VideoReader
+from refilm.video import reader as reading
 
 SECONDS = 60  # for one input, on a machine that does other things as well
 _TINY = {"width": 48, "height": 32}
@@ -249,7 +250,7 @@ class Faults:
         sent = rng.choice([signal.SIGSEGV, signal.SIGABRT, signal.SIGSTOP])
 
         def disturbed() -> object:
-            shielded.PATIENCE = 2
+            reading.PATIENCE = 2
             start = VideoReader.__init__
 
             def started(reader: VideoReader, *arguments: object) -> None:

@@ -15,8 +15,8 @@ from media import CLIPS, even, packet_hashes, write
 import refilm
 from refilm.jobs import job
 from refilm.jobs.budget import Plan, amount, choices, free_memory, make_plan
-from refilm.stages.demand import Demand, measured
 from refilm.models import create_model
+from refilm.stages.demand import Demand, measured
 from refilm.stages.interpolate import Interpolate
 from refilm.stages.restore import Restore
 from refilm.stages.stage import StreamShape

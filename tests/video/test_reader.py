@@ -17,7 +17,7 @@ import pytest
 from media import CLIPS, picture, write
 
 import refilm
-from refilm.video import VideoReader, frames, shielded
+from refilm.video import VideoReader, frames
 
 
 def test_frames_come_sample_for_sample(media):
@@ -45,7 +45,7 @@ def test_a_crash_in_the_middle_is_an_error_that_says_so(media):
 
 
 def test_a_hang_is_ended(media, monkeypatch):
-    monkeypatch.setattr(shielded, "PATIENCE", 2)
+    monkeypatch.setattr("refilm.video.reader.PATIENCE", 2)
     with VideoReader(media("cfr-24").path) as reader:
         read = iter(reader)
         next(read)
@@ -56,7 +56,7 @@ def test_a_hang_is_ended(media, monkeypatch):
 
 
 def test_memory_has_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(shielded, "memory_limit", lambda: 100 << 20)
+    monkeypatch.setattr("refilm.video.reader.memory_limit", lambda: 100 << 20)
     with av.open(tmp_path / "large.mov", "w") as container:
         stream = container.add_stream("png", rate=24, width=11000, height=11000, pix_fmt="gray")
         container.mux(stream.encode(av.VideoFrame(11000, 11000, "gray")))

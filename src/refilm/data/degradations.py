@@ -35,7 +35,7 @@ from refilm.data.ffmpeg_command import run_ffmpeg
 from refilm.data.pack import rgb_u8
 from refilm.errors import RefilmError
 from refilm.video.colour import from_rgb
-from refilm.video.encoding import X265_SMALLEST
+from refilm.video.encoder import X265_SMALLEST
 from refilm.video.frame import Colour, Frame, PixelFormat
 
 Shrink = TypeVar("Shrink", bound=Callable[..., Tensor])

@@ -20,8 +20,9 @@ from refilm.data.pack import Clip, mean_motion, motion, read_index, rgb_u8, thum
 from refilm.errors import RefilmError
 from refilm.video import Frame
 from refilm.video.colour import from_rgb
-from refilm.video.encoding import EncoderSettings, add_video_stream, choose_codec, to_picture
+from refilm.video.encoder import EncoderSettings, add_video_stream, choose_codec
 from refilm.video.frame import Colour, PixelFormat
+from refilm.video.piece_writer import to_picture
 from refilm.video.tags import ColourTags
 
 YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)

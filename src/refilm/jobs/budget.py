@@ -18,7 +18,7 @@ import torch
 from refilm.errors import JobError, UsageError
 from refilm.stages.demand import Demand, file_lines, process_status
 from refilm.video import VideoInfo
-from refilm.video.encoding import EncoderSettings
+from refilm.video.encoder import EncoderSettings
 from refilm.video.formats import held_format
 from refilm.video.frame import PixelFormat
 

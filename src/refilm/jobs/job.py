@@ -40,10 +40,9 @@ from refilm.stages.scene_cuts import SceneCuts
 from refilm.stages.stage import Stage, StreamShape
 from refilm.video import Bookmark, Frame, ReadLosses, VideoInfo, VideoReader
 from refilm.video.containers import is_sequence, sequence_files
-from refilm.video.encoding import (
+from refilm.video.encoder import (
     X265_SMALLEST,
     EncoderSettings,
-    PieceWriter,
     carries_hdr10,
     choose_codec,
     choose_pix_fmt,
@@ -52,6 +51,7 @@ from refilm.video.encoding import (
 )
 from refilm.video.formats import held_format
 from refilm.video.joining import output_format, write_pictures
+from refilm.video.piece_writer import PieceWriter
 
 # Source frames a segment: what a kill can cost, and the longest stretch without a key frame.
 SEGMENT_FRAMES = 64

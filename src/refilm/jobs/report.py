@@ -14,7 +14,7 @@ from typing import Any
 
 from refilm.jobs.segments import SegmentEnd, mean_codes
 from refilm.video import Frame, ReadLosses, VideoInfo
-from refilm.video.encoding import EncoderSettings
+from refilm.video.encoder import EncoderSettings
 
 
 class Tally:

@@ -1,9 +1,10 @@
 """Video in and out: everything that touches PyAV."""
 
-from refilm.video.decoder import Bookmark, ReadLosses, digest
+from refilm.video.bookmark import Bookmark, digest
 from refilm.video.frame import Colour, Frame, PixelFormat
-from refilm.video.probe import StreamInfo, VideoInfo
+from refilm.video.read_losses import ReadLosses
 from refilm.video.reader import VideoReader, frames, probe
+from refilm.video.video_info import StreamInfo, VideoInfo
 
 __all__ = [
     "Bookmark",

@@ -1,6 +1,6 @@
 """The process in which a stranger's file is read: what goes wrong inside FFmpeg ends it, and nothing else.
 
-Started and spoken to by `shielded.py`. It is told calls and answers with messages, both pickled: it is this very
+Started and spoken to by `reader.py`. It is told calls and answers with messages, both pickled: it is this very
 program under the same user. Samples go through shared memory instead, SLOTS pictures of it, each the parent's from the
 message that names it until the parent sends its number back. Without torch, so that it starts quickly.
 """
@@ -26,9 +26,10 @@ import numpy as np
 
 from refilm.errors import RefilmError
 from refilm.video import joining
-from refilm.video.decoder import Bookmark, Decoder
-from refilm.video.encoding import EncoderSettings
-from refilm.video.probe import VideoInfo
+from refilm.video.bookmark import Bookmark
+from refilm.video.decoder import Decoder
+from refilm.video.encoder import EncoderSettings
+from refilm.video.video_info import VideoInfo
 
 SLOTS = 3  # one being filled, one waiting, one being emptied
 HEADER_BYTES = 4096  # of the shared memory, before the slots

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,66 +17,19 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
+from refilm.video.bookmark import Bookmark, digest
 from refilm.video.containers import MAX_PIXELS, open_input
 from refilm.video.frame import Frame, PixelFormat
-from refilm.video.probe import FRAMES_PROBED, VideoInfo, describe, main_video
+from refilm.video.read_losses import ReadLosses
+from refilm.video.video_info import FRAMES_PROBED, VideoInfo, describe, main_video
 
 JUMP = Fraction(1, 2)  # seconds back from which time stamps begin anew rather than err, as where broadcasts are joined
-
-
-@dataclass(frozen=True)
-class Bookmark:
-    """A frame to come back to: where it is in the stream, and what it looked like."""
-
-    index: int  # frames before it in the stream
-    time: Fraction
-    digest: str  # of its samples: a decoder that starts at a key frame must give the same picture
-
-
-@dataclass
-class ReadLosses:
-    """What could not be read; a job reports it, so nothing is cut in silence."""
-
-    jumps: int = 0  # times the clock of the source jumped back; what follows is moved up to what came before
-    damaged_packets: int = 0  # the decoder refused them
-    interlaced: int = 0  # frames of two fields, where the first ones are not
-    out_of_order: int = 0  # frames whose time did not rise, dropped
-    resized: int = 0  # frames of another size than the first, scaled to it
-    missing_seconds: float = 0.0  # declared by the file, but not there
-
-    def since(self, before: ReadLosses) -> dict[str, float]:
-        """What was lost after `before` was noted."""
-        changes = {name: value - getattr(before, name) for name, value in vars(self).items()}
-        return {name: change for name, change in changes.items() if change}
-
-    def add(self, changes: dict[str, float]) -> None:
-        for name, change in changes.items():
-            setattr(self, name, getattr(self, name) + change)
-
-    def warnings(self) -> list[str]:
-        lines = []
-        if self.missing_seconds > 0:
-            lines.append(
-                f"the source ends {self.missing_seconds:.2f} s before its declared end (truncated?); "
-                "it was processed up to its last good frame"
-            )
-        if self.jumps:
-            lines.append(f"the source's clock jumps back {self.jumps} times; the parts were put one after the other")
-        if self.damaged_packets:
-            lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
-        if self.interlaced:
-            lines.append(f"{self.interlaced} frames are interlaced, unlike the first; their fields were taken as one")
-        if self.out_of_order:
-            lines.append(f"{self.out_of_order} frames whose time stamp does not rise were dropped")
-        if self.resized:
-            lines.append(f"{self.resized} frames of another size than the first were scaled to it")
-        return lines
 
 
 class Decoder:
     """Frames of a file's main video stream, in order of presentation. Memory does not grow with length.
 
-    For the process that `shielded.py` starts; everything else reads through it.
+    For the process that `reader.py` starts; everything else reads through it.
 
     on_packet   called for each packet of the file, as a sign of life
     """
@@ -218,14 +170,6 @@ class Decoder:
         # containers round, and some count the sound that outlasts the picture
         if missing > max(Fraction(1, 2), 2 / self.info.frame_rate):
             self.losses.missing_seconds = float(missing)
-
-
-def digest(frame: Frame) -> str:
-    """A fingerprint of a frame's samples."""
-    state = hashlib.blake2b(digest_size=16)
-    for plane in frame.planes:
-        state.update(np.ascontiguousarray(plane).data)
-    return state.hexdigest()
 
 
 def _planes(picture: VideoFrame, info: VideoInfo) -> tuple[np.ndarray, ...]:

@@ -22,8 +22,8 @@ from av.video.stream import VideoStream
 from refilm.errors import VideoError
 from refilm.video.containers import as_file, is_sequence, open_input, translated
 from refilm.video.decoder import JUMP
-from refilm.video.encoding import EncoderSettings, add_video_stream
-from refilm.video.probe import VideoInfo, describe_stream
+from refilm.video.encoder import EncoderSettings, add_video_stream
+from refilm.video.video_info import VideoInfo, describe_stream
 
 # What the muxer writes anew; copied, these would describe the source instead.
 _MUXERS_OWN = {

@@ -21,12 +21,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from refilm.errors import VideoError
+from refilm.video.bookmark import Bookmark
 from refilm.video.child import HEADER_BYTES, SIGNS_OF_LIFE, SLOTS, slot_bytes
-from refilm.video.decoder import Bookmark, ReadLosses
-from refilm.video.encoding import EncoderSettings
+from refilm.video.encoder import EncoderSettings
 from refilm.video.frame import Frame
 from refilm.video.joining import Piece
-from refilm.video.probe import VideoInfo
+from refilm.video.read_losses import ReadLosses
+from refilm.video.video_info import VideoInfo
 
 PATIENCE = 120  # seconds without a packet, after which FFmpeg counts as hung; a slow disk may take a few
 _WAY_OUT = "The file is damaged or hostile; a copy of what can be read may do: ffmpeg -i IN -map 0 -c copy OUT.mkv"

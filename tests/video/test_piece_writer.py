@@ -3,11 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import av
-import pytest
 from media import CLIPS, even, write
 
 from refilm.video import frames, probe
-from refilm.video.encoding import EncoderSettings, PieceWriter, encoder_options, repeatable
+from refilm.video.encoder import EncoderSettings, encoder_options
+from refilm.video.piece_writer import PieceWriter
 
 
 def test_equal_frames_give_equal_packets(tmp_path):
@@ -27,9 +27,3 @@ def test_equal_frames_give_equal_packets(tmp_path):
         with av.open(str(tmp_path / "piece")) as piece:
             made.add(tuple(bytes(packet) for packet in piece.demux(video=0)))
     assert len(made) == 1
-
-
-@pytest.mark.parametrize(("given", "kept"), [({}, ""), ({"x264-params": "cll=1,2"}, "cll=1,2")])
-def test_what_makes_it_repeatable_leaves_other_options_alone(given, kept):
-    assert repeatable("libx264", given).get("x264-params", "").startswith(kept)
-    assert repeatable("libx265", given) == given

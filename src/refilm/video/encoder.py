@@ -1,9 +1,7 @@
-"""From frames to encoded packets: which encoder, which pixel format, and one self-contained piece at a time."""
+"""Which encoder, which pixel format and which options make the packets of the output."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
@@ -11,21 +9,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
-import av.error
-import numpy as np
 from av.codec import Codec
 from av.codec.context import Flags
 from av.container import OutputContainer
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.containers import as_file, is_sequence, translated
+from refilm.video.containers import is_sequence
 from refilm.video.formats import held_format
-from refilm.video.frame import Colour, Frame, PixelFormat
+from refilm.video.frame import Colour, PixelFormat
 from refilm.video.guess import guess_colour
-from refilm.video.probe import VideoInfo
 from refilm.video.tags import ColourTags
+from refilm.video.video_info import VideoInfo
 
 # Pixels a side: x265 4.2 writes beyond its memory when a picture is narrower than one of its blocks.
 X265_SMALLEST = 64
@@ -214,87 +209,6 @@ def _has_avx512() -> bool:
         return "avx512" in Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
-
-
-class PieceWriter:
-    """Encodes frames into one self-contained file: it begins with a key frame and refers to nothing outside.
-
-    `pts` lists the packets' times in ticks of `settings.time_base`, in the order of the file, whose own clock may be
-    coarser or shifted; `durations` maps each to its frame's duration.
-    """
-
-    def __init__(self, path: Path, settings: EncoderSettings) -> None:
-        self.path, self.settings = path, settings
-        self.pts: list[int] = []
-        self.durations: dict[int, int] = {}
-        with translated(path, "cannot be written"):
-            self._container = open_piece(path, settings.codec)
-            try:
-                self._stream = add_video_stream(self._container, settings)
-                self._container.start_encoding()
-            except BaseException:
-                self._container.close()
-                raise
-
-    def write(self, frame: Frame) -> None:
-        with translated(self.path, "cannot be written"):
-            picture = to_picture(frame, self.settings)
-            picture.pts = round(frame.time / self.settings.time_base)
-            picture.time_base = self.settings.time_base
-            self.durations[picture.pts] = round(frame.duration / self.settings.time_base)
-            self._mux(self._stream.encode(picture))
-
-    def close(self) -> None:
-        """Finish the piece. After an exception call `abort` instead."""
-        with translated(self.path, "cannot be written"):
-            try:
-                self._mux(self._stream.encode(None))
-            finally:
-                self._container.close()
-
-    def abort(self) -> None:
-        # the piece is thrown away: what led here is the error to tell
-        with contextlib.suppress(av.error.FFmpegError, OSError):
-            self._container.close()
-
-    def _mux(self, packets: Iterable[av.Packet]) -> None:
-        for packet in packets:
-            if packet.pts is None:
-                raise VideoError(f"{self.settings.codec} gave a packet without a time stamp; take another --codec")
-            self.pts.append(packet.pts)
-            self._container.mux(packet)
-
-
-def open_piece(path: Path, codec: str) -> OutputContainer:
-    """NUT holds nearly every codec with its own clock; what it has no tag for (ProRes) goes into QuickTime."""
-    container: OutputContainer = av.open(as_file(path), "w", format="nut")
-    if Codec(codec, "w").canonical_name not in container.supported_codecs:
-        container.close()
-        container = av.open(as_file(path), "w", format="mov")
-    return container
-
-
-def to_picture(frame: Frame, settings: EncoderSettings) -> VideoFrame:
-    """The frame in the encoder's pixel format; samples are copied untouched where it is the frame's own."""
-    held = held_format(settings.format)
-    planes = frame.planes
-    if held != frame.format:
-        from refilm.video.colour import from_rgb, to_rgb  # torch, which the process that joins can do without
-
-        colour = guess_colour(
-            settings.width, settings.height, held.kind, settings.tags.named(), yuvj=settings.format.startswith("yuvj")
-        )
-        planes = from_rgb(to_rgb(frame).clamp_(0, 1), (held, colour))
-    picture = VideoFrame(settings.width, settings.height, held.name)
-    for plane, samples in zip(picture.planes, planes, strict=True):
-        height, width = samples.shape
-        rows = np.frombuffer(plane, held.dtype)  # type: ignore[call-overload]
-        rows = rows[: plane.line_size // rows.itemsize * height].reshape(height, -1)
-        rows[:, :width] = samples
-    if held.name != settings.format:  # the encoder's packed or semi-planar twin of the held format
-        picture = picture.reformat(format=settings.format)
-    picture.colorspace, picture.color_range = settings.tags.matrix, settings.tags.range
-    return picture
 
 
 def _can_hold(name: str) -> bool:

@@ -1,0 +1,45 @@
+"""What of a source could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class ReadLosses:
+    """What could not be read; a job reports it, so nothing is cut in silence."""
+
+    jumps: int = 0  # times the clock of the source jumped back; what follows is moved up to what came before
+    damaged_packets: int = 0  # the decoder refused them
+    interlaced: int = 0  # frames of two fields, where the first ones are not
+    out_of_order: int = 0  # frames whose time did not rise, dropped
+    resized: int = 0  # frames of another size than the first, scaled to it
+    missing_seconds: float = 0.0  # declared by the file, but not there
+
+    def since(self, before: ReadLosses) -> dict[str, float]:
+        """What was lost after `before` was noted."""
+        changes = {name: value - getattr(before, name) for name, value in vars(self).items()}
+        return {name: change for name, change in changes.items() if change}
+
+    def add(self, changes: dict[str, float]) -> None:
+        for name, change in changes.items():
+            setattr(self, name, getattr(self, name) + change)
+
+    def warnings(self) -> list[str]:
+        lines = []
+        if self.missing_seconds > 0:
+            lines.append(
+                f"the source ends {self.missing_seconds:.2f} s before its declared end (truncated?); "
+                "it was processed up to its last good frame"
+            )
+        if self.jumps:
+            lines.append(f"the source's clock jumps back {self.jumps} times; the parts were put one after the other")
+        if self.damaged_packets:
+            lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
+        if self.interlaced:
+            lines.append(f"{self.interlaced} frames are interlaced, unlike the first; their fields were taken as one")
+        if self.out_of_order:
+            lines.append(f"{self.out_of_order} frames whose time stamp does not rise were dropped")
+        if self.resized:
+            lines.append(f"{self.resized} frames of another size than the first were scaled to it")
+        return lines

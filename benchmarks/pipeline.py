@@ -36,7 +36,6 @@ from refilm.jobs.job import SEGMENT_FRAMES, Job, Output
 from refilm.stages.scene_cuts import thumbnail
 from refilm.stages.stage import StreamShape
 from refilm.video import Frame, VideoInfo, frames
-from refilm.video.colour import from_rgb, to_rgb
 from refilm.video.encoder import EncoderSettings, encoder_options
 from refilm.video.piece_writer import PieceWriter
 
@@ -176,14 +175,14 @@ def encode(pictures: Sequence[Frame], info: VideoInfo, preset: str, folder: Path
 def measure_parts(source: Path, tries: int) -> Parts:
     info = probe(source)
     pictures = [frame for _, frame in zip(range(8), frames(source), strict=False)]
-    rgb = [to_rgb(frame) for frame in pictures]
+    rgb = [frame.rgb for frame in pictures]
     model = create_model("flow-blend")
     windows = [torch.stack(rgb[k : k + model.window], dim=1)[None] for k in range(len(rgb) - model.window + 1)]
     parts: dict[str, tuple[int, Callable[[], object]]] = {
         "decode": (info.frames or 1, lambda: [None for _ in frames(source)]),
         "find cuts": (len(pictures), lambda: [thumbnail(frame) for frame in pictures]),
-        "to RGB": (len(pictures), lambda: [to_rgb(frame) for frame in pictures]),
-        "from RGB": (len(pictures), lambda: [from_rgb(rgb[k], frame) for k, frame in enumerate(pictures)]),
+        "to RGB": (len(pictures), lambda: [frame.rgb for frame in pictures]),
+        "from RGB": (len(pictures), lambda: [frame.with_rgb(rgb[k]) for k, frame in enumerate(pictures)]),
         # one after the other, as a job asks for them: flows of one are of use to the next
         "model": (len(windows), lambda: [model.between(window, [Fraction(1, 2)]) for window in windows]),
     }

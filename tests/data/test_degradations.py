@@ -19,6 +19,9 @@ from refilm.data.degradations import (
     motion_blur,
 )
 from refilm.errors import RefilmError
+from refilm.video import Colour
+from refilm.video.pixel_format import YUV420P
+from refilm.video.rgb import from_rgb
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg command on this machine")
 
@@ -155,7 +158,7 @@ def test_compression_is_the_same_each_time():
 @needs_ffmpeg
 def test_h264_is_what_ffmpegs_command_gives(tmp_path):
     clip = panning(12)
-    yuv = [degradations.from_rgb(f.float() / 255, (degradations.YUV420P, degradations.Colour())) for f in clip]
+    yuv = [from_rgb(f.float() / 255, YUV420P, Colour()) for f in clip]
     (tmp_path / "in.yuv").write_bytes(b"".join(p.tobytes() for planes in yuv for p in planes))
     raw = ["-f", "rawvideo", "-pixel_format", "yuv420p", "-video_size", "64x48"]
     encode = ["-c:v", "libx264", "-crf", "37", "-threads", "1", tmp_path / "c.mp4"]

@@ -17,7 +17,6 @@ from refilm.errors import VideoError
 from refilm.evaluation import evaluate
 from refilm.evaluation.interpolators import BASELINES, ModelInterpolator, blend, minterpolate, repeat
 from refilm.video import frames
-from refilm.video.colour import to_rgb
 
 needs_minterpolate = pytest.mark.skipif(
     "minterpolate" not in av.filter.filters_available, reason="this FFmpeg is built without minterpolate"
@@ -124,7 +123,7 @@ def test_every_interpolator_fills_every_gap_in_order(folder: Path, step: int) ->
         assert len(new) == len(left_out)
         # a slow pan: every frame is nearest to the one it stands for, or to one as near in time
         for i, picture in enumerate(new):
-            errors = torch.stack([(picture - to_rgb(frame)).square().mean() for frame in left_out])
+            errors = torch.stack([(picture - frame.rgb).square().mean() for frame in left_out])
             assert abs(int(errors.argmin()) - i) <= (0 if interpolator is minterpolate else step // 2)
 
 

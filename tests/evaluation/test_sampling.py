@@ -12,7 +12,6 @@ from refilm.cli.main import run
 from refilm.errors import UsageError, VideoError
 from refilm.evaluation.sampling import explain, gradient
 from refilm.video import frames
-from refilm.video.colour import to_rgb
 
 
 class TwoPlaces:
@@ -59,7 +58,7 @@ def test_a_model_is_shown_the_frames_beyond_the_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, seen: list[int]
 ):
     write_clip(tmp_path / "pan.mkv", count=5)
-    film = [to_rgb(frame).clamp(0, 1) for frame in frames(tmp_path / "pan.mkv")]
+    film = [frame.rgb.clamp(0, 1) for frame in frames(tmp_path / "pan.mkv")]
     shown = []
 
     def noted(model, clip, x, y):

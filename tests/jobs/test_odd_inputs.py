@@ -10,7 +10,7 @@ import pytest
 from media import CLIPS, COVER_PNG, Clip, even, ffprobe, frame_hashes, probed, probed_tags, probed_times, tool, write
 
 import refilm
-from refilm.video.formats import held_format
+from refilm.video.pixel_format import held_format
 
 FASTEST = {"libx265": "ultrafast", "libsvtav1": "13"}
 

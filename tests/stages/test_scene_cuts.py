@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from refilm.stages.scene_cuts import SceneCuts, Thumbnail, content_change, thumbnail, unlikeness
-from refilm.video.colour import from_rgb
-from refilm.video.frame import Colour, Frame, PixelFormat
+from refilm.video.colour import Colour
+from refilm.video.frame import Frame
+from refilm.video.pixel_format import PixelFormat
+from refilm.video.rgb import from_rgb
 
 YUV420 = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 YUV420_10 = PixelFormat("yuv420p10le", "yuv", 10, 1, 1)
@@ -31,7 +33,7 @@ def picture(seed, height=180, width=320):
 
 def frame_of(rgb, fmt=YUV420, number=0):
     colour = Colour()
-    return Frame(from_rgb(rgb, (fmt, colour)), fmt, colour, Fraction(number, 24), Fraction(1, 24))
+    return Frame(from_rgb(rgb, fmt, colour), fmt, colour, Fraction(number, 24), Fraction(1, 24))
 
 
 def panning(seed, count, speed):

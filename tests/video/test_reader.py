@@ -107,6 +107,14 @@ def test_the_reading_process_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
+def test_the_reading_process_has_not_loaded_torch_when_frames_come(media):
+    with VideoReader(media("cfr-24").path) as reader:
+        assert len(list(reader)) > 1
+        loaded = Path(f"/proc/{reader._process.pid}/maps").read_text()
+    assert "libavcodec" in loaded
+    assert "torch" not in loaded
+
+
 def test_the_reading_process_takes_no_module_from_the_current_folder(media, tmp_path):
     (tmp_path / "av.py").write_text("raise SystemExit('hostile')")
     check = f"import refilm; print(refilm.probe({str(media('cfr-24').path)!r}).codec)"

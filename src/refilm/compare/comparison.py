@@ -22,8 +22,7 @@ from refilm.errors import JobError, VideoError
 from refilm.jobs.background import running_ahead
 from refilm.jobs.job import Progress
 from refilm.video import Colour, Frame, PixelFormat, VideoInfo, VideoReader
-from refilm.video.colour import from_rgb
-from refilm.video.formats import held_format
+from refilm.video.pixel_format import held_format
 
 _AHEAD = 4  # frames decoded before they are wanted, of each video
 _RGB = Colour(matrix="rgb", range="pc")
@@ -258,7 +257,7 @@ class _Measured:
     def _planes(self, frame: Frame) -> tuple[np.ndarray, ...]:
         if self._common is None:
             return frame.planes
-        return from_rgb(frame.rgb.clamp_(0, 1), (self._common, _RGB))
+        return frame.converted(self._common, _RGB).planes
 
     def _write(self, *cells: str) -> None:
         if self._table is not None:

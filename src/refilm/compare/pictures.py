@@ -11,8 +11,7 @@ import numpy as np
 
 from refilm.errors import JobError
 from refilm.video import Colour, Frame
-from refilm.video.colour import from_rgb
-from refilm.video.formats import held_format
+from refilm.video.pixel_format import held_format
 
 _GRAY, _INK, _RED = (210, 210, 210), (60, 60, 60), (40, 40, 220)  # blue, green, red
 _WIDTH, _HEIGHT, _MARGIN = 1200, 260, 60  # of a panel of the curve, pixels
@@ -121,7 +120,7 @@ def _row(a: Frame, b: Frame) -> np.ndarray:
 
 def _shown(frame: Frame) -> np.ndarray:
     """[H, W, 3] uint8, blue first as OpenCV keeps colours."""
-    green, blue, red = from_rgb(frame.rgb.clamp_(0, 1), (held_format("gbrp"), Colour(matrix="rgb", range="pc")))
+    green, blue, red = frame.converted(held_format("gbrp"), Colour(matrix="rgb", range="pc")).planes
     return np.stack([blue, green, red], axis=-1)
 
 

@@ -34,12 +34,13 @@ from torch.nn import functional as F
 from refilm.data.ffmpeg_command import run_ffmpeg
 from refilm.data.pack import rgb_u8
 from refilm.errors import RefilmError
-from refilm.video.colour import from_rgb
+from refilm.video.colour import Colour
 from refilm.video.encoder import X265_SMALLEST
-from refilm.video.frame import Colour, Frame, PixelFormat
+from refilm.video.frame import Frame
+from refilm.video.pixel_format import YUV420P
+from refilm.video.rgb import from_rgb
 
 Shrink = TypeVar("Shrink", bound=Callable[..., Tensor])
-YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 GAMMA = 2.2
 # Threads change x264's and x265's packets, hence one.
 ENCODERS = {
@@ -141,7 +142,7 @@ def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
     height, width = frames_u8.shape[-2:]
     beside, below = (max(size + size % 2, X265_SMALLEST) - size for size in (width, height))
     padded = F.pad(frames_u8.cpu().float() / 255, (0, beside, 0, below), mode="replicate")
-    planes = [from_rgb(frame, (YUV420P, Colour())) for frame in padded]
+    planes = [from_rgb(frame, YUV420P, Colour()) for frame in padded]
     if codec in ENCODERS:
         decoded = _through_pyav(planes, *ENCODERS[codec], quality)
     elif codec == "jpeg2000":

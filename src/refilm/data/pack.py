@@ -22,7 +22,6 @@ from torch import Tensor
 from refilm.data.layouts import Footage, find_footage
 from refilm.errors import RefilmError
 from refilm.video import Frame
-from refilm.video.colour import to_rgb
 from refilm.video.decoder import Decoder
 
 
@@ -73,7 +72,7 @@ def _read(files: Iterable[Path], max_frames: int | None) -> Tensor:
 
 def rgb_u8(frame: Frame) -> Tensor:
     """The frame's picture as bytes. -> [3, H, W]"""
-    return to_rgb(frame).mul_(255).round_().clamp_(0, 255).byte()
+    return frame.rgb.mul_(255).round_().clamp_(0, 255).byte()
 
 
 @dataclass(frozen=True)

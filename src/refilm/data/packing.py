@@ -19,13 +19,13 @@ from refilm.data.layouts import find_footage
 from refilm.data.pack import Clip, mean_motion, motion, read_index, rgb_u8, thumbnail
 from refilm.errors import RefilmError
 from refilm.video import Frame
-from refilm.video.colour import from_rgb
+from refilm.video.colour import Colour
 from refilm.video.encoder import EncoderSettings, add_video_stream, choose_codec
-from refilm.video.frame import Colour, PixelFormat
 from refilm.video.piece_writer import to_picture
+from refilm.video.pixel_format import YUV420P
+from refilm.video.rgb import from_rgb
 from refilm.video.tags import ColourTags
 
-YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 BT709 = ColourTags(matrix=1, range=1, primaries=1, transfer=1)
 RATE = Fraction(25)  # nominal: training counts frames, not seconds
 HDR = ("smpte2084", "arib-std-b67")
@@ -211,7 +211,7 @@ def _write(out: Path, number: int, source: str, pictures: list[Tensor], packing:
     with av.open(str(temporary), "w", format="mp4") as container:
         stream = add_video_stream(container, settings)
         for count, picture in enumerate(pictures):
-            planes = from_rgb(picture.float() / 255, (YUV420P, Colour()))
+            planes = from_rgb(picture.float() / 255, YUV420P, Colour())
             encoded = to_picture(Frame(planes, YUV420P, Colour(), count / RATE, 1 / RATE), settings)
             encoded.pts, encoded.time_base = count, settings.time_base
             container.mux(stream.encode(encoded))

@@ -19,7 +19,6 @@ from refilm.evaluation.pictures import Strip, write_strip
 from refilm.evaluation.results import ClipFigures, mean
 from refilm.evaluation.stopwatch import Stopwatch
 from refilm.video import frames
-from refilm.video.colour import to_rgb
 
 T = TypeVar("T")
 
@@ -83,15 +82,15 @@ class Interpolation:
             size = run[0].width, run[0].height
             kept = run[:: self.step]
             new = stopwatch.timed(interpolator(kept, self.times), group=len(self.times))
-            before = real_before = to_rgb(run[0])
+            before = real_before = run[0].rgb
             for number, frame in enumerate(run[1:], start=1):
-                real = to_rgb(frame)
+                real = frame.rgb
                 result = real if number % self.step == 0 else next(new)
                 if number % self.step:
                     psnr.append(psnr_db(result, real))
                     structure.append(ssim(result, real))
                     if strip is not None and number > len(run) // 2:
-                        write_strip(strip.path, [to_rgb(run[number - 1]), real, result, to_rgb(run[number + 1])])
+                        write_strip(strip.path, [run[number - 1].rgb, real, result, run[number + 1].rgb])
                         strip = None
                 errors.append(warp_errors(before, result, real_before, real))
                 before, real_before = result, real

@@ -14,7 +14,6 @@ from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
 from refilm.layers.clips import places_around
 from refilm.stages.running import run_tiled
 from refilm.video import Frame
-from refilm.video.colour import to_rgb
 
 
 class Interpolator(Protocol):
@@ -26,13 +25,13 @@ class Interpolator(Protocol):
 def repeat(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
     """The nearer frame again; the earlier one where both are equally near."""
     for first, second in itertools.pairwise(kept):
-        yield from (to_rgb(first if t <= Fraction(1, 2) else second) for t in times)
+        yield from ((first if t <= Fraction(1, 2) else second).rgb for t in times)
 
 
 def blend(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
     """The mean of both neighbours, weighted by time."""
     for first, second in itertools.pairwise(kept):
-        yield from (torch.lerp(to_rgb(first), to_rgb(second), float(t)) for t in times)
+        yield from (torch.lerp(first.rgb, second.rgb, float(t)) for t in times)
 
 
 def minterpolate(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
@@ -52,7 +51,7 @@ def minterpolate(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[T
     for frame in filtered(fed, "minterpolate", f"fps={step}"):
         number = round(frame.time * step)
         if number % step and number < (len(kept) - 1) * step:
-            yield to_rgb(frame)
+            yield frame.rgb
 
 
 BASELINES: dict[str, Interpolator] = {"frame-repeat": repeat, "frame-blend": blend, "minterpolate": minterpolate}
@@ -72,7 +71,7 @@ class ModelInterpolator:
         pictures: dict[int, Tensor] = {}
         for interval in range(len(kept) - 1):
             places = places_around(interval, window, len(kept))
-            pictures = {p: pictures[p] if p in pictures else to_rgb(kept[p]).clamp_(0, 1) for p in places}
+            pictures = {p: pictures[p] if p in pictures else kept[p].rgb.clamp_(0, 1) for p in places}
             clip = torch.stack([pictures[p] for p in places], dim=1).to(self.device)  # [3, window, H, W]
             result = run_tiled(lambda tile: between(tile, times), clip[None], reach=None, multiple=multiple)
             yield from result[0].cpu().unbind(1)  # [3, len(times), H, W]

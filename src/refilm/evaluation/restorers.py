@@ -14,8 +14,9 @@ from refilm.data.degradations import bicubic_up
 from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
 from refilm.stages.running import run_tiled
 from refilm.video import Frame
-from refilm.video.colour import from_rgb, to_rgb
-from refilm.video.frame import Colour, PixelFormat
+from refilm.video.colour import Colour
+from refilm.video.pixel_format import PixelFormat
+from refilm.video.rgb import from_rgb
 
 # FFmpeg's filters get what a video file would hold, but at full chroma, since the truth is compared in RGB.
 YUV444P = PixelFormat("yuv444p", "yuv", 8)
@@ -62,12 +63,12 @@ class FFmpegFilter:
         fed = range(places[-1] + 1) if self.remembers else places
         for place, frame in zip(fed, filtered(_frames(clip, fed), self.name, setting), strict=True):
             if place in places:
-                yield to_rgb(frame)
+                yield frame.rgb
 
 
 def _frames(clip: Tensor, places: Iterable[int]) -> Iterator[Frame]:
     for number, place in enumerate(places):
-        planes = from_rgb(clip[place].clamp(0, 1), (YUV444P, Colour()))
+        planes = from_rgb(clip[place].clamp(0, 1), YUV444P, Colour())
         yield Frame(planes, YUV444P, Colour(), Fraction(number, 25), Fraction(1, 25))
 
 

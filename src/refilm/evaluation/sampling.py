@@ -23,7 +23,6 @@ from refilm.errors import UsageError, VideoError
 from refilm.layers.clips import places_around
 from refilm.models.table import MODELS, create_model
 from refilm.video import Frame, frames
-from refilm.video.colour import to_rgb
 
 # The share of the strongest gradient from which a place is shown. A sampled pixel outweighs by far the features that
 # decided where to sample it, and it is these that tell motion from stillness.
@@ -68,7 +67,7 @@ def explain(
         raise UsageError(f"{model!r} makes no new frames between two; take {', '.join(able[:-1])} or {able[-1]}")
     network = create_model(model, weights=weights)
     seen = _around(Path(path), seconds, int(network.window))  # type: ignore[arg-type]
-    clip = torch.stack([to_rgb(frame).clamp_(0, 1) for frame in seen], dim=1)  # [3, window, H, W]
+    clip = torch.stack([frame.rgb.clamp_(0, 1) for frame in seen], dim=1)  # [3, window, H, W]
     height, width = clip.shape[-2:]
     if not (0 <= x < width and 0 <= y < height):
         raise UsageError(f"the place {x},{y} lies outside the picture of {width}x{height} pixels; count from 0")

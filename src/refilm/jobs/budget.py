@@ -19,8 +19,7 @@ from refilm.errors import JobError, UsageError
 from refilm.stages.demand import Demand, file_lines, process_status
 from refilm.video import VideoInfo
 from refilm.video.encoder import EncoderSettings
-from refilm.video.formats import held_format
-from refilm.video.frame import PixelFormat
+from refilm.video.pixel_format import PixelFormat, held_format
 
 # Sides of tiles, input pixels, tried from the largest; below the last one nearly all work would go into the margins.
 TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)

@@ -49,9 +49,9 @@ from refilm.video.encoder import (
     encoder_options,
     output_colour,
 )
-from refilm.video.formats import held_format
 from refilm.video.joining import output_format, write_pictures
 from refilm.video.piece_writer import PieceWriter
+from refilm.video.pixel_format import held_format
 
 # Source frames a segment: what a kill can cost, and the longest stretch without a key frame.
 SEGMENT_FRAMES = 64

@@ -18,7 +18,6 @@ from refilm.stages.demand import Demand, measured
 from refilm.stages.running import run_tiled
 from refilm.stages.stage import StreamShape
 from refilm.video import Frame
-from refilm.video.colour import from_rgb
 
 # How much neighbouring steps in time may differ for a frame beyond a pair to tell of its motion: a clock that counts in
 # milliseconds makes 60 frames a second come 16 and 17 apart.
@@ -183,8 +182,7 @@ class Interpolate:
                 yield replace(nearer, time=instant, duration=step, starts_scene=False, origin="repeated")
             else:
                 yield replace(
-                    first,
-                    planes=from_rgb(next(pictures), first),
+                    first.with_rgb(next(pictures)),
                     time=instant,
                     duration=step,
                     starts_scene=False,

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from refilm.video.colour import to_rgb
 from refilm.video.frame import Frame
 
 # Every frame is judged at one size, (width, height), whatever its own: figures and cost are then the same for all.
@@ -43,7 +42,7 @@ def thumbnail(frame: Frame) -> Thumbnail:
     """Reduced in the frame's own planes, where there is least to average; only then converted."""
     planes = tuple(cv2.resize(plane, SIZE, interpolation=cv2.INTER_AREA) for plane in frame.planes)
     small = replace(frame, planes=planes, format=replace(frame.format, chroma_w=0, chroma_h=0))
-    channels = to_rgb(small).mul_(255).round_().clamp_(0, 255).byte()
+    channels = small.rgb.mul_(255).round_().clamp_(0, 255).byte()
     rgb = np.ascontiguousarray(channels.permute(1, 2, 0).numpy())
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     luma = cv2.resize(gray, COARSE_SIZE, interpolation=cv2.INTER_AREA)

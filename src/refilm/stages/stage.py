@@ -13,7 +13,6 @@ from torch import Tensor
 
 from refilm.stages.demand import Demand
 from refilm.video import Frame
-from refilm.video.colour import from_rgb
 
 Window = Callable[[Tensor], Tensor]  # [1, 3, T, H, W] -> [1, 3, H', W']
 
@@ -101,7 +100,7 @@ class TemporalWindow:
             pictures = _stepped(pictures, windows, run)
         for frame, picture in pictures:
             # not clamped: codes beyond black and white stay what they are
-            yield replace(frame, planes=from_rgb(picture, frame), origin="restored")
+            yield replace(frame.with_rgb(picture), origin="restored")
 
 
 def _stepped(

@@ -1,7 +1,9 @@
 """Video in and out: everything that touches PyAV."""
 
 from refilm.video.bookmark import Bookmark, digest
-from refilm.video.frame import Colour, Frame, PixelFormat
+from refilm.video.colour import Colour
+from refilm.video.frame import Frame
+from refilm.video.pixel_format import PixelFormat
 from refilm.video.read_losses import ReadLosses
 from refilm.video.reader import VideoReader, frames, probe
 from refilm.video.video_info import StreamInfo, VideoInfo

@@ -19,7 +19,8 @@ from av.video.stream import VideoStream
 from refilm.errors import VideoError
 from refilm.video.bookmark import Bookmark, digest
 from refilm.video.containers import MAX_PIXELS, open_input
-from refilm.video.frame import Frame, PixelFormat
+from refilm.video.frame import Frame
+from refilm.video.pixel_format import PixelFormat
 from refilm.video.read_losses import ReadLosses
 from refilm.video.video_info import FRAMES_PROBED, VideoInfo, describe, main_video
 

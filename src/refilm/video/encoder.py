@@ -15,10 +15,9 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
+from refilm.video.colour import Colour, guess_colour
 from refilm.video.containers import is_sequence
-from refilm.video.formats import held_format
-from refilm.video.frame import Colour, PixelFormat
-from refilm.video.guess import guess_colour
+from refilm.video.pixel_format import PixelFormat, held_format
 from refilm.video.tags import ColourTags
 from refilm.video.video_info import VideoInfo
 

@@ -12,41 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from refilm.video.colour import Colour
+from refilm.video.pixel_format import PixelFormat
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Colour:
-    """How sample values map to light, in FFmpeg's words; every field is resolved, never "unknown"."""
-
-    matrix: str = "bt709"  # bt709, smpte170m, bt470bg, bt2020nc, smpte240m, fcc, rgb
-    range: str = "tv"  # "tv" (limited) or "pc" (full)
-    primaries: str = "bt709"
-    transfer: str = "bt709"
-    chroma_location: str = "left"  # left, center, topleft: where a subsampled chroma sample sits
-
-
-@dataclass(frozen=True)
-class PixelFormat:
-    """The layouts frames are held in; anything else is converted without loss when it is decoded."""
-
-    name: str  # FFmpeg's name: "yuv420p10le", "gbrp", "gray"
-    kind: str  # "yuv", "rgb" (planes in order G, B, R as FFmpeg's gbrp) or "gray"
-    bits: int  # significant bits a sample
-    chroma_w: int = 0  # log2 of the horizontal chroma subsampling
-    chroma_h: int = 0  # log2 of the vertical chroma subsampling
-
-    @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
-        return np.uint8 if self.bits == 8 else np.uint16
-
-    def plane_shapes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """(height, width) of each plane; chroma sizes round up, as in FFmpeg."""
-        chroma = (-(-height >> self.chroma_h), -(-width >> self.chroma_w))
-        return {"gray": [(height, width)], "rgb": [(height, width)] * 3, "yuv": [(height, width), chroma, chroma]}[
-            self.kind
-        ]
 
 
 @dataclass(frozen=True)
@@ -79,10 +49,23 @@ class Frame:
 
     @property
     def rgb(self) -> Tensor:
-        """The picture as [3, H, W] float32, nominal range [0, 1] (codes beyond black and white lie outside)."""
-        from refilm.video.colour import to_rgb  # colour.py knows Frame, so the import waits
+        """The picture as [3, H, W] float32, nominal range [0, 1] (codes beyond black and white lie outside).
 
-        return to_rgb(self)
+        A new tensor each time, which the caller may change.
+        """
+        from refilm.video.rgb import to_rgb  # imported late: the reading process makes frames and does without torch
+
+        return to_rgb(self.planes, self.format, self.colour)
+
+    def with_rgb(self, rgb: Tensor) -> Frame:
+        """The frame with another picture, in the same format and colour; [3, H, W], whose size may be another."""
+        from refilm.video.rgb import from_rgb  # imported late, as above
+
+        return replace(self, planes=from_rgb(rgb, self.format, self.colour))
+
+    def converted(self, fmt: PixelFormat, colour: Colour) -> Frame:
+        """The same picture in another format and colour, through RGB clamped to [0, 1]."""
+        return replace(self, format=fmt, colour=colour).with_rgb(self.rgb.clamp_(0, 1))
 
     def at(self, time: Fraction, duration: Fraction) -> Frame:
         """The same picture at another time."""

@@ -14,11 +14,11 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
 from refilm.errors import VideoError
+from refilm.video.colour import guess_colour
 from refilm.video.containers import as_file, translated
 from refilm.video.encoder import EncoderSettings, add_video_stream
-from refilm.video.formats import held_format
 from refilm.video.frame import Frame
-from refilm.video.guess import guess_colour
+from refilm.video.pixel_format import held_format
 
 
 class PieceWriter:
@@ -84,12 +84,10 @@ def to_picture(frame: Frame, settings: EncoderSettings) -> VideoFrame:
     held = held_format(settings.format)
     planes = frame.planes
     if held != frame.format:
-        from refilm.video.colour import from_rgb, to_rgb  # torch, which the process that joins can do without
-
         colour = guess_colour(
             settings.width, settings.height, held.kind, settings.tags.named(), yuvj=settings.format.startswith("yuvj")
         )
-        planes = from_rgb(to_rgb(frame).clamp_(0, 1), (held, colour))
+        planes = frame.converted(held, colour).planes
     picture = VideoFrame(settings.width, settings.height, held.name)
     for plane, samples in zip(picture.planes, planes, strict=True):
         height, width = samples.shape

@@ -21,9 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.formats import has_alpha, held_format, is_full_range
-from refilm.video.frame import Colour, PixelFormat
-from refilm.video.guess import guess_colour
+from refilm.video.colour import Colour, guess_colour
+from refilm.video.pixel_format import PixelFormat, has_alpha, held_format, is_full_range
 from refilm.video.tags import ColourTags, ContentLight, MasteringDisplay
 
 # Decoded frames that are looked at before the work: enough for a stream that is interlaced or has captions to show it.

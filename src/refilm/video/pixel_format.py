@@ -1,16 +1,42 @@
-"""Pixel formats: the ones frames are held in, and which of them takes each other format without loss."""
+"""The pixel formats that frames are held in, and which of them takes each other format without loss."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 from av import VideoFormat
 
 from refilm.errors import VideoError
-from refilm.video.frame import PixelFormat
 
 _CHROMA = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
 _DEPTHS = (8, 9, 10, 12, 14, 16)
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """A layout that frames are held in; anything else is converted without loss when it is decoded."""
+
+    name: str  # FFmpeg's name: "yuv420p10le", "gbrp", "gray"
+    kind: str  # "yuv", "rgb" (planes in order G, B, R as FFmpeg's gbrp) or "gray"
+    bits: int  # significant bits a sample
+    chroma_w: int = 0  # log2 of the horizontal chroma subsampling
+    chroma_h: int = 0  # log2 of the vertical chroma subsampling
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        return np.uint8 if self.bits == 8 else np.uint16
+
+    def plane_shapes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """(height, width) of each plane; chroma sizes round up, as in FFmpeg."""
+        chroma = (-(-height >> self.chroma_h), -(-width >> self.chroma_w))
+        return {"gray": [(height, width)], "rgb": [(height, width)] * 3, "yuv": [(height, width), chroma, chroma]}[
+            self.kind
+        ]
+
+
+YUV420P = PixelFormat("yuv420p", "yuv", 8, 1, 1)
 
 
 def _suffix(bits: int) -> str:

@@ -10,12 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import torch
-from av.codec import Codec
-from av.codec.codec import UnknownCodecError
 from rich.table import Table
 
 import refilm
@@ -23,6 +20,7 @@ from refilm.compare.comparison import Comparison
 from refilm.models import MODELS, list_models
 from refilm.models.defaults import RANKED_BY, default_models, read_results, results_folder
 from refilm.video import VideoInfo
+from refilm.video.ffmpeg import has_encoder, library_versions, pyav_version
 
 _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")
 
@@ -141,7 +139,7 @@ def examine() -> dict[str, Any]:
     """Everything a bug report needs to say about the installation."""
     from refilm.ops import kernels
 
-    encoders = {name: _encoder_state(name) for name in _ENCODERS}
+    encoders = {name: "built in" if has_encoder(name) else "not in this FFmpeg" for name in _ENCODERS}
     return {
         "refilm": refilm.__version__,
         "python": platform.python_version(),
@@ -150,8 +148,8 @@ def examine() -> dict[str, Any]:
         "devices": ["cpu", *(f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count()))],
         "numpy": np.__version__,
         "opencv": cv2.__version__,
-        "pyav": av.__version__,
-        "ffmpeg": {name: ".".join(map(str, number)) for name, number in av.library_versions.items()},
+        "pyav": pyav_version(),
+        "ffmpeg": library_versions(),
         "encoders": encoders,
         "kernels": [plain(kernel) for kernel in kernels()],
     }
@@ -164,14 +162,6 @@ def doctor_table(found: dict[str, Any]) -> Table:
     rows += [("encoder", f"{name}: {state}") for name, state in found["encoders"].items()]
     rows += [("operator", " ".join(str(value) for value in kernel.values() if value)) for kernel in found["kernels"]]
     return _two_columns("refilm doctor", rows)
-
-
-def _encoder_state(name: str) -> str:
-    try:
-        Codec(name, "w")
-    except UnknownCodecError:
-        return "not in this FFmpeg"
-    return "built in"
 
 
 def _two_columns(title: str, rows: Iterable[tuple[str, str]]) -> Table:

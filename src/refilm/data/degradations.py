@@ -17,36 +17,26 @@ Sources  BI: MATLAB's imresize, Keys' cubic with a = -1/2, widened when the pict
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache, wraps
 from typing import Any, TypeVar, cast
 
-import av
-import numpy as np
 import torch
-from av.codec import CodecContext
 from torch import Tensor
 from torch.nn import functional as F
 
-from refilm.data.ffmpeg_command import run_ffmpeg
 from refilm.data.pack import rgb_u8
-from refilm.errors import RefilmError
 from refilm.video.colour import Colour
 from refilm.video.encoder import X265_SMALLEST
 from refilm.video.frame import Frame
 from refilm.video.pixel_format import YUV420P
+from refilm.video.recompress import recompressed
 from refilm.video.rgb import from_rgb
 
 Shrink = TypeVar("Shrink", bound=Callable[..., Tensor])
 GAMMA = 2.2
-# Threads change x264's and x265's packets, hence one.
-ENCODERS = {
-    "h264": ("libx264", {"threads": "1"}),
-    "hevc": ("libx265", {"x265-params": "log-level=error:pools=none:frame-threads=1"}),
-}
 
 
 def _exactly(shrink: Shrink) -> Shrink:
@@ -142,17 +132,11 @@ def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
     height, width = frames_u8.shape[-2:]
     beside, below = (max(size + size % 2, X265_SMALLEST) - size for size in (width, height))
     padded = F.pad(frames_u8.cpu().float() / 255, (0, beside, 0, below), mode="replicate")
-    planes = [from_rgb(frame, YUV420P, Colour()) for frame in padded]
-    if codec in ENCODERS:
-        decoded = _through_pyav(planes, *ENCODERS[codec], quality)
-    elif codec == "jpeg2000":
-        decoded = _through_jpeg2000(planes, quality)
-    else:
-        raise ValueError(f"codec must be {', '.join(ENCODERS)} or jpeg2000, got {codec!r}")
-    pictures = [_decoded_u8(picture)[:, :height, :width] for picture in decoded]
-    if len(pictures) != len(planes):
-        raise RefilmError(f"{codec} gave {len(pictures)} frames for {len(planes)}; is the encoder broken?")
-    return torch.stack(pictures)
+    pictures = [from_rgb(frame, YUV420P, Colour()) for frame in padded]
+    decoded = (
+        Frame(planes, YUV420P, Colour(), Fraction(0), Fraction(1)) for planes in recompressed(pictures, codec, quality)
+    )
+    return torch.stack([rgb_u8(frame)[:, :height, :width] for frame in decoded])
 
 
 def _normal(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
@@ -189,50 +173,3 @@ def _weights(size: int, wanted: int) -> Tensor:
     mirrored = torch.where(mirrored < size, mirrored, 2 * size - 1 - mirrored)
     weights = torch.zeros(wanted, size, dtype=torch.float64).scatter_add_(1, mirrored, taps)
     return weights / weights.sum(1, keepdim=True)
-
-
-def _picture(planes: tuple[np.ndarray, ...], number: int) -> av.VideoFrame:
-    height, width = planes[0].shape
-    stacked = np.concatenate([plane.reshape(-1) for plane in planes]).reshape(height * 3 // 2, width)
-    picture = av.VideoFrame.from_ndarray(stacked, format="yuv420p")
-    picture.pts, picture.time_base = number, Fraction(1, 25)
-    return picture
-
-
-def _through_pyav(
-    planes: list[tuple[np.ndarray, ...]], encoder: str, options: dict[str, str], crf: float
-) -> Iterator[av.VideoFrame]:
-    try:
-        encode = CodecContext.create(encoder, "w")
-    except av.codec.codec.UnknownCodecError:
-        raise RefilmError(f"this FFmpeg is built without {encoder}") from None
-    assert isinstance(encode, av.VideoCodecContext)
-    encode.height, encode.width = planes[0][0].shape
-    encode.pix_fmt, encode.time_base, encode.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
-    encode.options = {"crf": str(crf), **options}
-    decode = CodecContext.create({"libx264": "h264", "libx265": "hevc"}[encoder], "r")
-    assert isinstance(decode, av.VideoCodecContext)
-    for number, frame in enumerate(planes):
-        for packet in encode.encode(_picture(frame, number)):
-            yield from decode.decode(packet)
-    for packet in encode.encode(None):
-        yield from decode.decode(packet)
-    yield from decode.decode(None)
-
-
-def _through_jpeg2000(planes: list[tuple[np.ndarray, ...]], q: float) -> Iterator[av.VideoFrame]:
-    height, width = planes[0][0].shape
-    raw = b"".join(plane.tobytes() for frame in planes for plane in frame)
-    source = ["-f", "rawvideo", "-pixel_format", "yuv420p", "-video_size", f"{width}x{height}", "-i", "-"]
-    encoded = run_ffmpeg([*source, "-c:v", "jpeg2000", "-q:v", str(q), "-f", "nut", "-"], raw)
-    with av.open(io.BytesIO(encoded), "r") as file:
-        yield from file.decode(video=0)
-
-
-def _decoded_u8(picture: av.VideoFrame) -> Tensor:
-    """[3, H, W] bytes of a yuv420p picture."""
-    planes = []
-    for plane in picture.planes:
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
-        planes.append(rows[:, : plane.width])
-    return rgb_u8(Frame(tuple(planes), YUV420P, Colour(), Fraction(0), Fraction(1)))

@@ -6,10 +6,8 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -19,15 +17,8 @@ from refilm.data.layouts import find_footage
 from refilm.data.pack import Clip, mean_motion, motion, read_index, rgb_u8, thumbnail
 from refilm.errors import RefilmError
 from refilm.video import Frame
-from refilm.video.colour import Colour
-from refilm.video.encoder import EncoderSettings, add_video_stream, choose_codec
-from refilm.video.piece_writer import to_picture
-from refilm.video.pixel_format import YUV420P
-from refilm.video.rgb import from_rgb
-from refilm.video.tags import ColourTags
+from refilm.video.clip_writer import write_clip
 
-BT709 = ColourTags(matrix=1, range=1, primaries=1, transfer=1)
-RATE = Fraction(25)  # nominal: training counts frames, not seconds
 HDR = ("smpte2084", "arib-std-b67")
 BORDER = 0.04  # of each side, cut off: logos, and the black columns of analogue recordings
 
@@ -205,17 +196,7 @@ def _replace(path: Path, content: object) -> None:
 def _write(out: Path, number: int, source: str, pictures: list[Tensor], packing: Packing) -> Clip:
     _, height, width = pictures[0].shape
     path, temporary = out / f"{number:04d}.mp4", out / f"{number:04d}.part"
-    codec = choose_codec(path, "libx265", YUV420P)
-    options = {"crf": str(packing.crf), "x265-params": "log-level=error"}
-    settings = EncoderSettings(codec, "yuv420p", width, height, 1 / RATE, RATE, Fraction(1), BT709, 0, options)
-    with av.open(str(temporary), "w", format="mp4") as container:
-        stream = add_video_stream(container, settings)
-        for count, picture in enumerate(pictures):
-            planes = from_rgb(picture.float() / 255, YUV420P, Colour())
-            encoded = to_picture(Frame(planes, YUV420P, Colour(), count / RATE, 1 / RATE), settings)
-            encoded.pts, encoded.time_base = count, settings.time_base
-            container.mux(stream.encode(encoded))
-        container.mux(stream.encode(None))
+    write_clip(temporary, pictures, packing.crf)
     os.replace(temporary, path)
     moved = round(mean_motion(torch.stack(pictures)), 2)
     return Clip(path.name, source, len(pictures), width, height, moved, path.stat().st_size)

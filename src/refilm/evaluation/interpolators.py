@@ -10,10 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
 from refilm.layers.clips import places_around
 from refilm.stages.running import run_tiled
 from refilm.video import Frame
+from refilm.video.filters import filtered, is_in_pyav
 
 
 class Interpolator(Protocol):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from refilm.data.degradations import bicubic_up
-from refilm.evaluation.ffmpeg_filters import filtered, is_in_pyav
 from refilm.stages.running import run_tiled
 from refilm.video import Frame
 from refilm.video.colour import Colour
+from refilm.video.filters import filtered, is_in_pyav
 from refilm.video.pixel_format import PixelFormat
 from refilm.video.rgb import from_rgb
 

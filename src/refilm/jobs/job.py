@@ -17,7 +17,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import torch
 
 import refilm
@@ -49,6 +48,7 @@ from refilm.video.encoder import (
     encoder_options,
     output_colour,
 )
+from refilm.video.ffmpeg import library_versions
 from refilm.video.joining import output_format, write_pictures
 from refilm.video.piece_writer import PieceWriter
 from refilm.video.pixel_format import held_format
@@ -278,7 +278,7 @@ class Job:
         }
         return {
             "refilm": refilm.__version__,
-            "libavcodec": ".".join(map(str, av.library_versions["libavcodec"])),
+            "libavcodec": library_versions()["libavcodec"],
             "source": self._source_now(),
             "settings": self.settings
             | {"scene_cuts": self.scene_cuts, "segment_frames": self.segment_frames, "rate": str(self.rate)},

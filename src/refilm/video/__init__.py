@@ -1,4 +1,4 @@
-"""Video in and out: everything that touches PyAV."""
+"""Video in and out: everything that touches PyAV, which no other package imports."""
 
 from refilm.video.bookmark import Bookmark, digest
 from refilm.video.colour import Colour

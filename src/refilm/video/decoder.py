@@ -20,7 +20,7 @@ from refilm.errors import VideoError
 from refilm.video.bookmark import Bookmark, digest
 from refilm.video.containers import MAX_PIXELS, open_input
 from refilm.video.frame import Frame
-from refilm.video.pixel_format import PixelFormat
+from refilm.video.planes import planes_of
 from refilm.video.read_losses import ReadLosses
 from refilm.video.video_info import FRAMES_PROBED, VideoInfo, describe, main_video
 
@@ -180,14 +180,4 @@ def _planes(picture: VideoFrame, info: VideoInfo) -> tuple[np.ndarray, ...]:
     elif picture.format.name not in (held.name, held.name.replace("yuv", "yuvj")):
         # same family and depth or more bits, so swscale only moves samples; it is not asked to change colours
         picture = picture.reformat(format=held.name)
-    return tuple(
-        _plane(plane, held, shape)
-        for plane, shape in zip(picture.planes, held.plane_shapes(info.height, info.width), strict=True)
-    )
-
-
-def _plane(plane: object, held: PixelFormat, shape: tuple[int, int]) -> np.ndarray:
-    samples = np.frombuffer(plane, held.dtype)  # type: ignore[call-overload]
-    row = plane.line_size // samples.itemsize  # type: ignore[attr-defined]
-    height, width = shape
-    return samples[: row * height].reshape(height, row)[:, :width]  # which keeps the decoder's buffer from being used
+    return planes_of(picture, held)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import av
 import av.error
-import numpy as np
 from av.codec import Codec
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
@@ -19,6 +18,7 @@ from refilm.video.containers import as_file, translated
 from refilm.video.encoder import EncoderSettings, add_video_stream
 from refilm.video.frame import Frame
 from refilm.video.pixel_format import held_format
+from refilm.video.planes import picture_of
 
 
 class PieceWriter:
@@ -88,12 +88,7 @@ def to_picture(frame: Frame, settings: EncoderSettings) -> VideoFrame:
             settings.width, settings.height, held.kind, settings.tags.named(), yuvj=settings.format.startswith("yuvj")
         )
         planes = frame.converted(held, colour).planes
-    picture = VideoFrame(settings.width, settings.height, held.name)
-    for plane, samples in zip(picture.planes, planes, strict=True):
-        height, width = samples.shape
-        rows = np.frombuffer(plane, held.dtype)  # type: ignore[call-overload]
-        rows = rows[: plane.line_size // rows.itemsize * height].reshape(height, -1)
-        rows[:, :width] = samples
+    picture = picture_of(planes, held)
     if held.name != settings.format:  # the encoder's packed or semi-planar twin of the held format
         picture = picture.reformat(format=settings.format)
     picture.colorspace, picture.color_range = settings.tags.matrix, settings.tags.range

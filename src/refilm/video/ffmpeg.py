@@ -1,11 +1,33 @@
-"""The command `ffmpeg`, for the little that PyAV's build of FFmpeg lacks or cannot be told."""
+"""What the FFmpeg inside PyAV offers, and the command `ffmpeg` for what PyAV lacks or cannot be told."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 
+import av
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
+
 from refilm.errors import RefilmError
+
+
+def pyav_version() -> str:
+    return av.__version__
+
+
+def library_versions() -> dict[str, str]:
+    """Version by the name of FFmpeg's library, such as libavcodec."""
+    return {name: ".".join(map(str, number)) for name, number in av.library_versions.items()}
+
+
+def has_encoder(name: str) -> bool:
+    """Whether this FFmpeg is built with an encoder; it may still want hardware that is not there."""
+    try:
+        Codec(name, "w")
+    except UnknownCodecError:
+        return False
+    return True
 
 
 def run_ffmpeg(arguments: list[str], given: bytes) -> bytes:

@@ -13,8 +13,9 @@ from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
-from refilm.data.ffmpeg_command import run_ffmpeg
-from refilm.video import Frame
+from refilm.video.ffmpeg import run_ffmpeg
+from refilm.video.frame import Frame
+from refilm.video.planes import picture_of, planes_of
 
 TIME_BASE = Fraction(1, 1000)
 
@@ -48,7 +49,9 @@ def _by_pyav(frames: Iterable[Frame], name: str, arguments: str) -> Iterator[Fra
             source.link_to(changed)
             changed.link_to(sink)
             graph.configure()
-        graph.push(_picture(frame))
+        picture = picture_of(frame.planes, frame.format)
+        picture.pts, picture.time_base = int(frame.time / TIME_BASE), TIME_BASE
+        graph.push(picture)
         yield from _ready(graph, like)
     if like is not None:
         graph.push(None)
@@ -78,22 +81,6 @@ def _ready(graph: Graph, like: Frame) -> Iterator[Frame]:
         assert isinstance(picture, VideoFrame)
         assert picture.pts is not None
         assert picture.time_base is not None
-        yield Frame(_planes(picture, like), like.format, like.colour, picture.pts * picture.time_base, like.duration)
-
-
-def _picture(frame: Frame) -> VideoFrame:
-    picture = VideoFrame(frame.width, frame.height, frame.format.name)
-    for plane, samples in zip(picture.planes, frame.planes, strict=True):
-        height, width = samples.shape
-        np.frombuffer(plane, np.uint8).reshape(height, -1)[:, :width] = samples  # type: ignore[call-overload]
-    picture.pts, picture.time_base = int(frame.time / TIME_BASE), TIME_BASE
-    return picture
-
-
-def _planes(picture: VideoFrame, like: Frame) -> tuple[np.ndarray, ...]:
-    """The samples without the padding at the end of each row; copied, as the filter takes its buffers back."""
-    shapes = like.format.plane_shapes(picture.height, picture.width)
-    return tuple(
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width].copy()  # type: ignore[call-overload]
-        for plane, (height, width) in zip(picture.planes, shapes, strict=True)
-    )
+        # copied, as the filter takes its buffers back
+        planes = tuple(plane.copy() for plane in planes_of(picture, like.format))
+        yield Frame(planes, like.format, like.colour, picture.pts * picture.time_base, like.duration)

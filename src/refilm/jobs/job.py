@@ -50,6 +50,7 @@ from refilm.video.encoder import (
 )
 from refilm.video.ffmpeg import library_versions
 from refilm.video.joining import output_format, write_pictures
+from refilm.video.picture_sequence import PictureSequence
 from refilm.video.piece_writer import PieceWriter
 from refilm.video.pixel_format import held_format
 
@@ -379,7 +380,7 @@ class Job:
         if is_sequence(self.output.path):
             shutil.rmtree(joined, ignore_errors=True)
             joined.mkdir()
-            write_pictures(parts, joined, self.output.path.name)
+            write_pictures(parts, joined, PictureSequence(self.output.path))
         else:
             reader.join(parts, encoder, joined, output_format(self.output.path), warn)
             sync(joined)

@@ -13,8 +13,7 @@ import av.error
 from av.container import InputContainer
 
 from refilm.errors import VideoError
-
-SEQUENCE_RATE = Fraction(25)  # a folder of pictures has no clock; FFmpeg's default
+from refilm.video.picture_sequence import PictureSequence
 
 # No more is decoded: 16K video has 133 million. A damaged header may say anything, and memory is taken by what it says.
 MAX_PIXELS = 1 << 27
@@ -30,23 +29,13 @@ _LISTS = (b"#EXTM3U", b"ffconcat version", b"<MPD", b"<?xml", b"v=0")  # how fil
 # a codec that is freed while they wait for it hangs.
 
 
+# For callers that still hold a sequence as a path.
 def is_sequence(path: Path) -> bool:
-    """`frames/%06d.png`: a printf pattern for numbered pictures."""
-    return "%" in path.name and not path.exists() and _numbered(path) is not None
+    return PictureSequence.of(path) is not None
 
 
 def sequence_files(path: Path) -> list[Path]:
-    """The existing files of a picture sequence, in the order of their numbers."""
-    parts = _numbered(path)
-    if parts is None:
-        raise VideoError(f"{path}: a picture sequence needs one number pattern such as %06d in its name")
-    head, tail = parts
-    found = []
-    for file in path.parent.glob(f"{_escape(head)}*{_escape(tail)}") if path.parent.is_dir() else ():
-        number = file.name[len(head) : len(file.name) - len(tail)]
-        if number.isdigit() and path.name % int(number) == file.name:
-            found.append((int(number), file))
-    return [file for _, file in sorted(found)]
+    return PictureSequence(path).files()
 
 
 @contextmanager
@@ -57,8 +46,8 @@ def open_input(path: Path, rate: Fraction | None = None) -> Iterator[InputContai
     """
     options = {"protocol_whitelist": "file"}
     with translated(path, "cannot be read"):
-        if is_sequence(path):
-            container = _open_sequence(path, SEQUENCE_RATE if rate is None else rate, options)
+        if (sequence := PictureSequence.of(path)) is not None:
+            container = sequence.open(rate, options)
         else:
             check_readable(path)
             options["format_whitelist"] = _FORMATS
@@ -98,31 +87,3 @@ def translated(path: Path, what: str) -> Iterator[None]:
         if error.errno == errno.ENOSPC:
             raise OSError(errno.ENOSPC, "no space left on device", str(path)) from error
         raise VideoError(f"{path}: {what}: {error.strerror}") from error
-
-
-def _open_sequence(path: Path, rate: Fraction, options: dict[str, str]) -> InputContainer:
-    files = sequence_files(path)
-    if not files:
-        raise VideoError(f"{path}: no picture of this sequence exists")
-    head, tail = _numbered(path) or ("", "")
-    first = int(files[0].name[len(head) : len(files[0].name) - len(tail)])
-    if int(files[-1].name[len(head) : len(files[-1].name) - len(tail)]) != first + len(files) - 1:
-        raise VideoError(
-            f"{path}: the sequence has gaps ({len(files)} pictures from {files[0].name} to {files[-1].name})"
-        )
-    options |= {"framerate": str(rate), "start_number": str(first)}
-    pattern = f"{str(path.parent).replace('%', '%%')}/{path.name}"
-    return av.open(f"file:{pattern}", format="image2", options=options)
-
-
-def _numbered(path: Path) -> tuple[str, str] | None:
-    """What stands before and after the number pattern."""
-    head, percent, rest = path.name.partition("%")
-    digits, d, tail = rest.partition("d")
-    if not (percent and d and (digits == "" or digits.isdigit())) or "%" in tail or tail[:1].isalpha():
-        return None  # "50%discount.mp4" is a name like any other
-    return head, tail
-
-
-def _escape(text: str) -> str:
-    return "".join(f"[{character}]" if character in "*?[" else character for character in text)

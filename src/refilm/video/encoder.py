@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
 from refilm.video.colour import Colour, guess_colour
-from refilm.video.containers import is_sequence
+from refilm.video.picture_sequence import PictureSequence
 from refilm.video.pixel_format import PixelFormat, held_format
 from refilm.video.tags import ColourTags
 from refilm.video.video_info import VideoInfo
@@ -58,7 +58,7 @@ class EncoderSettings:
 def choose_codec(output: Path, codec: str | None, source: PixelFormat) -> str:
     """FFmpeg's name of the encoder asked for, or of what suits container and bit depth. VideoError for unknown ones."""
     suffix = output.suffix.lower()
-    if is_sequence(output):
+    if PictureSequence.of(output) is not None:
         if suffix not in _PICTURE_CODECS:
             raise VideoError(
                 f"{output}: pictures are written as {', '.join(_PICTURE_CODECS)}, not as {suffix or 'nothing'}"

@@ -20,9 +20,10 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.containers import as_file, is_sequence, open_input, translated
+from refilm.video.containers import as_file, open_input, translated
 from refilm.video.decoder import JUMP
 from refilm.video.encoder import EncoderSettings, add_video_stream
+from refilm.video.picture_sequence import PictureSequence
 from refilm.video.video_info import VideoInfo, describe_stream
 
 # What the muxer writes anew; copied, these would describe the source instead.
@@ -116,7 +117,8 @@ def _begun(
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
     with ExitStack() as stack:
         stack.enter_context(translated(target, "cannot be written"))
-        original = None if is_sequence(source.path) else stack.enter_context(open_input(source.path))
+        is_file = PictureSequence.of(source.path) is None
+        original = stack.enter_context(open_input(source.path)) if is_file else None
         if original is not None and options and any("." in key for key in original.metadata):
             options["movflags"] += "+use_metadata_tags"  # QuickTime's own keys, such as a camera's make and place
         output = stack.enter_context(av.open(as_file(target), "w", format=format_name, options=options))
@@ -152,13 +154,13 @@ def _shift(source: VideoInfo) -> Fraction:
     return max(Fraction(0), -source.start_time)
 
 
-def write_pictures(pieces: Sequence[Piece], folder: Path, pattern: str) -> int:
+def write_pictures(pieces: Sequence[Piece], folder: Path, sequence: PictureSequence) -> int:
     """The packets of a picture codec, a file each, numbered from 1; returns how many."""
     count = 0
     for piece in pieces:
         for packet in sorted(_read(piece), key=_shown_time):
             count += 1
-            (folder / (pattern % count)).write_bytes(bytes(packet))
+            (folder / sequence.name(count)).write_bytes(bytes(packet))
     return count
 
 

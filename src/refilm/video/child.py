@@ -1,8 +1,9 @@
-"""The process in which a stranger's file is read: what goes wrong inside FFmpeg ends it, and nothing else.
+"""The process in which an untrusted file is read, so that a crash inside FFmpeg ends this process and not the job.
 
-Started and spoken to by `reader.py`. It is told calls and answers with messages, both pickled: it is this very
-program under the same user. Samples go through shared memory instead, SLOTS pictures of it, each the parent's from the
-message that names it until the parent sends its number back. Without torch, so that it starts quickly.
+`reader.py` starts it. It receives calls and answers with messages, both of them pickled: the two ends are the same
+program under the same user. Samples go through shared memory instead, which has room for SLOTS pictures. A slot is the
+parent's from the message that names it until the parent sends its number back. This process does not load torch, so
+that it starts quickly.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from refilm.video.video_info import VideoInfo
 
 SLOTS = 3  # one being filled, one waiting, one being emptied
 HEADER_BYTES = 4096  # of the shared memory, before the slots
-SIGNS_OF_LIFE = struct.Struct("=QQ")  # packets so far; 1 when the source is read and only our own writing is left
+SIGNS_OF_LIFE = struct.Struct("=QQ")  # packets so far; 1 once the source is read and only writing is left
 
 
 def slot_bytes(info: VideoInfo) -> int:
@@ -44,7 +45,7 @@ def slot_bytes(info: VideoInfo) -> int:
 
 def main(connection: int, memory: int, memory_limit: int) -> None:
     """Serve the process at the other end of `connection` until it goes away."""
-    for ignored in (signal.SIGINT, signal.SIGTERM):  # they are the parent's to act on, which then ends this process
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # the parent acts on them, and ends this process
         signal.signal(ignored, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(ValueError, OSError):  # some systems know this limit and refuse to set it
@@ -73,7 +74,7 @@ class _Child:
             self._connection.send(answer)
 
     def _listen(self) -> None:
-        """In a thread, also while FFmpeg works, so that this process never outlives the one it works for."""
+        """Run in a thread, also while FFmpeg works, so that this process ends when the parent has gone."""
         try:
             while True:
                 said = self._connection.recv()
@@ -85,7 +86,7 @@ class _Child:
             os._exit(0)
 
     def do_open(self, path: Path, rate: Fraction | None) -> VideoInfo:
-        self._decoder = Decoder(path, rate, self._beat)
+        self._decoder = Decoder(path, rate, self._count_packet)
         return self._decoder.info
 
     def do_read(self, start: Bookmark | None) -> None:
@@ -108,14 +109,23 @@ class _Child:
     def do_join(
         self, pieces: Sequence[joining.Piece], settings: EncoderSettings, target: Path, format_name: str
     ) -> None:
-        joining.join(pieces, settings, self._decoder.info, target, format_name, self._note, self._beat, self._rest)
+        joining.join(
+            pieces,
+            settings,
+            self._decoder.info,
+            target,
+            format_name,
+            self._note,
+            self._count_packet,
+            self._note_source_read,
+        )
 
     def _note(self, message: str) -> None:
         self._connection.send(("note", message))
 
-    def _beat(self) -> None:
+    def _count_packet(self) -> None:
         self._packets += 1
         SIGNS_OF_LIFE.pack_into(self._header, 0, self._packets, 0)
 
-    def _rest(self) -> None:
+    def _note_source_read(self) -> None:
         SIGNS_OF_LIFE.pack_into(self._header, 0, self._packets, 1)

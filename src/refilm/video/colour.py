@@ -1,4 +1,4 @@
-"""What sample values mean, and what to take them for where the file does not say."""
+"""What sample values mean, and what is assumed where a file does not say."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def guess_colour(
     in MPEG-2 and H.264. Primaries and transfer follow the matrix. A tag that contradicts the samples, an RGB matrix
     on YUV planes, counts as missing.
 
-    This is for computing with. What goes into the output file are the input's own tags, also when it has none.
+    The result is for computing only. The output file gets the input's own tags, and none where the input has none.
     """
     tags = {field: _ALIASES.get(tag, tag) for field, tag in (tagged or {}).items() if tag and tag not in _UNTAGGED}
     if unknown := set(tags) - {"matrix", "range", "primaries", "transfer", "chroma_location"}:

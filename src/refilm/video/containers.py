@@ -1,4 +1,4 @@
-"""Opening files that strangers made: local files only, and errors in the user's words."""
+"""Opening untrusted files: local files only, and errors in the user's words."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from av.container import InputContainer
 from refilm.errors import VideoError
 from refilm.video.picture_sequence import PictureSequence
 
-# No more is decoded: 16K video has 133 million. A damaged header may say anything, and memory is taken by what it says.
+# Larger pictures are not decoded; 16K video has 133 million pixels. A damaged header may declare any size, and FFmpeg
+# takes the memory for it.
 MAX_PIXELS = 1 << 27
-# Formats that only name other files, or the screen and the cameras; image2 takes a "%d" in a name for other files too.
+# Formats that open other files, or the screen and cameras. image2 is one, as it takes a "%d" in a name for other files.
 _NOT_OPENED = {
     "hls", "concat", "dash", "imf", "sdp", "rtp", "rtsp", "sap", "vobsub", "webm_dash_manifest", "alias_pix",
     "brender_pix", "image2", "lavfi", "alsa", "fbdev", "kmsgrab", "oss", "video4linux2,v4l2", "x11grab",
@@ -77,8 +78,8 @@ def check_readable(path: Path) -> None:
 
 @contextmanager
 def translated(path: Path, what: str) -> Iterator[None]:
-    """FFmpeg's errors become VideoErrors that name the file; a full disk is told as such by the job, so OSErrors of
-    that kind pass."""
+    """FFmpeg's errors become VideoErrors that name the file, except for a full disk: it becomes an OSError, which the
+    job reports as what it is."""
     try:
         yield
     except av.error.InvalidDataError as error:

@@ -24,13 +24,14 @@ from refilm.video.planes import planes_of
 from refilm.video.read_losses import ReadLosses
 from refilm.video.video_info import FRAMES_PROBED, VideoInfo, describe, main_video
 
-JUMP = Fraction(1, 2)  # seconds back from which time stamps begin anew rather than err, as where broadcasts are joined
+# Seconds. A time stamp that goes back by more begins a new clock, as where broadcasts are joined; by less, it is wrong.
+JUMP = Fraction(1, 2)
 
 
 class Decoder:
     """Frames of a file's main video stream, in order of presentation. Memory does not grow with length.
 
-    For the process that `reader.py` starts; everything else reads through it.
+    It runs in the caller's process: untrusted files are read through VideoReader, which runs it in another one.
 
     on_packet   called for each packet of the file, as a sign of life
     """
@@ -38,7 +39,7 @@ class Decoder:
     def __init__(self, path: Path, rate: Fraction | None, on_packet: Callable[[], None]) -> None:
         self.path, self.losses = path, ReadLosses()
         self._rate, self._on_packet = rate, on_packet
-        self._refusal = ""  # the decoder's latest, for whoever gets no frame at all
+        self._refusal = ""  # the decoder's latest error, for the message if no frame can be decoded at all
         self._container_context = open_input(self.path, rate)
         self._container: InputContainer = self._container_context.__enter__()
         self._stream = self._prepare()
@@ -70,7 +71,7 @@ class Decoder:
                         return itertools.chain([(frame, lost)], frames)
                     break
         except (av.error.FFmpegError, OSError):
-            pass  # not seekable, or not here: the long way round is always right
+            pass  # not seekable, or not to this place: decoding from the start is always right
         self._reopen()
         return itertools.islice(self._all(), bookmark.index, None)
 
@@ -87,7 +88,7 @@ class Decoder:
                 f"{self.path}: declares pictures of {codec.width}x{codec.height} pixels, and refilm reads at most "
                 f"{MAX_PIXELS}; the file is damaged, or has to be scaled down first"
             )
-        codec.options = {"max_pixels": str(MAX_PIXELS)}  # for what grows on the way
+        codec.options = {"max_pixels": str(MAX_PIXELS)}  # for pictures that grow within the stream
         return stream
 
     def _reopen(self) -> None:
@@ -99,7 +100,7 @@ class Decoder:
         self._pictures = self._decode()
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """Decoded pictures; a damaged packet costs its own frames only, a damaged container what comes after."""
+        """Decoded pictures. A damaged packet loses its own frames only, a damaged container all that comes after."""
         packets = self._packets()
         for packet in packets:
             try:
@@ -117,7 +118,7 @@ class Decoder:
                 yield packet
         except av.error.FFmpegError:
             self.losses.damaged_packets += 1
-            yield None  # what the decoder still holds is good
+            yield None  # empties the decoder: the frames that it still holds are good
 
     def _in_order(self, pictures: Iterator[VideoFrame]) -> Iterator[Frame]:
         """Frames with rising times, still with the duration that the decoder declared (0 if it did not)."""
@@ -178,6 +179,6 @@ def _planes(picture: VideoFrame, info: VideoInfo) -> tuple[np.ndarray, ...]:
     if (picture.width, picture.height) != (info.width, info.height):
         picture = picture.reformat(width=info.width, height=info.height, format=held.name)
     elif picture.format.name not in (held.name, held.name.replace("yuv", "yuvj")):
-        # same family and depth or more bits, so swscale only moves samples; it is not asked to change colours
+        # of the same kind and of at least as many bits, so swscale only moves samples and changes no colours
         picture = picture.reformat(format=held.name)
     return planes_of(picture, held)

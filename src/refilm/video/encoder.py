@@ -30,8 +30,8 @@ _PICTURE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
 # How each encoder spells a quality of 0 to 51 or 63.
 _CRF_OPTION = {"libx264": "crf", "libx264rgb": "crf", "libx265": "crf", "libvpx-vp9": "crf", "libsvtav1": "crf"}
 _PRESET_OPTION = {"libx264": "preset", "libx264rgb": "preset", "libx265": "preset", "libsvtav1": "preset"}
-# Where encoders take HDR10 metadata: parameter list, its keys for display and lights, and the steps they count in:
-# so many to 1 of CIE's x and y, so many to 1 cd/m2.
+# Where encoders take HDR10 metadata: the option with their parameter list, its keys for the display and the lights, and
+# the whole numbers in which they count: how many make 1 in CIE's x and y, and how many 1 cd/m2.
 _HDR10_OPTIONS = {
     "libx264": ("x264-params", "mastering-display", "cll", 50000, 10000),
     "libx265": ("x265-params", "master-display", "max-cll", 50000, 10000),
@@ -41,7 +41,7 @@ _HDR10_OPTIONS = {
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Everything that decides the packets of the output's video stream; equal settings, equal packets."""
+    """What decides the packets of the output's video stream: equal settings and equal frames give equal packets."""
 
     codec: str
     format: str  # pixel format handed to the encoder
@@ -95,9 +95,9 @@ def choose_pix_fmt(codec: str, source: PixelFormat, wanted: str | None) -> str:
         held = held_format(name)
         shrinks = max(held.chroma_w - target.chroma_w, 0) + max(held.chroma_h - target.chroma_h, 0)
         grows = max(target.chroma_w - held.chroma_w, 0) + max(target.chroma_h - held.chroma_h, 0)
-        exact = not (codec in ("png", "tiff", "ffv1") and held.kind == source.kind)
+        converts = not (codec in ("png", "tiff", "ffv1") and held.kind == source.kind)
         return (
-            exact,
+            converts,
             held.kind != target.kind,
             max(source.bits - held.bits, 0),
             shrinks,
@@ -174,7 +174,7 @@ def output_colour(source: VideoInfo, pix_fmt: str) -> tuple[ColourTags, Colour]:
 def add_video_stream(container: OutputContainer, settings: EncoderSettings) -> VideoStream:
     """An encoding stream, configured and not yet open: pieces and the final file describe themselves alike."""
     options = repeatable(settings.codec, settings.options)
-    if settings.tags.chroma_location > 1:  # 1 is left, which all that say nothing mean
+    if settings.tags.chroma_location > 1:  # 1 is left, which is assumed where nothing is said
         options["chroma_sample_location"] = str(settings.tags.chroma_location)
     stream: Any = container.add_stream(settings.codec, rate=settings.frame_rate, options=options)
     context: Any = stream.codec_context

@@ -23,8 +23,8 @@ TIME_BASE = Fraction(1, 1000)
 def filtered(frames: Iterable[Frame], name: str, arguments: str) -> Iterator[Frame]:
     """What FFmpeg's filter `name=arguments` makes of frames of 8 bit, all of one format and size.
 
-    Through PyAV, times are kept to the millisecond, and durations are those of the first frame. By the command, the
-    filter must leave number and size of the frames alone, and everything is done at once.
+    Through PyAV, times are kept to the millisecond, and durations are those of the first frame. Through the command,
+    the filter must leave the number and size of the frames alone, and all frames are held in memory.
     Raises LookupError where neither has the filter.
     """
     if is_in_pyav(name):

@@ -37,7 +37,8 @@ _MUXERS_OWN = {
     "number_of_bytes",
     "bps",
 }
-_NOT_MISSED = Fraction(1, 2)  # seconds; containers round, and count what encoders add
+# Seconds of sound that may be missing without a word: containers round, and count what encoders add.
+_NOT_MISSED = Fraction(1, 2)
 _TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm")
 _TAKES_ATTACHMENTS = ("matroska",)
 
@@ -74,7 +75,7 @@ WRITABLE = {
 def rehearse(
     settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str, warn: Callable[[str], None]
 ) -> None:
-    """Go as far as the header, so that what cannot be written is told before the work and not after it.
+    """Write as far as the header, so that what cannot be written is told before the work and not after it.
 
     `warn` is told of each stream that the container cannot hold. `target` is a throw-away name. Raises as `join`.
     """
@@ -95,7 +96,8 @@ def join(
 ) -> None:
     """Write `target` from the pieces and from the source's other streams, chapters, attachments and metadata.
 
-    No packet is encoded again. `warn` is told what of the source could not be copied; the other two are signs of life.
+    No packet is encoded again. `warn` is told what of the source could not be copied; `on_packet` is called for each
+    packet and `on_source_read` when only the end of the file is left to write, both as signs of life.
     Raises VideoError, or OSError when the disk is full; the target is then incomplete.
     """
     with _begun(settings, source, target, format_name, lambda _: None) as (output, video, original, copied):
@@ -259,7 +261,7 @@ def _twin(stream: Stream, output: OutputContainer) -> Any | None:
 
 
 def _is_remade(stream: Stream, source: VideoInfo, output: OutputContainer) -> bool:
-    """Whether the muxer makes this track itself: QuickTime's chapter titles and time code, data streams to FFmpeg."""
+    """Whether the muxer makes this track itself: QuickTime's chapter titles or time code, which FFmpeg calls data."""
     if stream.type != "data" or "mov" not in source.container:
         return False
     handler = stream.metadata.get("handler_name", "").lower()
@@ -286,6 +288,7 @@ def _copy_descriptions(
 
 
 def _own(metadata: dict[str, str]) -> dict[str, str]:
+    """What describes the film itself, without what the muxer writes anew."""
     return {
         key: value
         for key, value in metadata.items()
@@ -319,7 +322,7 @@ def _copied_packets(
 
 
 class _Clock:
-    """Keeps the decoding times of a copied stream rising, as every container demands; the reader does so for frames."""
+    """Keeps the decoding times of a copied stream rising, as every container demands. Decoder does so for frames."""
 
     def __init__(self) -> None:
         self._moved = 0  # ticks by which everything after a jump back is moved up

@@ -58,7 +58,7 @@ class PieceWriter:
                 self._container.close()
 
     def abort(self) -> None:
-        # the piece is thrown away: what led here is the error to tell
+        # the piece is thrown away, and the error that led here is the one to report
         with contextlib.suppress(av.error.FFmpegError, OSError):
             self._container.close()
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass
 class ReadLosses:
-    """What could not be read; a job reports it, so nothing is cut in silence."""
+    """What could not be read. A job reports it, so that no loss is silent."""
 
     jumps: int = 0  # times the clock of the source jumped back; what follows is moved up to what came before
     damaged_packets: int = 0  # the decoder refused them
-    interlaced: int = 0  # frames of two fields, where the first ones are not
+    interlaced: int = 0  # frames of two fields, where the first frames are not
     out_of_order: int = 0  # frames whose time did not rise, dropped
     resized: int = 0  # frames of another size than the first, scaled to it
     missing_seconds: float = 0.0  # declared by the file, but not there

@@ -1,4 +1,4 @@
-"""Reading strangers' files in a process of its own (`child.py`), so that they cannot take a job down with them."""
+"""Reading untrusted files in a process of its own (`child.py`), so that what goes wrong there does not end the job."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ main(int(connection), int(memory), int(limit))
 
 
 class VideoReader:
-    """Frames of a file's main video stream, in order of presentation, and what must be done beside the file itself.
+    """Frames of a file's main video stream, in order of presentation; and joining an output with its other streams.
 
-    Iterating decodes once from the start; `resume_at` starts from a bookmark instead: one of them, once. Memory does
-    not grow with length. Raises VideoError for files that cannot be read, also if FFmpeg crashes, hangs or takes too
-    much memory over them.
+    Iterate to decode from the start, or call `resume_at` to start from a bookmark; only one of the two, and once.
+    Memory does not grow with length. Raises VideoError for files that cannot be read, also if FFmpeg crashes, hangs or
+    takes too much memory over them.
     """
 
     def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
@@ -80,7 +80,7 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Also while another thread waits for a frame; it then gets a VideoError."""
+        """End the reading process. Another thread that waits for a frame gets a VideoError."""
         self._process.kill()
         self._process.wait()
         self._shared.close()
@@ -95,8 +95,8 @@ class VideoReader:
     def lost_in(self, first: int, end: int | None) -> dict[str, float]:
         """What could not be read among frames `first` to `end` of the source, which must have been read; asked once.
 
-        The keys are ReadLosses'. It belongs to the frame before it, wherever reading began, so that the parts of a
-        job add up however often it was stopped.
+        The keys are the fields of ReadLosses. A loss is counted with the frame before it, wherever reading began, so
+        that the parts of a job add up however often it was stopped.
         """
         total: dict[str, float] = {}
         while self._lost and (end is None or self._lost[0][0] < end):
@@ -148,17 +148,17 @@ class VideoReader:
         return message[1]
 
     def _send(self, message: object) -> None:
-        with contextlib.suppress(ConnectionError):  # the child is dead, as waiting for its answer will tell
+        with contextlib.suppress(ConnectionError):  # the child has ended, which waiting for its answer reports
             self._connection.send(message)
 
     def _receive(self) -> tuple[str, Any]:
-        """The next message. Raises the error that the child met, or the VideoError that it has become."""
+        """The next message. Raises the error that the child reports, or VideoError where it has ended or hangs."""
         try:
             # seconds are counted, not read off a clock, which runs on while this process is suspended
             still, packets = 0, -1
             while not self._connection.poll(1):
-                before, (packets, resting) = packets, SIGNS_OF_LIFE.unpack_from(self._header)
-                still = 0 if packets != before or resting else still + 1
+                before, (packets, source_read) = packets, SIGNS_OF_LIFE.unpack_from(self._header)
+                still = 0 if packets != before or source_read else still + 1
                 if still >= PATIENCE:
                     self.close()
                     raise VideoError(
@@ -168,7 +168,7 @@ class VideoReader:
             kind, content = self._connection.recv()
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)  # it ends; what does not is ended
+                self._process.wait(5)  # it is about to end; if it does not, it is killed
             self.close()
             status = self._process.returncode
             reason = signal.Signals(-status).name if status < 0 else f"exit code {status}"
@@ -200,12 +200,12 @@ def frames(path: str | Path, rate: Fraction | None = None) -> Iterator[Frame]:
 
 
 def memory_limit() -> int:
-    """Bytes that reading a file may take: 8K at 10 bit needs some 4 GiB; half of the machine is left for the rest."""
+    """Bytes that reading a file may take: half of the machine's, between 2 and 8 GiB; 8K at 10 bit needs some 4 GiB."""
     return min(max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, _LEAST), _MOST)
 
 
 def _shared_memory() -> BinaryIO:
-    """A file without a name, in memory where the system has such, that ends with the processes that use it."""
+    """A file without a name, which goes when the last process that uses it ends; in memory where the system can."""
     if hasattr(os, "memfd_create"):
         memory: BinaryIO = os.fdopen(os.memfd_create("refilm"), "w+b", buffering=0)
     else:

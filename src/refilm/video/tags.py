@@ -44,7 +44,7 @@ UNSPECIFIED = 2  # for all but the range, and the chroma location, whose "unspec
 
 @dataclass(frozen=True)
 class ColourTags:
-    """What the source says about its colours, so that the output can say just the same, or just as little."""
+    """What a source says about its colours; its output says the same, unless RGB becomes YUV or back."""
 
     matrix: int = UNSPECIFIED
     range: int = 0
@@ -53,7 +53,7 @@ class ColourTags:
     chroma_location: int = 0
 
     def named(self) -> dict[str, str | None]:
-        """The tags as words; None where the file is silent. An unknown number stays a number, to fail by name later."""
+        """The tags as words; None where the file is silent. An unknown number stays one, for the error to name."""
         unspecified = (None, UNSPECIFIED)
 
         def name(table: dict[int, str], number: int) -> str | None:
@@ -96,7 +96,7 @@ class MasteringDisplay:
 
 @dataclass(frozen=True)
 class ContentLight:
-    """How bright an HDR film gets (CTA-861.3): of its brightest pixel and its brightest frame on the mean, cd/m2."""
+    """How bright an HDR film gets (CTA-861.3): its brightest pixel, and the mean of its brightest frame, cd/m2."""
 
     brightest_pixel: int
     brightest_frame: int

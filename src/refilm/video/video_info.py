@@ -1,4 +1,4 @@
-"""What a file holds, without decoding more than its first frame."""
+"""What a file holds, as its headers and its first frames say."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MASTERING, _LIGHT = "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """One stream that is not the main video: it is carried over, not looked into."""
+    """A stream beside the main video; it is copied and not decoded."""
 
     index: int
     kind: str  # "audio", "subtitle", "data", "attachment", "video"
@@ -116,7 +116,7 @@ def main_video(container: InputContainer, path: Path) -> VideoStream:
 def describe(container: InputContainer, stream: VideoStream, frames: Sequence[VideoFrame], path: Path) -> VideoInfo:
     """VideoInfo of an open container; `frames` are the first decoded ones, which know what headers leave out."""
     codec, frame = stream.codec_context, frames[0]
-    # a mapping by PyAV's words, yet it iterates over its values
+    # PyAV types it as a mapping, but it iterates over its values
     side_data = (data for picture in frames for data in cast(Iterable[SideData], picture.side_data))
     beside = {data.type.name: bytes(data) for data in side_data}
     tags = ColourTags(
@@ -165,21 +165,24 @@ def describe(container: InputContainer, stream: VideoStream, frames: Sequence[Vi
 def _declared_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
     if stream.duration is not None and stream.time_base is not None:
         return stream.duration * stream.time_base
-    # Matroska's, "00:01:02.500000000"; anything else is nobody's
+    # Matroska writes "00:01:02.500000000" here; nothing else is taken for a duration
     if found := re.fullmatch(r"(\d{2,}):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""), re.ASCII):
         return 3600 * int(found[1]) + 60 * int(found[2]) + Fraction(found[3])
     return Fraction(container.duration, av.time_base) if container.duration is not None else None
 
 
 def _chroma_location(stream: VideoStream) -> int:
-    """FFmpeg knows it and PyAV does not show it; but Matroska's muxer writes it into the header of a copy."""
+    """FFmpeg's number for where chroma sits, 0 if unknown.
+
+    PyAV does not show it, but Matroska's muxer writes it into the header of a copy.
+    """
     header = io.BytesIO()
     try:
         copy = av.open(header, "w", format="matroska")
         copy.add_stream_from_template(stream, opaque=True)
         copy.start_encoding()
     except (ValueError, av.error.FFmpegError):
-        return 0  # no codec of Matroska's
+        return 0  # Matroska does not hold this codec
     # ChromaSitingHorz and ChromaSitingVert: 1 co-sited with luma, 2 half-way between
     found = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", header.getvalue())
     return 0 if found is None else {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[found[1][0], found[2][0]]

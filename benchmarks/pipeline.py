@@ -31,8 +31,11 @@ import av
 import torch
 
 from refilm import create_model, probe
-from refilm.jobs.budget import Demand
-from refilm.jobs.job import SEGMENT_FRAMES, Job, Output
+from refilm.jobs.job import SEGMENT_FRAMES, Job
+from refilm.jobs.video_file import VideoFile
+from refilm.options import Encoding, Running
+from refilm.stages.demand import Demand
+from refilm.stages.findings import Finding
 from refilm.stages.scene_cuts import thumbnail
 from refilm.stages.stage import StreamShape
 from refilm.video import Frame, VideoInfo, frames
@@ -52,7 +55,8 @@ class Identity:
     """The stage that changes nothing."""
 
     past = future = 0
-    findings: dict[str, float] = {}  # noqa: RUF012
+    keeps_rate = True
+    findings: dict[str, Finding] = {}  # noqa: RUF012
 
     def shape(self, source: StreamShape) -> StreamShape:
         return source
@@ -133,8 +137,9 @@ def transcode(source: Path, output: Path, preset: str) -> None:
 
 
 def identity_job(source: Path, output: Path, preset: str, scene_cuts: bool = False) -> None:
-    wanted = Output(output, CODEC, CRF, preset, overwrite=True)
-    Job(source, wanted, lambda info, tile: Identity(), scene_cuts=scene_cuts, restart=True).run()
+    sink = VideoFile(output, Encoding(CODEC, CRF, preset))
+    running = Running(scene_cuts=scene_cuts, overwrite=True, restart=True)
+    Job(source, sink, lambda info, tile: Identity(), running=running).run()
 
 
 def measure(source: Path, preset: str, tries: int, folder: Path) -> Row:

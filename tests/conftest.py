@@ -40,21 +40,12 @@ def broken(tmp_path_factory):
 
 @pytest.fixture
 def restorers(tmp_path_factory, monkeypatch):
-    """The models of restorers stand in the table, and the command knows them."""
-    from importlib import reload
-
+    """The models of restorers.py stand in the table, and are the defaults of their tasks."""
     from restorers import RESTORERS, write_results
 
-    from refilm.cli import jobs, main
     from refilm.models import MODELS, Model, defaults
 
     results = write_results(tmp_path_factory.mktemp("results"))
-    with monkeypatch.context() as patch:
-        patch.setattr(defaults, "results_folder", lambda: results)
-        for name, build in RESTORERS.items():
-            patch.setitem(MODELS, name, Model(build.task, build, learned=False))
-        reload(jobs)
-        reload(main)
-        yield
-    reload(jobs)
-    reload(main)
+    monkeypatch.setattr(defaults, "results_folder", lambda: results)
+    for name, build in RESTORERS.items():
+        monkeypatch.setitem(MODELS, name, Model(build.task, build, learned=False))

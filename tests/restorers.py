@@ -15,30 +15,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refilm.models import MODELS, Model, defaults
+from refilm.models.contract import Restorer
+from refilm.tasks import TASKS
 
 
-class Soften(nn.Module):
+class Soften(nn.Module, Restorer):
     """Mixes the centre frame with the mean of its neighbourhood, 5x5 pixels in three frames."""
 
     task = "denoising"
     window, scale, size_multiple, reach = 3, 1, 4, 2
-    supports_bfloat16 = False
     temporal_filter = None
-
-    def prepare(self, clip: Tensor) -> Tensor:
-        return clip
 
     def forward(self, clip: Tensor, sigma_8bit: float | None = None) -> Tensor:
         mean = F.avg_pool2d(clip.mean(dim=2), 5, 1, 2, count_include_pad=False)
         return torch.lerp(clip[:, :, 1], mean, 0.5 if sigma_8bit is None else sigma_8bit / 255)
 
 
-class Steady(nn.Module):
+class Steady(nn.Module, Restorer):
     """The mean of five frames, whose brightness is first brought to the centre's over the whole picture."""
 
     task = "deblocking"
     window, scale, size_multiple, reach = 5, 1, 1, 0
-    supports_bfloat16 = False
     temporal_filter = None
 
     def prepare(self, clip: Tensor) -> Tensor:
@@ -49,16 +46,12 @@ class Steady(nn.Module):
         return clip.mean(dim=2)
 
 
-class Double(nn.Module):
+class Double(nn.Module, Restorer):
     """Twice the size, by linear interpolation."""
 
     task = "super-resolution"
     window, scale, size_multiple, reach = 3, 2, 1, 1
-    supports_bfloat16 = False
     temporal_filter = None
-
-    def prepare(self, clip: Tensor) -> Tensor:
-        return clip
 
     def forward(self, clip: Tensor) -> Tensor:
         return F.interpolate(clip[:, :, 1], scale_factor=2, mode="bilinear")
@@ -71,7 +64,7 @@ def write_results(folder: Path) -> Path:
     """Figures that make them, and flow-blend, the defaults."""
     for name, build in ({"flow-blend": MODELS["flow-blend"].build} | RESTORERS).items():
         entry = {"mean": {"psnr_db": 99.0}, "parameters": 0, "weights": None}
-        result = {"model": name, "baseline": False, "protocols": {defaults.RANKED_BY[build.task]: entry}}
+        result = {"model": name, "baseline": False, "protocols": {TASKS[build.task].protocol: entry}}
         (folder / f"{name}.json").write_text(json.dumps(result))
     return folder
 

@@ -64,7 +64,7 @@ def test_the_report_accounts_for_every_stage(restorers, media, tmp_path):
     assert report.restoration["denoise"] > 1 > report.restoration["upscale"] >= 0
     assert max(map(abs, report.colour_change)) < 1
     written = json.loads((tmp_path / "out.mp4.json").read_text())
-    assert written["settings"]["denoise"] == {"model": "soften", "weights": None, "sigma_8bit": None}
+    assert written["settings"]["denoise"] == {"model": "soften", "weights": None, "sigma": None}
     assert written["settings"]["interpolate"]["model"] == "flow-blend"
 
 

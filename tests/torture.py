@@ -31,7 +31,9 @@ import av
 from media import CLIPS, even, write
 
 from refilm.errors import JobError, RefilmError, VideoError
-from refilm.jobs.job import Job, Output, Progress
+from refilm.jobs.job import Job, Progress
+from refilm.jobs.video_file import encoded_sink
+from refilm.options import Encoding, Running
 from refilm.stages.stage import Chain
 from refilm.video import VideoReader
 from refilm.video import reader as reading
@@ -53,8 +55,9 @@ _SOURCES = {
 def run_job(source: Path, output: Path, on_progress: Callable[[Progress], None] = lambda _: None, **options: object):
     """A job of several segments that changes no picture, so that what is tested is everything else."""
     encoding = {} if "%" in output.name else {"codec": "libx264", "preset": "ultrafast", "pix_fmt": "yuv444p"}
-    settings = {"scene_cuts": False, "segment_frames": 4, "threads": 1, "force": True} | options
-    return Job(source, Output(output, **encoding), lambda *_: Chain(()), **settings).run(on_progress)
+    running = Running(**{"scene_cuts": False, "threads": 1, "force": True} | options)
+    sink = encoded_sink(output, Encoding(**encoding))
+    return Job(source, sink, lambda *_: Chain(()), running=running, segment_frames=4).run(on_progress)
 
 
 def packets(path: Path) -> list[bytes]:

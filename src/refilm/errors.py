@@ -19,3 +19,7 @@ class JobError(RefilmError):
 
 class WeightsError(RefilmError):
     """A weight file is missing, damaged, or belongs to another model."""
+
+
+# How the command ends.
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130

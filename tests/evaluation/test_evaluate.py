@@ -16,6 +16,7 @@ from refilm.cli.main import run
 from refilm.errors import VideoError
 from refilm.evaluation import evaluate
 from refilm.evaluation.interpolators import BASELINES, ModelInterpolator, blend, minterpolate, repeat
+from refilm.models.contract import Interpolator
 from refilm.video import frames
 
 needs_minterpolate = pytest.mark.skipif(
@@ -127,10 +128,11 @@ def test_every_interpolator_fills_every_gap_in_order(folder: Path, step: int) ->
             assert abs(int(errors.argmin()) - i) <= (0 if interpolator is minterpolate else step // 2)
 
 
-class Notes(torch.nn.Module):
+class Notes(torch.nn.Module, Interpolator):
     """Takes four frames, notes their levels, shows the first of the two in the middle."""
 
-    window = 4
+    task = "interpolation"
+    window, reach = 4, None
 
     def __init__(self) -> None:
         super().__init__()

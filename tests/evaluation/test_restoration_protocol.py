@@ -22,10 +22,11 @@ from refilm.evaluation.metrics import luma, psnr_db
 from refilm.evaluation.restorers import DEBLOCKERS, DENOISERS, ENLARGERS, FFmpegFilter, ModelRestorer
 from refilm.layers.conv3d import Conv3d
 from refilm.layers.ls3d import LS3DConv
+from refilm.models.contract import Restorer
 from refilm.models.table import MODELS, Model
 
 
-class Mean(nn.Module):
+class Mean(nn.Module, Restorer):
     """The mean of three frames, which halves noise or so where nothing moves; notes what it was told."""
 
     window, scale, size_multiple, reach = 3, 1, 4, 0
@@ -36,9 +37,6 @@ class Mean(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.full((3,), 1 / 3))
 
-    def prepare(self, clip: Tensor) -> Tensor:
-        return clip
-
     def forward(self, clip: Tensor, sigma_8bit: float | None = None) -> Tensor:
         assert clip.shape[-2] % 4 == clip.shape[-1] % 4 == 0
         if sigma_8bit is not None:
@@ -46,14 +44,11 @@ class Mean(nn.Module):
         return torch.einsum("nctyx,t->ncyx", clip, self.weight)
 
 
-class Numbered(nn.Module):
+class Numbered(nn.Module, Restorer):
     """Says which frames it was shown: each as a digit."""
 
     window, scale, size_multiple, reach = 5, 1, 1, 0
     temporal_filter = None
-
-    def prepare(self, clip: Tensor) -> Tensor:
-        return clip
 
     def forward(self, clip: Tensor) -> Tensor:
         digits = clip[0, 0, :, 0, 0]
@@ -123,7 +118,7 @@ def test_beyond_the_ends_the_nearest_frame_stands_in() -> None:
     assert seen == [11123, 11234, 23444]
 
 
-class Filtered(nn.Module):
+class Filtered(nn.Module, Restorer):
     """Shows each frame as it is; its filter takes the mean of three."""
 
     window, scale, size_multiple, reach = 1, 1, 1, 0
@@ -131,9 +126,6 @@ class Filtered(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
-
-    def prepare(self, clip: Tensor) -> Tensor:
-        return clip
 
     def forward(self, clip: Tensor) -> Tensor:
         self.calls += 1

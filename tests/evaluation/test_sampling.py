@@ -11,13 +11,15 @@ from evaluation.clips import write_clip
 from refilm.cli.main import run
 from refilm.errors import UsageError, VideoError
 from refilm.evaluation.sampling import explain, gradient
+from refilm.models.contract import Interpolator
 from refilm.video import frames
 
 
-class TwoPlaces:
+class TwoPlaces(Interpolator):
     """Three quarters from 5 pixels left in the first frame, one quarter from 2 pixels below in the second."""
 
-    window, size_multiple = 4, 4
+    task = "interpolation"
+    window, reach, size_multiple = 4, None, 4
 
     def between(self, clip, times):
         _, first, second, _ = clip.unbind(2)

@@ -23,7 +23,7 @@ from refilm.stages.stage import StreamShape
 
 CPU = torch.device("cpu")
 TILEABLE = Demand("denoise", held=1e6, around=2e6, whole=1e6, per_pixel=1000, width=1920, height=1080, reach=20)
-WHOLE = Demand("interpolate", held=1e6, per_pixel=400, width=1920, height=1080, reach=None)
+WHOLE = Demand("interpolate", held=1e6, per_pixel=400, width=1920, height=1080, reach=None, task="interpolation")
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,12 @@ def test_baselines_and_models_without_their_weights_do_not_count(tmp_path: Path)
 
 
 def test_without_results_there_is_no_default(tmp_path: Path) -> None:
-    with pytest.raises(RefilmError, match=r"no result of any model under interpolation-x2.*name a model"):
+    with pytest.raises(RefilmError, match=r"no model has a result for interpolation-x2.*name a model"):
         default_model("interpolation", tmp_path)
 
 
 def test_an_unranked_task_is_named() -> None:
-    with pytest.raises(ValueError, match="no ranking for task 'juggling'; there is one for: interpolation"):
+    with pytest.raises(ValueError, match="no task is called 'juggling'; there are: denoising"):
         default_model("juggling")
 
 
@@ -60,5 +60,5 @@ def test_each_task_is_ranked_by_its_own_protocol(tmp_path: Path) -> None:
     cleaner = {"model": "cleaner", "baseline": False, "protocols": {"denoising-sigma25": entry}}
     (tmp_path / "cleaner.json").write_text(json.dumps(cleaner))
     assert default_models(tmp_path) == {"interpolation": "smoother", "denoising": "cleaner"}
-    with pytest.raises(RefilmError, match=r"under deblocking-h264-crf37, so there is no default for deblocking"):
+    with pytest.raises(RefilmError, match=r"for deblocking-h264-crf37 in .*, so there is no default for deblocking"):
         default_model("deblocking", tmp_path)

@@ -72,8 +72,8 @@ def test_findings_say_how_much_was_changed():
     stage = Restore("denoise", Soften(), {"sigma_8bit": 255.0})
     run(stage, stream(4))
     # levels 40, 41, ... of 219 codes; the mean of three is off only at both ends, by a third of a step
-    assert stage.findings["denoise frames"] == 4
-    assert stage.findings["denoise change"] == pytest.approx(2 * 255 / 219 / 3, abs=1e-3)
+    assert stage.findings["denoise"].frames == 4
+    assert stage.findings["denoise"].change == pytest.approx(2 * 255 / 219 / 3, abs=1e-3)
 
 
 def test_change_of_an_upscaled_picture_is_measured_at_the_size_it_had():

@@ -10,28 +10,29 @@ import pytest
 import torch
 from frames import gray_frame, level, stream
 
-from refilm.stages.interpolate import Interpolate, SelfCheck
-from refilm.stages.stage import Chain, StreamShape, TemporalWindow
+from refilm.models.contract import Interpolator, Restorer
+from refilm.stages.findings import SelfCheck
+from refilm.stages.interpolate import Interpolate
+from refilm.stages.restore import Restore
+from refilm.stages.stage import Chain, StreamShape
 from refilm.video import Frame
 
 
-class Blend:
+class Blend(Interpolator):
     """The plainest interpolator, whose results can be told by arithmetic."""
 
-    window = 2
-    reach = 0
-    size_multiple = 1
+    task = "interpolation"
+    window, reach = 2, 0
 
     def between(self, clip, times):
         return torch.stack([torch.lerp(clip[:, :, 0], clip[:, :, 1], float(time)) for time in times], dim=2)
 
 
-class Lean:
+class Lean(Interpolator):
     """An interpolator to which each of four frames counts differently, and which notes what it was shown."""
 
-    window = 4
-    reach = 0
-    size_multiple = 1
+    task = "interpolation"
+    window, reach = 4, 0
 
     def __init__(self):
         self.seen = []
@@ -51,16 +52,30 @@ def twice_as_large(window):
     return lean(window).repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
 
 
+class Made(Restorer):
+    """A restorer made of a function of a window, and of one of three results."""
+
+    task, reach, window, scale, temporal_filter = "denoising", 0, 1, 1, None
+
+    def __init__(self, run, window, scale=1, temporal_filter=None):
+        self.run, self.window, self.scale, self.temporal_filter = run, window, scale, temporal_filter
+
+    def __call__(self, clip):
+        return self.run(clip)
+
+
+def restore(run, radius, scale=1, temporal_filter=None):
+    return Restore("denoise", Made(run, 2 * radius + 1, scale, temporal_filter))
+
+
 STAGES = {
     "times": lambda: Interpolate(Blend(), times=4),
     "fps": lambda: Interpolate(Blend(), fps=Fraction(60)),
     "four frames": lambda: Interpolate(Lean(), times=4),
     "four frames, fps": lambda: Interpolate(Lean(), fps=Fraction(60)),
-    "window": lambda: TemporalWindow(lean, radius=2),
-    "two windows": lambda: TemporalWindow(twice_as_large, radius=2, scale=2, finish=lean),
-    "chain": lambda: Chain(
-        [TemporalWindow(lean, 1), TemporalWindow(twice_as_large, 2, scale=2), Interpolate(Lean(), times=2)]
-    ),
+    "window": lambda: restore(lean, 2),
+    "two windows": lambda: restore(twice_as_large, 2, 2, lean),
+    "chain": lambda: Chain([restore(lean, 1), restore(twice_as_large, 2, 2), Interpolate(Lean(), times=2)]),
 }
 PROMISED = {
     "times": lambda n: 4 * (n - 1) + 1 if n else 0,
@@ -200,7 +215,7 @@ def test_a_window_does_not_reach_across_a_cut():
         return window.mean(dim=2)
 
     frames = [gray_frame(50 if n < 3 else 200, Fraction(n, 25), cut=n == 3) for n in range(7)]
-    for stage in (TemporalWindow(mean, radius=2), TemporalWindow(mean, radius=2, finish=mean)):
+    for stage in (restore(mean, 2), restore(mean, 2, temporal_filter=mean)):
         assert [level(frame) for frame in run(stage, frames)] == [50] * 3 + [200] * 4
 
 
@@ -211,7 +226,7 @@ def test_what_is_finished_sees_the_results_on_either_side():
         shown.append([round(float(result.mean()) * 219 + 16) for result in results[0].unbind(1)])
         return results[:, :, 1]
 
-    frames = run(TemporalWindow(lambda window: window[:, :, 1] + 10 / 219, radius=1, finish=finish), stream(4))
+    frames = run(restore(lambda window: window[:, :, 1] + 10 / 219, 1, temporal_filter=finish), stream(4))
     assert shown == [[50, 50, 51], [50, 51, 52], [51, 52, 53], [52, 53, 53]]
     assert [level(frame) for frame in frames] == [50, 51, 52, 53]
 
@@ -223,7 +238,7 @@ def test_shape_says_the_size_of_what_comes_out(name):
 
 
 def test_a_chain_is_its_stages_one_after_another():
-    stages = [TemporalWindow(lean, 1), TemporalWindow(twice_as_large, 2, scale=2), Interpolate(Blend(), times=3)]
+    stages = [restore(lean, 1), restore(twice_as_large, 2, 2), Interpolate(Blend(), times=3)]
     frames = stream(9, cuts=[4])
     together = run(Chain(stages), frames)
     for stage in stages:

@@ -40,7 +40,7 @@ def test_arms_become_rows_and_a_second_call_trains_nothing(recipe, tmp_path):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_ablations_fit_their_recipes(path, monkeypatch):
-    monkeypatch.setattr("refilm.training.config._find", lambda name, folder: name)  # the packs may be elsewhere
+    monkeypatch.setattr("refilm.training.recipe._find", lambda name, folder: name)  # the packs may be elsewhere
     ablation = read_ablation(path)
     for arm in ablation.arms:
         read_recipe(ablation.recipe, [*ablation.settings, *arm.settings])

@@ -18,7 +18,8 @@ from rich.table import Table
 import refilm
 from refilm.compare.comparison import Comparison
 from refilm.models import MODELS, list_models
-from refilm.models.defaults import RANKED_BY, default_models, read_results, results_folder
+from refilm.models.defaults import default_models, read_results, results_folder
+from refilm.tasks import TASKS
 from refilm.video import VideoInfo
 from refilm.video.ffmpeg import has_encoder, library_versions, pyav_version
 
@@ -104,14 +105,14 @@ def models_with_figures(pattern: str) -> list[dict[str, Any]]:
     measured = {result["model"]: result["protocols"] for result in read_results(results_folder())}
     for name in list_models(pattern):
         task = MODELS[name].task
-        mean = measured.get(name, {}).get(RANKED_BY[task], {}).get("mean", {})
+        mean = measured.get(name, {}).get(TASKS[task].protocol, {}).get("mean", {})
         records.append(
             {
                 "name": name,
                 "task": task,
                 "weights": MODELS[name].weights,
                 "default": name in defaults,
-                "protocol": RANKED_BY[task],
+                "protocol": TASKS[task].protocol,
                 "psnr_db": mean.get("psnr_db"),
                 "ssim": mean.get("ssim"),
             }

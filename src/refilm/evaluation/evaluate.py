@@ -14,11 +14,11 @@ import refilm
 from refilm.errors import VideoError
 from refilm.evaluation.pictures import Strip
 from refilm.evaluation.protocols import PROTOCOLS, Protocol
-from refilm.evaluation.restoration import Restoration
 from refilm.evaluation.results import Result, write_result
 from refilm.evaluation.stopwatch import Stopwatch
-from refilm.models.defaults import RANKED_BY, read_results
+from refilm.models.defaults import read_results
 from refilm.models.table import MODELS, create_model
+from refilm.tasks import TASKS
 
 # an Interpolator or a Restorer, as the protocol wants it
 Method = Any
@@ -84,17 +84,13 @@ def _choose_protocol(model: str, name: str | None, every: int | None) -> Protoco
     tasks |= {model: row.task for model, row in MODELS.items()}
     if model not in tasks:
         raise ValueError(f"no model is called {model!r}; there are: {', '.join(tasks)}")
-    name = name or RANKED_BY[tasks[model]]
+    name = name or TASKS[tasks[model]].protocol
     if name not in PROTOCOLS:
         raise ValueError(f"no protocol is called {name!r}; there are: {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
     if model not in protocol.baselines and tasks[model] != protocol.task:
         raise ValueError(f"{name} asks for {protocol.task}, and {model} is for {tasks[model]}")
-    if every is None:
-        return protocol
-    if not isinstance(protocol, Restoration):
-        raise ValueError(f"{name} measures every frame it can; leave out every={every}")
-    return protocol.thinned(every)
+    return protocol if every is None else protocol.thinned(every)
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ class _Measuring:
 
     def model(self, name: str, weights: str | Path, device: str, pictures: Path | None) -> Result:
         network = create_model(name, weights=weights)
-        method: Method = self.protocol.method(network, torch.device(device))
+        method: Method = self.protocol.method(network.to(device).eval(), torch.device(device))
         result = self._result(name, device, is_baseline=False)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         if parameters:  # the cost of a classical method lies elsewhere
@@ -140,7 +136,7 @@ class _Measuring:
 
     def _measured(self, result: Result, method: Method, pictures: Path | None) -> Result:
         stopwatch, figures, beside = Stopwatch(), {}, None
-        if pictures is not None and isinstance(self.protocol, Restoration):
+        if pictures is not None and self.protocol.beside is not None:
             beside = self.protocol.shown_beside(self._held(self.protocol.beside).get("setting"))
         for path in self.clips:
             strip = None

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import nn
 
 from refilm.errors import VideoError
 from refilm.evaluation.flops import gflop
@@ -59,8 +58,14 @@ class Interpolation:
         if whole > 0:
             yield run[: whole + 1]
 
-    def method(self, model: nn.Module, device: torch.device) -> Interpolator:
-        """The model, as `measure` takes it."""
+    beside: ClassVar[None] = None  # strips show the neighbours instead of an alternative
+
+    def thinned(self, every: int) -> Interpolation:
+        """Raises ValueError: the frames left out are what is measured."""
+        raise ValueError(f"{self.name} measures every frame it can; leave out every={every}")
+
+    def method(self, model: Any, device: torch.device) -> Interpolator:
+        """The model, a `contract.Interpolator` on that device, as `measure` takes it."""
         return ModelInterpolator(model, device)
 
     def fitted(self, name: str, paths: Sequence[Path]) -> tuple[Interpolator, None]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from refilm.layers.clips import places_around
-from refilm.stages.running import run_tiled
+from refilm.models.contract import Interpolator as Model
+from refilm.stages.running import Interpolating
 from refilm.video import Frame
 from refilm.video.filters import filtered, is_in_pyav
 
@@ -58,20 +58,14 @@ BASELINES: dict[str, Interpolator] = {"frame-repeat": repeat, "frame-blend": ble
 
 
 class ModelInterpolator:
-    """Runs a model with `between` on each pair of neighbours and the frames beyond that it wants."""
+    """Runs a model as a job does, on kept frames at a constant rate."""
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        self.model, self.device = model.to(device).eval(), device
+    def __init__(self, model: Model, device: torch.device) -> None:
+        self._model, self._device = model, device
 
-    @torch.inference_mode()
     def __call__(self, kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
-        between: Callable[[Tensor, Sequence[Fraction]], Tensor] = self.model.between  # type: ignore[assignment]
-        multiple = int(getattr(self.model, "size_multiple", 1))
-        window = int(self.model.window)  # type: ignore[arg-type]
-        pictures: dict[int, Tensor] = {}
-        for interval in range(len(kept) - 1):
-            places = places_around(interval, window, len(kept))
-            pictures = {p: pictures[p] if p in pictures else kept[p].rgb.clamp_(0, 1) for p in places}
-            clip = torch.stack([pictures[p] for p in places], dim=1).to(self.device)  # [3, window, H, W]
-            result = run_tiled(lambda tile: between(tile, times), clip[None], reach=None, multiple=multiple)
-            yield from result[0].cpu().unbind(1)  # [3, len(times), H, W]
+        run: Interpolating[Frame] = Interpolating(self._model, self._device)
+        even = (frame.at(Fraction(number), Fraction(1)) for number, frame in enumerate(kept))
+        for interval in run.over(even):
+            if interval.is_whole:
+                yield from interval.between(times)

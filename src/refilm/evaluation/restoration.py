@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refilm.data.degradations import bicubic_up
 from refilm.data.pack import read_clip
@@ -63,8 +63,8 @@ class Restoration:
             raise ValueError(f"every must be at least 3, since two frames of so many are measured, got {every}")
         return replace(self, name=f"{self.name}-every{every}", every=every)
 
-    def method(self, model: nn.Module, device: torch.device) -> Restorer:
-        """The model, as `measure` takes it."""
+    def method(self, model: Any, device: torch.device) -> Restorer:
+        """The model, a `contract.Restorer` on that device, as `measure` takes it."""
         return ModelRestorer(model, device, self.told)
 
     def measure(self, restorer: Restorer, path: Path, stopwatch: Stopwatch, strip: Strip | None = None) -> ClipFigures:

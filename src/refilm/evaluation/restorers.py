@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from refilm.data.degradations import bicubic_up
-from refilm.stages.running import run_tiled
+from refilm.models.contract import Restorer as Model
+from refilm.stages.running import Restoring
 from refilm.video import Frame
 from refilm.video.colour import Colour
 from refilm.video.filters import filtered, is_in_pyav
@@ -103,43 +105,17 @@ ENLARGERS: dict[str, Restorer] = {
 
 
 class ModelRestorer:
-    """Runs a model on the window of frames around each one, and its filter on the results; beyond the ends, the nearest
-    frame stands in.
+    """Runs a model as a job does.
 
     told      what the model's call takes beside the clip
     filtered  whether the model's own filter, if it has one, is applied
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, told: dict[str, Any], filtered: bool = True) -> None:
-        self.model: Any = model.to(device).eval()
-        self.device, self.told = device, told
-        self._filter: Any = self.model.temporal_filter if filtered else None
+    def __init__(self, model: Model, device: torch.device | str, told: dict[str, Any], filtered: bool = True) -> None:
+        self._model, self._device, self._told, self._filtered = model, device, told, filtered
 
-    @torch.inference_mode()
     def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
-        reach = 0 if self._filter is None else 1
-        restored: dict[int, Tensor] = {}
-        for place in places:
-            around = _around(place, reach, len(clip))
-            restored = {p: restored[p] if p in restored else self._restored(clip, p) for p in set(around)}
-            if self._filter is None:
-                yield restored[place][0].cpu()
-            else:
-                yield self._filter(torch.stack([restored[p] for p in around], dim=2))[0].cpu()
-
-    def _restored(self, clip: Tensor, place: int) -> Tensor:
-        """[1, 3, H, W]"""
-        model = self.model
-        window = clip[_around(place, model.window // 2, len(clip))]
-        return run_tiled(
-            lambda part: model(part, **self.told),
-            model.prepare(window.transpose(0, 1)[None].to(self.device)),  # [1, 3, T, h, w]
-            reach=model.reach,
-            multiple=model.size_multiple,
-            scale=model.scale,
-        )
-
-
-def _around(place: int, radius: int, frames: int) -> list[int]:
-    """A place and so many on either side of it, the nearest standing in beyond the ends of so many frames."""
-    return [min(max(near, 0), frames - 1) for near in range(place - radius, place + radius + 1)]
+        run: Restoring[int] = Restoring(self._model, self._told, self._device, filtered=self._filtered)
+        for place, picture in run.over((place, partial(clip.__getitem__, place)) for place in range(len(clip))):
+            if place in places:  # the others are not computed, but for what a filter wants of them
+                yield picture()

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from refilm.models.defaults import RANKED_BY, read_results
+from refilm.models.defaults import read_results
+from refilm.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def write_result(folder: Path, result: Result) -> Path:
 
 def task_of(protocol: str) -> str:
     """The task a protocol measures; its name begins with it."""
-    return next(task for task in RANKED_BY if protocol.startswith(f"{task}-"))
+    return next(task for task in TASKS if protocol.startswith(f"{task}-"))
 
 
 def write_table(folder: Path, task: str) -> Path:

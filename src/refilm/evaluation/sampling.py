@@ -7,10 +7,8 @@ Source   Fig. 1 and 3 of the LS3D-Conv paper: the gradient of one output pixel w
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,9 @@ import torch
 from torch import Tensor
 
 from refilm.errors import UsageError, VideoError
-from refilm.layers.clips import places_around
+from refilm.models.contract import Interpolator
 from refilm.models.table import MODELS, create_model
+from refilm.stages.running import Interpolating, Interval, run_tiled
 from refilm.video import Frame, frames
 
 # The share of the strongest gradient from which a place is shown. A sampled pixel outweighs by far the features that
@@ -65,9 +64,10 @@ def explain(
     able = [name for name, row in MODELS.items() if row.task == "interpolation"]
     if model not in able:
         raise UsageError(f"{model!r} makes no new frames between two; take {', '.join(able[:-1])} or {able[-1]}")
-    network = create_model(model, weights=weights)
-    seen = _around(Path(path), seconds, int(network.window))  # type: ignore[arg-type]
-    clip = torch.stack([frame.rgb.clamp_(0, 1) for frame in seen], dim=1)  # [3, window, H, W]
+    network: Any = create_model(model, weights=weights)
+    interval = _interval(Path(path), seconds, network)
+    clip, second = interval.clip(), interval.second  # [3, window, H, W]
+    assert second is not None
     height, width = clip.shape[-2:]
     if not (0 <= x < width and 0 <= y < height):
         raise UsageError(f"the place {x},{y} lies outside the picture of {width}x{height} pixels; count from 0")
@@ -76,49 +76,43 @@ def explain(
     down, across = (torch.arange(size, dtype=torch.float32) for size in (height, width))
     far = ((down[:, None] - y) ** 2 + (across - x) ** 2).sqrt()
     distance = float((far * chosen).sum() / chosen.sum())
-    first, second = _middle(len(seen))
-    _write(Path(out), clip[:, first : second + 1], chosen, x, y)
-    return Sampling(int(chosen.sum()), distance, seen[first].time, seen[second].time)
+    _write(Path(out), clip[:, _middle(network)], chosen, x, y)
+    return Sampling(int(chosen.sum()), distance, interval.first.time, second.time)
 
 
-def gradient(model: Any, clip: Tensor, x: int, y: int) -> Tensor:
+def gradient(model: Interpolator, clip: Tensor, x: int, y: int) -> Tensor:
     """How strongly each pixel of two frames acts on one of the frame half-way between.
 
     clip   [3, window, H, W], the two and those beyond them that the model wants
     out    [2, H, W]: absolute gradients of the new pixel's three channels' sum, summed over the input's channels
     """
-    multiple = int(getattr(model, "size_multiple", 1))
+    multiple = model.size_multiple
     height, width = clip.shape[-2:]
     top, left = (max(place - AROUND, 0) // multiple * multiple for place in (y, x))
-    part = clip[..., top : y + AROUND, left : x + AROUND]
-    padding = (0, -part.shape[-1] % multiple, 0, -part.shape[-2] % multiple)
-    padded = torch.nn.functional.pad(part, padding, mode="replicate")[None].requires_grad_()
-    model.between(padded, [Fraction(1, 2)])[0, :, 0, y - top, x - left].sum().backward()
-    assert padded.grad is not None
-    acting = padded.grad[0].abs().sum(0)[_middle(clip.shape[1]), : part.shape[-2], : part.shape[-1]]
+    part = clip[None, ..., top : y + AROUND, left : x + AROUND].clone().requires_grad_()
+    new = run_tiled(lambda clip: model.between(clip, [Fraction(1, 2)]), part, reach=None, multiple=multiple)
+    new[0, :, 0, y - top, x - left].sum().backward()
+    assert part.grad is not None
     strength = torch.zeros(2, height, width)
-    strength[:, top : y + AROUND, left : x + AROUND] = acting
+    strength[:, top : y + AROUND, left : x + AROUND] = part.grad[0].abs().sum(0)[_middle(model)]
     return strength
 
 
-def _middle(window: int) -> list[int]:
-    """The places of the two frames that new ones lie between."""
-    return [window // 2 - 1, window // 2]
+def _middle(model: Interpolator) -> slice:
+    """The places in a window of the two frames that new ones lie between."""
+    return slice(model.window // 2 - 1, model.window // 2 + 1)
 
 
-def _around(path: Path, seconds: float, window: int) -> list[Frame]:
-    """The frame shown at a time and the next one, with the frames beyond; the nearest stands in where there is none."""
+def _interval(path: Path, seconds: float, model: Interpolator) -> Interval[Frame]:
+    """From the frame that is shown at a time to the next one."""
     begin = end = None
-    film = frames(path)
-    held: deque[Frame] = deque(maxlen=window // 2 + 1)
-    for frame in film:
-        held.append(frame)
-        if len(held) < 2:
-            continue
-        begin, end = held[-2].time if begin is None else begin, frame.time
-        if held[-2].time <= seconds < frame.time:
-            found = [*held, *islice(film, window // 2 - 1)]
-            return [found[place] for place in places_around(len(held) - 2, window, len(found))]
+    for interval in Interpolating[Frame](model).over(frames(path)):
+        first, second = interval.first, interval.second
+        if second is None:
+            break
+        begin, end = first.time if begin is None else begin, second.time
+        if first.time <= seconds < second.time:
+            return interval
     if begin is None or end is None:
         raise VideoError(f"{path}: one frame only, and there is nothing between")
     raise UsageError(

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from refilm.errors import JobError, UsageError
+from refilm.models import tiled_models
 from refilm.stages.demand import Demand, file_lines, process_status
-from refilm.video import VideoInfo
+from refilm.video import PixelFormat, VideoInfo
 from refilm.video.encoder import EncoderSettings
-from refilm.video.pixel_format import PixelFormat, held_format
 
 # Sides of tiles, input pixels, tried from the largest; below the last one nearly all work would go into the margins.
 TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
@@ -80,7 +80,7 @@ def make_plan(
     message += f", everything else {_amount(least - largest.held - largest.working(tiles[-1]))}"
     ways = [f"--max-memory {-(-least * 1.02 // 1e8) / 10:g}GB"]
     if largest.reach is None:
-        ways.append("a model that works in tiles, such as --model vi-ls3d-small")
+        ways += [f"a model that works in tiles: --model {name}" for name in tiled_models(largest.task)[:1]]
     if rest > least / 2:
         ways.append("a faster --preset, which needs less")
     if tiles == tiles[-1:] and tiles[0] is not None:
@@ -96,18 +96,17 @@ def choices(demands: Sequence[Demand], wanted: int | None) -> tuple[int | None, 
     return (None, *(tile for tile in TILES if tile < side))
 
 
-def around_stages(encoder: EncoderSettings, source: VideoInfo, context: int) -> Callable[[int], float]:
+def around_stages(source: VideoInfo, context: int, writing: float, result: float) -> Callable[[int], float]:
     """Bytes that all but the stages take, by the length of the queues.
 
-    context   frames of the source that are kept for the stages
+    context           frames of the source that are kept for the stages
+    writing, result   bytes that the sink takes, and that one item takes while it waits for it
     """
     before = resident()
     picture = picture_bytes(source.format, source.width, source.height)
-    result = picture_bytes(source.format, encoder.width, encoder.height)
-    encoded = picture_bytes(held_format(encoder.format), encoder.width, encoder.height)
     cores = min(os.cpu_count() or 1, 16)
     fixed = before + _READER + _CODECS + (_REFERENCES + cores + _SLOTS) * picture + (context + 2) * picture
-    fixed += _encoder_pictures(encoder) * encoded
+    fixed += writing
     return lambda queue: fixed + queue * (picture + result)
 
 
@@ -150,7 +149,8 @@ def resident() -> float:
     return process_status("VmRSS") or 400e6
 
 
-def _encoder_pictures(encoder: EncoderSettings) -> float:
+def encoder_pictures(encoder: EncoderSettings) -> float:
+    """How many times the bytes of a picture this encoder takes."""
     by_preset = _ENCODERS.get(encoder.codec)
     if by_preset is None:
         return _UNKNOWN_ENCODER

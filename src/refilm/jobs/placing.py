@@ -10,23 +10,22 @@ from pathlib import Path
 
 from refilm.errors import JobError
 from refilm.jobs.work_folder import sync
-from refilm.video.containers import is_sequence, sequence_files
+from refilm.video.picture_sequence import PictureSequence
 
 # A file system without hard links says one of these
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
-def work_folder(output: Path) -> Path:
-    """Beside the output, so that the final rename stays on one file system."""
-    return _beside(output, ".refilm")
+def work_folder(base: Path) -> Path:
+    """Beside the result, so that the final rename stays on one file system. `base`: see Sink."""
+    return _beside(base, ".refilm")
 
 
-def report_path(output: Path) -> Path:
-    return _beside(output, ".json")
+def report_path(base: Path) -> Path:
+    return _beside(base, ".json")
 
 
-def _beside(output: Path, ending: str) -> Path:
-    base = output.parent.resolve() if is_sequence(output) else output
+def _beside(base: Path, ending: str) -> Path:
     name = os.fsencode(base.name)
     longest = os.pathconf(base.parent, "PC_NAME_MAX") if base.parent.is_dir() else 255
     if len(name) + len(ending) <= longest:
@@ -36,11 +35,9 @@ def _beside(output: Path, ending: str) -> Path:
     return base.with_name(f"{cut}-{mark}{ending}")
 
 
-def is_placed(joined: Path, output: Path) -> bool:
+def is_file_placed(joined: Path, target: Path) -> bool:
     """Whether the result has its final name: it is moved there whole, so nothing of it is left where it was made."""
-    if is_sequence(output):
-        return not joined.exists() and bool(sequence_files(output))
-    return output.exists() and (not joined.exists() or joined.samefile(output))
+    return target.exists() and (not joined.exists() or joined.samefile(target))
 
 
 def place_file(joined: Path, target: Path, overwrite: bool) -> None:
@@ -67,7 +64,7 @@ def place_file(joined: Path, target: Path, overwrite: bool) -> None:
 def place_pictures(joined: Path, target: Path) -> None:
     """The finished pictures into their final folder: in one step where that is new or empty."""
     final = target.parent.resolve()
-    for old in sequence_files(target):
+    for old in PictureSequence(target).files():
         old.unlink()
     if not final.exists() or not any(final.iterdir()):
         try:

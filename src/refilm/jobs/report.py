@@ -12,35 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from refilm.jobs.segments import SegmentEnd, mean_codes
-from refilm.video import Frame, ReadLosses, VideoInfo
-from refilm.video.encoder import EncoderSettings
-
-
-class Tally:
-    """Sums over a segment's output frames; sums of sums give the report, however often the job was interrupted."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-
-    def count(self, frame: Frame) -> None:
-        """Frames by origin, and the mean codes of those that a model has made."""
-        self._add(frame.origin, 1)
-        if frame.origin in ("new", "restored"):
-            for number, mean in enumerate(mean_codes(frame)):
-                self._add(f"made plane {number}", mean)
-
-    def close(self, end: SegmentEnd, losses: dict[str, float]) -> None:
-        """What is known at a segment's end: the source's mean codes, what the stage noticed, what was not read."""
-        for name, value in losses.items():
-            self._add(f"lost {name}", value)
-        for number, total in enumerate(end.levels):
-            self._add(f"source plane {number}", total)
-        for name, value in end.stage.findings.items():
-            self._add(name, value)
-
-    def _add(self, key: str, value: float) -> None:
-        self.sums[key] = self.sums.get(key, 0.0) + value
+from refilm.jobs.sink import Sink
+from refilm.jobs.tally import Tally, total
+from refilm.jobs.work_folder import FinishedPiece
+from refilm.stages.findings import Change, SelfCheck
+from refilm.video import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -62,6 +38,7 @@ class Report:
     frames_new        pictures between those of the source
     frames_left_out   pictures of the source for which the wanted frame rate has no place
     frames_dropped    pictures of the source whose time stamps are wrong
+    events            what was found, where a job gives events
     colour_change     of the models' pictures against the source's, codes of 8 bit, one a plane
     restoration       for each kind of restoration, the mean absolute change of a sample in codes of 8 bit, between the
                       picture it was given and its result, which upscaling first reduces to the picture's size
@@ -80,6 +57,7 @@ class Report:
     frames_repeated: int
     frames_left_out: int
     frames_dropped: int
+    events: int
     duration_in: float
     duration_out: float
     av_drift: float
@@ -101,49 +79,49 @@ class Report:
         cls,
         *,
         source: VideoInfo,
-        output: Path,
-        frames_in: int,
-        frames_out: int,
-        dropped: int,
-        tallies: Sequence[dict[str, float]],
-        span_in: tuple[Fraction, Fraction],
-        span_out: tuple[Fraction, Fraction],
+        sink: Sink,
+        encoding: Any,
+        pieces: Sequence[FinishedPiece],
         seconds: float,
-        frames_this_run: int,
+        resumed: int,
         identity: str,
         settings: dict[str, Any],
         weights: list[str],
-        encoder: EncoderSettings,
         warnings: list[str],
     ) -> Report:
-        total = _added_up(tallies)
-        share = Fraction(frames_this_run, max(frames_in, 1))
+        """Of the finished pieces of a job. `resumed`: how many source frames an earlier run had done."""
+        all_in_all = total(piece.tally for piece in pieces)
+        count, frames_in = all_in_all.frames, sum(piece.frames_in for piece in pieces)
+        span_in = source.start_time, Fraction(pieces[-1].source_end)
+        span_out = _span(pieces, encoding) or span_in
+        share = Fraction(frames_in - resumed, max(frames_in, 1))
         return cls(
             source=str(source.path),
-            output=str(output),
+            output=str(sink.path),
             frames_in=frames_in,
-            frames_out=frames_out,
-            frames_kept=int(total.get("source", 0)),
-            frames_restored=int(total.get("restored", 0)),
-            frames_new=int(total.get("new", 0)),
-            frames_repeated=int(total.get("repeated", 0)),
-            frames_left_out=frames_in - int(total.get("source", 0) + total.get("restored", 0)),
-            frames_dropped=dropped,
+            frames_out=count.total(),
+            frames_kept=count["source"],
+            frames_restored=count["restored"],
+            frames_new=count["new"],
+            frames_repeated=count["repeated"],
+            frames_left_out=frames_in - count["source"] - count["restored"] if count else 0,
+            frames_dropped=all_in_all.read_losses().out_of_order,
+            events=all_in_all.events,
             duration_in=float(span_in[1] - span_in[0]),
             duration_out=float(span_out[1] - span_out[0]),
             # sound is copied with its times, so it drifts by as much as the picture's beginning or end has moved
             av_drift=float(max((new - old for old, new in zip(span_in, span_out, strict=True)), key=abs)),
-            colour_change=_colour_change(total, frames_in, source.format.bits),
-            self_check=_self_check(total),
-            restoration=_restoration(total),
+            colour_change=_colour_change(all_in_all, frames_in, source.format.bits),
+            self_check=_self_check(all_in_all),
+            restoration=_restoration(all_in_all),
             seconds=round(seconds, 3),
-            frames_per_second=round(float(frames_out * share) / seconds, 3),
+            frames_per_second=round(float((count.total() or frames_in) * share) / seconds, 3),
             real_time_factor=round(float((span_out[1] - span_out[0]) * share) / seconds, 4),
             peak_memory_mb=round(_peak_memory_mb(), 1),
             identity=identity,
             settings=settings,
             weights=weights,
-            encoder={"codec": encoder.codec, "pix_fmt": encoder.format, **encoder.options},
+            encoder=sink.described(encoding),
             warnings=warnings,
         )
 
@@ -166,48 +144,37 @@ class Report:
         return True
 
 
-def lost(tallies: Sequence[dict[str, float]]) -> ReadLosses:
-    """What all runs of a job together could not read."""
-    total = _added_up(tallies)
-    found = {name: total.get(f"lost {name}", 0.0) for name in vars(ReadLosses())}
-    seconds = found.pop("missing_seconds")
-    return ReadLosses(**{name: round(value) for name, value in found.items()}, missing_seconds=seconds)
+def _span(pieces: Sequence[FinishedPiece], encoding: Any) -> tuple[Fraction, Fraction] | None:
+    """When the first picture appears and the last one ends; None if the sink's items are no packets."""
+    shown = [piece for piece in pieces if piece.pts]
+    if not shown:
+        return None
+    end = max(pts + length for pts, length in zip(shown[-1].pts, shown[-1].durations, strict=True))
+    return min(shown[0].pts) * encoding.time_base, end * encoding.time_base
 
 
-def _added_up(tallies: Sequence[dict[str, float]]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for tally in tallies:
-        for key, value in tally.items():
-            total[key] = total.get(key, 0.0) + value
-    return total
-
-
-def _colour_change(total: dict[str, float], frames_in: int, bits: int) -> list[float] | None:
-    made = total.get("new", 0) + total.get("restored", 0)
+def _colour_change(tally: Tally, frames_in: int, bits: int) -> list[float] | None:
+    made = tally.frames["new"] + tally.frames["restored"]
     if not made:
         return None
-    planes = range(sum(key.startswith("made plane") for key in total))
     scale = 2 ** (bits - 8)
-    return [
-        round((total[f"made plane {p}"] / made - total[f"source plane {p}"] / frames_in) / scale, 3) for p in planes
-    ]
+    levels = zip(tally.made_levels, tally.source_levels, strict=True)
+    return [round((ours / made - theirs / frames_in) / scale, 3) for ours, theirs in levels]
 
 
-def _self_check(total: dict[str, float]) -> SelfCheckResult | None:
-    samples = total.get("check samples", 0)
-    if not samples:
+def _self_check(tally: Tally) -> SelfCheckResult | None:
+    (check,) = [found for found in tally.findings.values() if isinstance(found, SelfCheck)] or [SelfCheck()]
+    if not check.samples:
         return None
-
-    def psnr(key: str) -> float:
-        mean_squared_error = total[f"check {key}"] / samples
-        return round(-10 * math.log10(max(mean_squared_error, 1e-10)), 2)
-
-    return SelfCheckResult(int(samples), psnr("model"), psnr("blend"), psnr("repeat"))
+    figures = [
+        -10 * math.log10(max(error / check.samples, 1e-10)) for error in (check.model, check.blend, check.repeat)
+    ]
+    return SelfCheckResult(check.samples, *(round(figure, 2) for figure in figures))
 
 
-def _restoration(total: dict[str, float]) -> dict[str, float]:
-    kinds = [key.removesuffix(" change") for key in total if key.endswith(" change")]
-    return {kind: round(total[f"{kind} change"] / total[f"{kind} frames"], 3) for kind in kinds}
+def _restoration(tally: Tally) -> dict[str, float]:
+    changes = {name: found for name, found in tally.findings.items() if isinstance(found, Change)}
+    return {name: round(found.change / max(found.frames, 1), 3) for name, found in changes.items()}
 
 
 def _peak_memory_mb() -> float:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import cv2
 
+from refilm.stages.findings import Finding
 from refilm.stages.stage import Stage
 from refilm.video import Bookmark, Frame, digest
 
 
 @dataclass(frozen=True)
 class SegmentEnd:
-    """Follows a segment's last frame.
+    """Follows a segment's last item.
 
     frames_in   source frames that are this segment's own, context not counted
     end_time    when the last of them ends, seconds
     levels      for each plane, the sum of their mean codes
+    findings    what the stage noticed, by its name
     next_start  where to begin reading in order to make the next segment; None after the last one
     """
 
@@ -28,8 +31,8 @@ class SegmentEnd:
     frames_in: int
     end_time: Fraction
     levels: list[float]
-    stage: Stage
-    next_start: Bookmark | None
+    findings: dict[str, Finding] = field(default_factory=dict)
+    next_start: Bookmark | None = None
 
 
 def first_frame(segment: int, length: int, before: int) -> int:
@@ -38,9 +41,14 @@ def first_frame(segment: int, length: int, before: int) -> int:
 
 
 def run_segments(
-    frames: Iterator[Frame], make_stage: Callable[[], Stage], length: int, lead: int = 0, first: int = 0
-) -> Iterator[Frame | SegmentEnd]:
-    """The output frames of each segment, then its SegmentEnd.
+    frames: Iterator[Frame],
+    make_stage: Callable[[], Stage],
+    length: int,
+    lead: int = 0,
+    first: int = 0,
+    end: int | None = None,
+) -> Iterator[Any]:
+    """The items of each segment, then its SegmentEnd.
 
     Every segment is made by a fresh stage that is fed the segment's frames and the context it asks for on both sides,
     so its result does not depend on where the run began. A segment owns the output from the time of its first source
@@ -50,10 +58,11 @@ def run_segments(
     length   source frames a segment
     lead     frames before the stage's own context that whoever made `frames` needs to have seen (scene cuts look back)
     first    number of the segment to start with
+    end      number of the first segment that is not wanted; None: on to the end of the stream
     """
     before = make_stage().past + lead
     source = _Buffer(frames, first_frame(first, length, before))
-    for index in itertools.count(first):
+    for index in itertools.count(first) if end is None else range(first, end):
         stage = make_stage()
         own, following = index * length, (index + 1) * length
         opening = source.get(own)
@@ -77,7 +86,14 @@ def run_segments(
         bookmark = source.get(start)
         next_start = None if after is None or bookmark is None else Bookmark(start, bookmark.time, digest(bookmark))
         assert last is not None, "a segment is begun only if it has a frame"
-        yield SegmentEnd(index, min(source.read, following) - own, last.time + last.duration, levels, stage, next_start)
+        yield SegmentEnd(
+            index,
+            min(source.read, following) - own,
+            last.time + last.duration,
+            levels,
+            dict(stage.findings),
+            next_start,
+        )
         if next_start is None:
             return
 
@@ -87,8 +103,24 @@ def mean_codes(frame: Frame) -> list[float]:
     return [cv2.mean(plane)[0] for plane in frame.planes]  # a tenth of the time that numpy takes
 
 
-def _owned(results: Iterator[Frame], begin: Fraction | None, end: Fraction | None) -> Iterator[Frame]:
-    return (frame for frame in results if (begin is None or frame.time >= begin) and (end is None or frame.time < end))
+def survey(frames: Iterable[Frame], length: int, before: int) -> list[Bookmark | None]:
+    """Where reading for each segment begins, found by decoding the source once without any model.
+
+    before   frames of context that a segment is given: those of the stages, and what finding cuts needs
+    out      one entry a segment; None where reading begins with the first frame
+    """
+    starts: list[Bookmark | None] = []
+    marks: dict[int, Bookmark] = {}
+    for number, frame in enumerate(frames):
+        if number and (number + before) % length == 0:
+            marks[number] = Bookmark(number, frame.time, digest(frame))
+        if number % length == 0:
+            starts.append(marks.pop(first_frame(number // length, length, before), None))
+    return starts
+
+
+def _owned(results: Iterator[Any], begin: Fraction | None, end: Fraction | None) -> Iterator[Any]:
+    return (item for item in results if (begin is None or item.time >= begin) and (end is None or item.time < end))
 
 
 class _Buffer:

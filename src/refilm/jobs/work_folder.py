@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from refilm.errors import JobError
+from refilm.jobs.tally import Tally
 from refilm.video import Bookmark
-from refilm.video.joining import Piece
-
-_SAMPLES, _SAMPLE_BYTES = 16, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,9 @@ class FinishedPiece:
     """What is known of a piece; stands beside it as JSON.
 
     source_end when its last source frame ends, seconds as a fraction
-    pts        ticks of the packets, in the order of the file
+    pts        ticks of the packets, in the order of the file; 64-bit, as a film of two hours has half a million
     durations  ticks, in the order of `pts`
+    next_start where reading for the next piece begins; None if this is the last one
     tally      what the report adds up
     """
 
@@ -41,11 +40,11 @@ class FinishedPiece:
     durations: array[int]
     sha256: str
     next_start: Bookmark | None
-    tally: dict[str, float]
+    tally: Tally
 
 
 class WorkFolder:
-    """The folder of one job, held by one process at a time."""
+    """The folder of one job. It is held by the one process that plans and joins; pieces may come from others."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -57,7 +56,7 @@ class WorkFolder:
         try:
             yield
         finally:
-            if self._is_held(lock) and not (self.has_pieces() or self.report.exists()):
+            if self._is_held(lock) and not (self.has_pieces() or self._starts.exists() or self.report.exists()):
                 self.remove()  # nothing is lost, so nothing is left behind
             os.close(lock)
 
@@ -120,31 +119,42 @@ class WorkFolder:
         return self.path / f"{index:06d}.piece"
 
     def unfinished_path(self, index: int) -> Path:
-        return self.path / f"{index:06d}.part"
+        """Of this process, so that two that make the same piece do not meet."""
+        return self.path / f"{index:06d}.{os.getpid()}.part"
 
     def keep(self, piece: FinishedPiece) -> None:
         """Makes the encoded `unfinished_path` a piece for good: first its data, then its name, then its record."""
         unfinished = self.unfinished_path(piece.index)
         sync(unfinished)
         os.replace(unfinished, self.piece_path(piece.index))
-        record = asdict(piece) | {"pts": list(piece.pts), "durations": list(piece.durations)}
-        if piece.next_start is not None:
-            record["next_start"]["time"] = str(piece.next_start.time)
+        record = vars(piece) | {"pts": list(piece.pts), "durations": list(piece.durations)}
+        record |= {"next_start": _plain(piece.next_start), "tally": piece.tally.to_json()}
         write_atomically(self._record_path(piece.index), json.dumps(record))
 
-    def finished(self) -> list[FinishedPiece]:
-        """The pieces from the first on that are whole; from the first damaged one on, they are made again."""
-        pieces: list[FinishedPiece] = []
-        while (piece := self._read(len(pieces))) is not None:
-            pieces.append(piece)
-            if piece.next_start is None:
-                break
+    def finished(self) -> dict[int, FinishedPiece]:
+        """The pieces that are whole, by their numbers; there may be gaps."""
+        found = {}
+        for path in sorted(self.path.glob("[0-9]*.json")):
+            if path.stem.isdigit() and (piece := self._read(int(path.stem))) is not None:
+                found[piece.index] = piece
         for leftover in self.path.glob("*.part"):
             leftover.unlink()
-        return pieces
+        return found
 
-    def for_joining(self, piece: FinishedPiece) -> Piece:
-        return Piece(self.piece_path(piece.index), piece.pts, piece.durations)
+    def keep_starts(self, starts: Sequence[Bookmark | None]) -> None:
+        """Note where reading for each segment begins."""
+        write_atomically(self._starts, json.dumps([_plain(start) for start in starts]))
+
+    def starts(self) -> list[Bookmark | None] | None:
+        """What `keep_starts` noted; None if nothing did."""
+        try:
+            return [_bookmark(record) for record in json.loads(self._starts.read_text())]
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    @property
+    def _starts(self) -> Path:
+        return self.path / "starts.json"
 
     def remove(self) -> None:
         """In an order that lets the next run see how far a killed one came."""
@@ -160,10 +170,9 @@ class WorkFolder:
     def _read(self, index: int) -> FinishedPiece | None:
         try:
             record = json.loads(self._record_path(index).read_text())
-            start = record.pop("next_start")
-            bookmark = None if start is None else Bookmark(start["index"], Fraction(start["time"]), start["digest"])
-            times: dict[str, Any] = {key: array("q", record.pop(key)) for key in ("pts", "durations")}
-            piece = FinishedPiece(**record, **times, next_start=bookmark)
+            record["next_start"] = _bookmark(record["next_start"])
+            record["tally"] = Tally.from_json(record["tally"])
+            piece = FinishedPiece(**record | {key: array("q", record[key]) for key in ("pts", "durations")})
             if sha256(self.piece_path(index)) != piece.sha256:
                 return None
         except (OSError, ValueError, TypeError, KeyError):
@@ -171,23 +180,12 @@ class WorkFolder:
         return piece
 
 
-def sequence_fingerprint(files: Sequence[Path]) -> str:
-    """The same for pictures: the name, size and time of change of every one, and the contents of the first and last."""
-    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    contents = [fingerprint(file) for file in (files[0], files[-1])]
-    return hashlib.sha256(repr((states, contents)).encode()).hexdigest()
+def _plain(start: Bookmark | None) -> dict[str, Any] | None:
+    return None if start is None else asdict(start) | {"time": str(start.time)}
 
 
-def fingerprint(path: Path) -> str:
-    """Tells one source from another: size, and samples from all over the file; a film is not read twice for it."""
-    state = hashlib.sha256()
-    size = path.stat().st_size
-    state.update(str(size).encode())
-    with path.open("rb") as file:
-        for sample in range(_SAMPLES):
-            file.seek(max(0, size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
-            state.update(file.read(_SAMPLE_BYTES))
-    return state.hexdigest()
+def _bookmark(record: dict[str, Any] | None) -> Bookmark | None:
+    return None if record is None else Bookmark(record["index"], Fraction(record["time"]), record["digest"])
 
 
 def sha256(path: Path) -> str:

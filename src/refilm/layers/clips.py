@@ -34,12 +34,3 @@ def strength_planes(sigma_8bit: float | Tensor | None, clip: Tensor) -> Tensor:
     sigma = torch.as_tensor(math.nan if sigma_8bit is None else sigma_8bit, dtype=clip.dtype, device=clip.device)
     sigma = sigma.expand(clip.shape[0])
     return torch.stack([sigma.nan_to_num(0) / STRONGEST, (~sigma.isnan()).to(clip.dtype)], dim=1)
-
-
-def places_around(interval: int, window: int, frames: int) -> list[int]:
-    """Which frames a model sees to make new ones between frames `interval` and `interval` + 1, of 0 ... frames - 1.
-
-    window   how many, an even number; the nearest frame stands in beyond the ends
-    """
-    first = interval + 1 - window // 2
-    return [min(max(place, 0), frames - 1) for place in range(first, first + window)]

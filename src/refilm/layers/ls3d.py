@@ -13,6 +13,21 @@ from refilm.ops import ls3d_conv
 IMPORTANCE_AT_START = 0.95
 
 
+class SamplingConv(Conv3d):
+    """The convolution that predicts where an LS3D-Conv samples. A class of its own, so that initialisation, learning
+    rates and weight files can tell it from the convolutions that compute features."""
+
+
+def sampling_parameters(module: nn.Module) -> set[str]:
+    """Names of the parameters in `module` that say where LS3D-Conv samples."""
+    return {
+        f"{name}.{own}"
+        for name, part in module.named_modules()
+        if isinstance(part, SamplingConv)
+        for own, _ in part.named_parameters()
+    }
+
+
 class LS3DConv(nn.Conv3d):
     """`nn.Conv3d` with a learnable sampling position and an importance for every tap, both predicted from the input.
 
@@ -45,7 +60,7 @@ class LS3DConv(nn.Conv3d):
             1 + p - d * (k // 2) for p, d, k in zip(_triple(self.padding), self.dilation, self.kernel_size, strict=True)
         ]
         self._inside = [max(0, -p) for p in around]
-        self.sampling = Conv3d(
+        self.sampling = SamplingConv(
             in_channels, 3 * self.taps, 3, _triple(self.stride), _triple([max(0, p) for p in around])
         )
         self.reset_sampling()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.layers.conv3d import Conv3d
-from refilm.layers.ls3d import LS3DConv
+from refilm.layers.ls3d import LS3DConv, SamplingConv
 
 # Each block starts as a small correction of its input: deep trunks then train at a high learning rate from step one.
 BRANCH_AT_START = 0.2
@@ -117,8 +117,8 @@ class LS3DTrunk(nn.Module):
 
     def reset_parameters(self) -> None:
         """He initialisation; every block's last convolution starts small."""
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d) and not name.endswith(".sampling"):
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d) and not isinstance(module, SamplingConv):
                 nn.init.kaiming_normal_(module.weight)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from refilm.models.defaults import default_model
 
 if TYPE_CHECKING:
-    from refilm.models.table import MODELS, Model, create_model, list_models
+    from refilm.models.table import MODELS, Model, create_model, list_models, tiled_models
 
-__all__ = ["MODELS", "Model", "create_model", "default_model", "list_models"]
+__all__ = ["MODELS", "Model", "create_model", "default_model", "list_models", "tiled_models"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,20 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from refilm.errors import RefilmError
+from refilm.errors import UsageError
+from refilm.tasks import TASKS, Task
 
 PACKAGE = Path(__file__).parent.parent
-
-# the protocol whose mean PSNR ranks the models of a task
-RANKED_BY = {
-    "interpolation": "interpolation-x2",
-    "denoising": "denoising-sigma25",
-    "deblocking": "deblocking-h264-crf37",
-    "super-resolution": "super-resolution-x4-bi",
-}
-
-# how much better a slower model must be than every faster one; less is hardly seen
-WORTH_WAITING_DB = 0.5
 
 
 def results_folder() -> Path:
@@ -35,21 +25,21 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def default_model(task: str, folder: Path | None = None) -> str:
-    """The model with the best mean PSNR on the validation set of those that are worth waiting for.
+    """The model with the best figure on the validation set of those that are worth waiting for.
 
-    task     a key of RANKED_BY
+    task     a key of `refilm.tasks.TASKS`, which says by which protocol and figure models are ranked
     folder   where the results lie; `results_folder()` by default
 
     Baselines are not models, and a model measured with weights that do not ship does not count: nobody could run it.
-    Raises ValueError for a task without a ranking, RefilmError where no model has a result.
+    Raises ValueError for an unknown task; UsageError where no model has a result.
     """
-    if task not in RANKED_BY:
-        raise ValueError(f"no ranking for task {task!r}; there is one for: {', '.join(RANKED_BY)}")
+    if task not in TASKS:
+        raise ValueError(f"no task is called {task!r}; there are: {', '.join(TASKS)}")
     folder = results_folder() if folder is None else folder
     best = default_models(folder).get(task)
     if best is None:
-        raise RefilmError(
-            f"{folder}: no result of any model under {RANKED_BY[task]}, so there is no default for {task}; name a "
+        raise UsageError(
+            f"no model has a result for {TASKS[task].protocol} in {folder}, so there is no default for {task}; name a "
             "model, or measure one with `refilm eval`"
         )
     return best
@@ -57,25 +47,29 @@ def default_model(task: str, folder: Path | None = None) -> str:
 
 def default_models(folder: Path) -> dict[str, str]:
     """The default of each task that has one."""
+    results = [result for result in read_results(folder) if not result["baseline"]]
     best: dict[str, str] = {}
-    for task, protocol in RANKED_BY.items():
-        found = {
-            result["model"]: result["protocols"][protocol]
-            for result in read_results(folder)
-            if not result["baseline"] and _can_run(result["protocols"].get(protocol))
-        }
-        ranked = sorted(found, key=lambda model: -found[model]["mean"]["psnr_db"])
+    for task in TASKS.values():
+        measured = {result["model"]: result["protocols"].get(task.protocol) for result in results}
+        found = {model: entry for model, entry in measured.items() if _can_run(entry)}
+        ranked = sorted(found, key=lambda model: -_goodness(task, found[model]))
         for model in ranked:
-            if not any(_spares(found[other], found[model]) for other in ranked):
-                best[task] = model
+            if not any(_spares(task, found[other], found[model]) for other in ranked):
+                best[task.name] = model
                 break
     return best
 
 
-def _spares(other: dict[str, Any], entry: dict[str, Any]) -> bool:
+def _goodness(task: Task, entry: dict[str, Any]) -> float:
+    """The figure that ranks the task's models, turned so that more is better."""
+    value: float = entry["mean"][task.figure]
+    return value if task.more_is_better else -value
+
+
+def _spares(task: Task, other: dict[str, Any], entry: dict[str, Any]) -> bool:
     """Whether `other` is faster, and so good that waiting for `entry` is not worth it."""
-    gain = entry["mean"]["psnr_db"] - other["mean"]["psnr_db"]
-    return gain < WORTH_WAITING_DB and (other.get("ms_per_frame") or math.inf) < (entry.get("ms_per_frame") or 0)
+    gain = _goodness(task, entry) - _goodness(task, other)
+    return gain < task.worth_waiting and (other.get("ms_per_frame") or math.inf) < (entry.get("ms_per_frame") or 0)
 
 
 def _can_run(entry: dict[str, Any] | None) -> bool:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from refilm.layers.clips import check_clip, strength_planes, unshuffle
 from refilm.layers.residual import BRANCH_AT_START
+from refilm.models.contract import Restorer
 from refilm.ops import off
 
 BEFORE_OFF, AFTER_OFF = 3, 5  # convolutions for each frame, and between the OFF unit and the sum
@@ -42,6 +43,8 @@ class DnCNNConfig:
     shuffle: int = 1
 
     def __post_init__(self) -> None:
+        if self.task not in ("deblocking", "denoising"):
+            raise ValueError(f'task must be "deblocking" or "denoising", got {self.task!r}')
         if self.frames not in (1, 2, 3):
             raise ValueError(f"frames must be 1, 2 or 3, got {self.frames}")
         if self.depth < BEFORE_OFF + 1:
@@ -65,11 +68,9 @@ class OFFBranch(nn.Module):
         return out
 
 
-class DnCNN(nn.Module):
+class DnCNN(nn.Module, Restorer):
     """Estimates the degradation of the middle frame and takes it away."""
 
-    scale = 1  # output pixels per input pixel
-    supports_bfloat16 = True
     temporal_filter = None
 
     def __init__(self, config: DnCNNConfig = DnCNNConfig()) -> None:
@@ -121,10 +122,6 @@ class DnCNN(nn.Module):
         for branch in self.branches:
             assert isinstance(branch, OFFBranch)
             nn.init.zeros_(branch.last.weight)
-
-    def prepare(self, clip: Tensor) -> Tensor:
-        """Nothing: OFF wants the frames as they are."""
-        return clip
 
     def forward(self, clip: Tensor, sigma_8bit: float | Tensor | None = None) -> Tensor:
         """[N, 3, T, H, W] -> [N, 3, H, W], the middle frame restored, not clamped.

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from refilm.layers.optical_flow import RememberedFlows, luma_8bit
 from refilm.layers.sampling import box_mean, pixel_grid, sample
+from refilm.models.contract import Interpolator
 
 # A frame beyond the pair says nothing about its motion when it repeats its neighbour, or the pair does: when one of
 # these differences is less than this share of the other.
@@ -82,7 +83,7 @@ class Candidates(NamedTuple):
     carried: Tensor
 
 
-class FlowBlend(nn.Module):
+class FlowBlend(nn.Module, Interpolator):
     """Blends two frames along their optical flow; has no parameters.
 
     The flow is computed on the CPU whatever the clip's device, and the result does not depend on the number of threads.
@@ -92,9 +93,7 @@ class FlowBlend(nn.Module):
     task = "interpolation"
     window = 4  # frames it wants: the two neighbours in time, and one beyond each; without these motion is uniform
     reach = None  # the flow is estimated coarse to fine over the whole frame: no tile gives the same result
-    scale = 1  # output pixels per input pixel
     size_multiple = 1  # H and W may be anything
-    supports_bfloat16 = False  # positions need more than 8 bits
 
     def __init__(self, config: FlowBlendConfig = FlowBlendConfig()) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from refilm.errors import WeightsError
+from refilm.layers.ls3d import sampling_parameters
 from refilm.models.dncnn import DnCNN, DnCNNConfig
 from refilm.models.flow_blend import FlowBlend
 from refilm.models.vdn_ls3d import VDNLS3D, VDNLS3DConfig
@@ -100,6 +101,12 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in MODELS if fnmatch(name, pattern))
 
 
+def tiled_models(task: str | None) -> list[str]:
+    """Models for a task that can run as they ship, and in tiles: their reach is finite."""
+    ready = [name for name, row in MODELS.items() if row.task == task and (row.weights or not row.learned)]
+    return [name for name in ready if create_model(name).reach is not None]
+
+
 def create_model(name: str, weights: str | Path | None = "default", **overrides: Any) -> nn.Module:
     """The model of that name, ready to run.
 
@@ -140,7 +147,8 @@ def fill(model: nn.Module, weights: Weights, strict: bool = True) -> None:
     """
     state = dict(weights.state)
     if not strict:
-        state = {k: v for k, v in model.state_dict().items() if ".sampling." in k} | state
+        own = model.state_dict()
+        state = {name: own[name] for name in sampling_parameters(model)} | state
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

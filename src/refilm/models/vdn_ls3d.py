@@ -20,6 +20,7 @@ from refilm.layers.clips import check_clip, strength_planes, unshuffle
 from refilm.layers.optical_flow import align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.temporal_filter import TemporalFilter
+from refilm.models.contract import Restorer
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,13 @@ class VDNLS3DConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
+        if self.task not in ("denoising", "deblocking"):
+            raise ValueError(f'task must be "denoising" or "deblocking", got {self.task!r}')
         check_trunk(self.window, self.blocks, self.ls3d_blocks, self.funnel)
 
 
-class VDNLS3D(nn.Module):
+class VDNLS3D(nn.Module, Restorer):
     """The middle frame of a clip, without its noise."""
-
-    scale = 1  # output pixels per input pixel
-    supports_bfloat16 = True
 
     def __init__(self, config: VDNLS3DConfig = VDNLS3DConfig()) -> None:
         super().__init__()

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refilm.layers.conv3d import Conv3d
+from refilm.layers.ls3d import SamplingConv
 from refilm.layers.residual import BRANCH_AT_START, LS3DResBlock
 from refilm.layers.upsample import TemporalUpsample
+from refilm.models.contract import Interpolator, Lesson
 
 BLOCKS = (1, 2, 3, 4, 5, 6)  # the paper numbers its residual blocks from one: res1 ... res6
 OFFSET_UNIT = 4  # pixels: offsets count in positions of the trunk's maps, a quarter of the size
@@ -60,7 +62,7 @@ class VILS3DConfig:
             raise ValueError(f'skip must be "none", "blend" or "sampled", got {self.skip!r}')
 
 
-class VILS3D(nn.Module):
+class VILS3D(nn.Module, Interpolator):
     """The frames at 1/4, 1/2 and 3/4 between two frames (Fig. 2b).
 
     The outer two of the five frames that come out reproduce the inputs; they cost nothing extra to learn and are
@@ -69,9 +71,7 @@ class VILS3D(nn.Module):
 
     task = "interpolation"
     window = 2  # frames in
-    scale = 1  # output pixels per input pixel
     size_multiple = 4  # H and W must be multiples of this: two layers of stride 2
-    supports_bfloat16 = True
 
     def __init__(self, config: VILS3DConfig | None = None) -> None:
         super().__init__()
@@ -114,9 +114,9 @@ class VILS3D(nn.Module):
 
     def reset_parameters(self) -> None:
         """He initialisation; each residual block starts small, and the whole network as its skip connection."""
-        for name, module in self.named_modules():
-            if name.endswith(".sampling"):
-                continue  # LS3D-Conv's own: zero, so that it samples where a plain convolution does
+        for module in self.modules():
+            if isinstance(module, SamplingConv):
+                continue  # it starts at zero, so that LS3D-Conv samples where a plain convolution does
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 # values that one output sums over, whatever the layer's direction
                 taps = module.in_channels * math.prod(module.kernel_size)
@@ -183,6 +183,15 @@ class VILS3D(nn.Module):
         for step in steps:
             self._reach_step(frames, step)
         return torch.stack([frames[step] for step in steps], dim=2)
+
+    def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
+        """See `Interpolator.lesson`; `times` are quarters of the interval."""
+        decoded = self.decode(clip)
+        places = [int(4 * time) for time in times]
+        inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
+        frames, plain = self.compose(clip, decoded)[:, :, places].float(), blend(clip)[:, :, places]
+        offsets = OFFSET_UNIT * decoded[:, 3:7, places].float() if self.config.skip == "sampled" else None
+        return Lesson(frames[inside], plain[inside], None if offsets is None else offsets[inside])
 
     def _reach_step(self, frames: dict[int, Tensor], step: int) -> None:
         """Add to `frames`, by sixteenth, the one at `step` and what has to be made on the way there."""

@@ -8,6 +8,7 @@ itself: docs/choices.md#vi-ls3d-flow.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from refilm.layers.clips import unshuffle
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.sampling import box_mean
+from refilm.models.contract import Interpolator, Lesson
 from refilm.models.flow_blend import (
     QUARTERS,
     Candidates,
@@ -61,15 +63,14 @@ class VILS3DFlowConfig:
     strength: float = 1.0
 
 
-class VILS3DFlow(nn.Module):
+class VILS3DFlow(nn.Module, Interpolator):
     """Frames at any time between two frames."""
 
     task = "interpolation"
     window = FlowBlend.window
     reach = None  # the flow is estimated coarse to fine over the whole frame: no tile gives the same result
-    scale = 1  # output pixels per input pixel
     size_multiple = SHUFFLE  # H and W must be multiples of this
-    supports_bfloat16 = True
+    plain = "flow-blend"
 
     def __init__(self, config: VILS3DFlowConfig = VILS3DFlowConfig()) -> None:
         super().__init__()
@@ -104,6 +105,16 @@ class VILS3DFlow(nn.Module):
         frames = [self._by_bands(of_time, float(time)) for of_time, time in zip(candidates, times, strict=True)]
         return torch.stack(frames, dim=2).to(clip.dtype)
 
+    def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
+        """See `Interpolator.lesson`. Inside the margin, where a flow can know what lies beyond the crop."""
+        inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
+        frames, plain = [], []
+        for time, candidates in zip(times, self.candidates(clip, times), strict=True):
+            seen = Candidates(*(planes[inside] for planes in candidates))
+            frames.append(self.corrected(seen, float(time)))
+            plain.append(mixed(seen.pictures[:, :3], seen.votes))
+        return Lesson(torch.stack(frames, dim=2), torch.stack(plain, dim=2))
+
     def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[Candidates]:
         """What `corrected` wants, at each of `times`: flow-blend's candidates, sampled bilinearly and bicubically."""
         return self.flow_blend.candidates(clip, times, ("bilinear", "bicubic"))
@@ -126,9 +137,13 @@ class VILS3DFlow(nn.Module):
         return max(BAND_PIXELS // width // SHUFFLE, 1) * SHUFFLE, beyond + beyond % SHUFFLE
 
     def band_pixels(self, width: int) -> int:
-        """How many pixels of a frame so wide the network sees at once, at most."""
+        """See `Interpolator.band_pixels`: the pixels that the network sees at once, at most."""
         rows, beyond = self._band(width)
         return (rows + 2 * beyond) * width
+
+    def before_bands(self, clip: Tensor, times: Sequence[Fraction]) -> None:
+        """See `Interpolator.before_bands`: motion, and the candidates of each time in turn."""
+        deque(self.candidates(clip, times), maxlen=0)
 
     def corrected(self, candidates: Candidates, time: float) -> Tensor:
         """Of pictures [N, 6, 4, H, W], -> [N, 3, H, W]"""

@@ -18,6 +18,7 @@ from refilm.layers.clips import check_clip
 from refilm.layers.optical_flow import align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.temporal_filter import TemporalFilter
+from refilm.models.contract import Restorer
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,11 @@ class VSRLS3DConfig:
             raise ValueError(f"scale must be at least 2, got {self.scale}")
 
 
-class VSRLS3D(nn.Module):
+class VSRLS3D(nn.Module, Restorer):
     """The middle frame of a clip, enlarged: its bicubic enlargement, and what the network knows beyond it."""
 
     task = "super-resolution"
     size_multiple = 1  # H and W may be anything
-    supports_bfloat16 = True
 
     def __init__(self, config: VSRLS3DConfig = VSRLS3DConfig()) -> None:
         super().__init__()

@@ -29,6 +29,7 @@ class Demand:
     whole       while its model works on a picture, whatever the tile
     per_pixel   for each pixel that its model sees at once, with that part of its input and result
     width, height, reach   of the pictures that it is fed, and of the model: None sees the whole picture
+    task        of its model, so that others can be named where this one does not fit
     """
 
     name: str
@@ -39,6 +40,7 @@ class Demand:
     width: int = 0
     height: int = 0
     reach: int | None = None
+    task: str | None = None
 
     def working(self, tile: int | None) -> float:
         """While it works on a picture in tiles of that side."""

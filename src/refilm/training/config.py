@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from refilm.data import Motion
-from refilm.errors import RefilmError
-from refilm.models import MODELS
 
 
 @dataclass(frozen=True)
@@ -135,78 +130,3 @@ class RestorationConfig(TrainConfig):
     val_sigma: float = 25.0
     compression: tuple[str, ...] = ("h264 37",)
     kernel: Literal["BI", "BD"] = "BI"
-
-
-CONFIGS: dict[str, type[TrainConfig]] = {
-    "interpolation": InterpolationConfig,
-    "denoising": RestorationConfig,
-    "deblocking": RestorationConfig,
-    "super-resolution": RestorationConfig,
-}
-
-
-def restore_config(plain: Mapping[str, Any]) -> TrainConfig:
-    """The inverse of `TrainConfig.plain`."""
-    values = dict(plain)
-    kind = CONFIGS[MODELS[values["model"]].task]
-    for name in ("train", "sigma", "compression"):
-        if name in values:
-            values[name] = tuple(values[name])
-    if "motion" in values:
-        values["motion"] = tuple(Motion(**motion) for motion in values["motion"])
-    return kind(**values)
-
-
-def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
-    """The config a recipe describes.
-
-    settings  "key=value" each, the value in TOML's syntax (a bare word counts as a string); "config.skip=blend"
-              reaches into a table
-
-    Raises ValueError that names the nearest key for one that does not exist, and RefilmError for a missing pack.
-    """
-    path = Path(path)
-    values = tomllib.loads(path.read_text())
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise ValueError(f"a setting must be key=value, got {setting!r}")
-        table = values
-        *tables, name = key.strip().split(".")
-        for step in tables:
-            table = table.setdefault(step, {})
-        table[name] = _toml_value(text)
-    model = values.setdefault("model", TrainConfig.model)
-    if model not in MODELS:
-        raise ValueError(f"{path}: no model is called {model!r}; there are: {', '.join(MODELS)}")
-    _check_keys(values, CONFIGS[MODELS[model].task], str(path))
-    for kind in values.get("motion", ()):
-        _check_keys(kind, Motion, f"{path}, motion")
-    values["train"] = [_find(folder, path.parent) for folder in values.get("train", ())]
-    for key in ("val", "start"):
-        if values.get(key):
-            values[key] = _find(values[key], path.parent)
-    return restore_config(values)
-
-
-def _check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
-    known = [f.name for f in fields(kind)]
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-            raise ValueError(f"{where}: unknown key {key!r}; did you mean {(near or known)[0]!r}?")
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _find(name: str, folder: Path) -> str:
-    """A file or folder, looked for from the recipe's folder upwards, so that a recipe works from any checkout."""
-    for base in (folder.resolve(), *folder.resolve().parents):
-        if (base / name).exists():
-            return str((base / name).resolve())
-    raise RefilmError(f"{name} is neither in {folder.resolve()} nor in a folder above it")

@@ -13,36 +13,31 @@ from refilm.evaluation.metrics import as_shown, psnr_db
 from refilm.evaluation.restorers import ModelRestorer
 from refilm.training.config import RestorationConfig
 from refilm.training.losses import dissimilarity
-from refilm.training.task import Task, spread
+from refilm.training.problem import Problem, spread
 
 
-class Restoration(Task):
+class Restoration(Problem):
     """Trains on windows of real clips, degraded by a rule; the middle frame is the target."""
 
     config: RestorationConfig
 
     def __init__(self, config: RestorationConfig, train: Pack, val: Pack | None) -> None:
         super().__init__(config, val)
-        task: str = self.kind.task
+        task: str = self.model.task
         self.protocol = f"{_described(task, config)}, RGB PSNR in dB, a value a clip"
         self.plain = "bicubic" if task == "super-resolution" else "the input"
         copies = []
         if task == "deblocking":
             ways = config.compression
             copies = [[_compress(frames, ways[i % len(ways)]) for i, frames in enumerate(train.frames)]]
-        self.sampler = WindowSampler(train, copies, self.kind.window, config.crop, config.batch, config.seed)
+        self.sampler = WindowSampler(train, copies, self.model.window, config.crop, config.batch, config.seed)
         self._compressed: list[Tensor] | None = None  # the validation clips
-
-    @property
-    def kind(self) -> Any:
-        """The model, as one that says its window, scale and task, which a plain Module does not declare."""
-        return self.model
 
     def loss_of(self, step: int) -> Tensor:
         drawn, random = self.sampler.draw(step)
-        truth = drawn[0][:, :, self.kind.window // 2].to(self.device)
+        truth = drawn[0][:, :, self.model.window // 2].to(self.device)
         clip, told = self._degrade(drawn, random)
-        output = self.model(self.kind.prepare(clip.to(self.device)), *(() if told is None else (told,)))
+        output = self.model(self.model.prepare(clip.to(self.device)), *(() if told is None else (told,)))
         output = output.float()
         loss = self.distance(output, truth)
         if self.config.structure:
@@ -55,10 +50,10 @@ class Restoration(Task):
     def _degrade(self, drawn: list[Tensor], random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """The clip a model gets; and, for a denoiser, the strength it is told, [N], NaN where it is not."""
         clean = drawn[0]
-        if self.kind.task == "deblocking":
+        if self.model.task == "deblocking":
             return drawn[1], None
-        if self.kind.task == "super-resolution":
-            return _small(clean, self.config.kernel, self.kind.scale), None
+        if self.model.task == "super-resolution":
+            return _small(clean, self.config.kernel, self.model.scale), None
         count = len(clean)
         low, high = self.config.sigma
         sigma = low + (high - low) * torch.rand(count, generator=random)
@@ -71,13 +66,13 @@ class Restoration(Task):
 
     def _plainly(self, clip: Tensor) -> Tensor:
         centre = clip[:, :, clip.shape[2] // 2]
-        return bicubic_up(centre, self.kind.scale) if self.kind.scale > 1 else centre
+        return bicubic_up(centre, self.model.scale) if self.model.scale > 1 else centre
 
-    def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
+    def validate(self, model: Any, val: Pack, frames_a_clip: int) -> dict[str, list[float]]:
         figures: dict[str, list[float]] = {"psnr": [], "psnr_plain": []}
-        told = {"sigma_8bit": self.config.val_sigma} if self.kind.task == "denoising" else {}
+        told = {"sigma_8bit": self.config.val_sigma} if self.model.task == "denoising" else {}
         restore = ModelRestorer(model, self.device, told, filtered=False)  # what is trained
-        for number, frames in enumerate(pack.frames):
+        for number, frames in enumerate(val.frames):
             degraded, places = self._degraded(number, frames), spread(len(frames), frames_a_clip)
             rows = []
             for i, restored in zip(places, restore(degraded, places), strict=True):
@@ -91,7 +86,7 @@ class Restoration(Task):
 
     def _degraded(self, number: int, frames: Tensor) -> Tensor:
         """A validation clip as a model gets it. [T, 3, H, W] bytes -> [T, 3, h, w]"""
-        task, clean = self.kind.task, frames.float() / 255
+        task, clean = self.model.task, frames.float() / 255
         if task == "denoising":
             seeds = [torch.Generator().manual_seed(1000 * number + i) for i in range(len(clean))]
             sigma = self.config.val_sigma
@@ -101,7 +96,7 @@ class Restoration(Task):
                 assert self.val is not None
                 self._compressed = [_compress(clip, self.config.compression[0]) for clip in self.val.frames]
             return self._compressed[number].float() / 255
-        return _small(clean.transpose(0, 1)[None], self.config.kernel, self.kind.scale)[0].transpose(0, 1)
+        return _small(clean.transpose(0, 1)[None], self.config.kernel, self.model.scale)[0].transpose(0, 1)
 
 
 def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:

@@ -16,19 +16,11 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from refilm.data import Pack, read_packs
 from refilm.models import MODELS
-from refilm.models.vi_ls3d_flow import VILS3DFlow
-from refilm.training.config import (
-    InterpolationConfig,
-    RestorationConfig,
-    TrainConfig,
-    read_recipe,
-    restore_config,
-)
-from refilm.training.interpolation import FlowCorrection, Interpolation
-from refilm.training.restoration import Restoration
-from refilm.training.task import Task
+from refilm.training.config import TrainConfig
+from refilm.training.problem import Problem
+from refilm.training.recipe import read_recipe, restore_config
+from refilm.training.trainers import TRAINERS
 from refilm.weights import Weights, save_weights
 
 
@@ -64,8 +56,8 @@ def train(
     _check_same(out / "config.json", config, resuming=checkpoint.exists())
     (out / "config.json").write_text(json.dumps({"recipe": recipe.name, **config.plain()}, indent=1))
 
-    task = create_task(config)
-    task.pictures = out / "pictures"
+    problem = create_problem(config)
+    problem.pictures = out / "pictures"
     trainer = lightning.Trainer(
         accelerator=device,
         devices=devices,
@@ -83,13 +75,13 @@ def train(
         enable_progress_bar=progress,
         callbacks=[deadline, Keep(checkpoint, config.val_every)],
     )
-    # the task draws its own batches; the loaders only count
+    # the problem draws its own batches; the loaders only count
     steps: DataLoader[int] = DataLoader(range(config.steps), batch_size=None)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*ModelCheckpoint.*")
         trainer.fit(
-            task,
+            problem,
             steps,
             DataLoader([0], batch_size=None) if config.val else None,  # type: ignore[arg-type]
             ckpt_path=checkpoint if checkpoint.exists() else None,
@@ -104,55 +96,49 @@ def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
 
     note  goes with the figures: the budget the training had
     """
-    recipe, task, steps = _trained(Path(checkpoint))
-    model = task.ema.module
+    recipe, problem, steps = _trained(Path(checkpoint))
+    model = problem.ema.module
     weights = Weights(
-        task.config.model,
+        problem.config.model,
         asdict(model.config),  # type: ignore[call-overload]
         model.state_dict(),
         {"file": recipe, "steps": steps, "note": note},
-        _figures(task),
+        _figures(problem),
     )
     return save_weights(weights, folder)
 
 
 def measure(checkpoint: str | Path) -> dict[str, Any]:
     """The averaged weights' figures on the validation pack: psnr and psnr_plain, a value a clip; parameters."""
-    _, task, _ = _trained(Path(checkpoint))
-    return {**_figures(task), "parameters": sum(p.numel() for p in task.model.parameters())}
+    _, problem, _ = _trained(Path(checkpoint))
+    return {**_figures(problem), "parameters": sum(p.numel() for p in problem.model.parameters())}
 
 
 # `refilm eval` measures every frame; this is for choosing between trainings
 FRAMES_A_CLIP = 4
 
 
-def _figures(task: Task) -> dict[str, Any]:
-    figures = task.measure(task.ema.module, FRAMES_A_CLIP)
-    return {"protocol": f"{task.protocol}, {FRAMES_A_CLIP} frames a clip", **figures}
+def _figures(problem: Problem) -> dict[str, Any]:
+    figures = problem.measure(problem.ema.module, FRAMES_A_CLIP)
+    return {"protocol": f"{problem.protocol}, {FRAMES_A_CLIP} frames a clip", **figures}
 
 
-def _trained(checkpoint: Path) -> tuple[str, Task, int]:
-    """The recipe's name, the task with its weights as they would ship, and how many steps they had."""
+def _trained(checkpoint: Path) -> tuple[str, Problem, int]:
+    """The recipe's name, the problem with its weights as they would ship, and how many steps they had."""
     plain = json.loads((checkpoint.parent / "config.json").read_text())
     recipe = plain.pop("recipe")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    task = create_task(restore_config(plain), train=False)
-    task.load_state_dict(state["state_dict"])
-    model = task.ema.module
+    problem = create_problem(restore_config(plain), train=False)
+    problem.load_state_dict(state["state_dict"])
+    model = problem.ema.module
     # what ships is rounded to half precision, so that is what is measured
     model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
-    return recipe, task, state["global_step"]
+    return recipe, problem, state["global_step"]
 
 
-def create_task(config: TrainConfig, train: bool = True) -> Task:
-    """The task of the recipe's model, with its packs in memory; train=False leaves the training pack out."""
-    clips = read_packs(*config.train, max_frames=config.clip_frames or None) if train else Pack([], [])
-    val = read_packs(config.val) if config.val else None
-    if isinstance(config, InterpolationConfig):
-        kind = FlowCorrection if MODELS[config.model].build is VILS3DFlow else Interpolation
-        return kind(config, clips, val)
-    assert isinstance(config, RestorationConfig)
-    return Restoration(config, clips, val)
+def create_problem(config: TrainConfig, train: bool = True) -> Problem:
+    """What the recipe's model is trained on, see `Problem.read`."""
+    return TRAINERS[MODELS[config.model].task].problem.read(config, train)
 
 
 class Deadline(Callback):

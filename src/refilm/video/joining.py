@@ -41,6 +41,8 @@ _MUXERS_OWN = {
 _NOT_MISSED = Fraction(1, 2)
 _TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm")
 _TAKES_ATTACHMENTS = ("matroska",)
+# What VideoInfo calls the container of a learned codec, which FFmpeg cannot open and which holds pictures alone.
+BITSTREAM = "refilm bitstream"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _begun(
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
     with ExitStack() as stack:
         stack.enter_context(translated(target, "cannot be written"))
-        is_file = PictureSequence.of(source.path) is None
+        is_file = source.container != BITSTREAM and PictureSequence.of(source.path) is None
         original = stack.enter_context(open_input(source.path)) if is_file else None
         if original is not None and options and any("." in key for key in original.metadata):
             options["movflags"] += "+use_metadata_tags"  # QuickTime's own keys, such as a camera's make and place

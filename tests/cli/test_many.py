@@ -15,9 +15,7 @@ from pathlib import Path
 import pytest
 from media import CLIPS, even, probed_times, write
 
-from refilm.cli.batch import plan
 from refilm.cli.main import run
-from refilm.errors import JobError, UsageError, VideoError
 
 COMMAND = ["interpolate", "--model", "flow-blend", "--preset", "ultrafast"]
 
@@ -29,54 +27,13 @@ def touch(folder: Path, *names: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def test_files_folders_patterns_and_sequences_become_outputs_of_their_names(tmp_path):
-    out = tmp_path / "out"
-    touch(tmp_path / "day", "b.mkv", "a.MP4", "notes.txt", ".hidden")
-    touch(tmp_path, "one.avi", "two.webm", "50%.mp4", "clip[1].mov")
-    inputs = [tmp_path / name for name in ("one.avi", "day", "t*.webm", "50%.mp4", "clip[1].mov", "frames/%04d.png")]
-    assert plan(inputs, out, None) == [
-        (tmp_path / "one.avi", out / "one.mkv"),
-        (tmp_path / "day" / "a.MP4", out / "a.MP4"),
-        (tmp_path / "day" / "b.mkv", out / "b.mkv"),
-        (tmp_path / "two.webm", out / "two.webm"),
-        (tmp_path / "50%.mp4", out / "50%.mp4"),
-        (tmp_path / "clip[1].mov", out / "clip[1].mov"),
-        (tmp_path / "frames" / "%04d.png", out / "frames.mkv"),
-    ]
-    assert {output.suffix for _, output in plan(inputs, out, ".mov")} == {".mov"}
-
-
-def test_an_input_named_twice_is_taken_once(tmp_path):
-    (file,) = touch(tmp_path / "day", "a.mp4")
-    assert plan([file, tmp_path / "day", tmp_path / "day" / "*.mp4"], tmp_path, None) == [(file, tmp_path / "a.mp4")]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "suffix", "error", "message"),
-    [
-        (["day/a.avi", "day/a.mkv"], None, UsageError, r"a\.avi and .*a\.mkv would both become .*out/a\.mkv"),
-        (["night/*.mp4"], None, VideoError, "no such file: nothing matches this pattern"),
-        (["empty"], None, VideoError, r"holds no video file \(looked for .*\.mp4"),
-        (["day/a.mkv"], ".avi", UsageError, r"--suffix must be one of .*\.mkv.*, got '\.avi'"),
-        (["out/b.mp4"], None, JobError, r"holds the input b\.mp4; choose another --output-dir"),
-        ([], None, UsageError, "at least one input"),
-    ],
-)
-def test_what_cannot_be_planned_is_told_up_front(tmp_path, inputs, suffix, error, message):
-    touch(tmp_path / "day", "a.avi", "a.mkv")
-    touch(tmp_path / "out", "b.mp4")
-    touch(tmp_path / "empty", "notes.txt")
-    with pytest.raises(error, match=message):
-        plan([tmp_path / name for name in inputs], tmp_path / "out", suffix)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["a.mp4"], "wanted IN OUT, or IN ... --output-dir FOLDER; got 1 path"),
         (["a.mp4", "b.mp4", "c.mp4"], "got 3 paths"),
         (["a.mp4", "b.mp4", "--jobs", "2"], "--suffix and --jobs go with --output-dir"),
-        (["a.mp4", "--output-dir", "o", "--jobs", "0"], "Must be >= 1"),
+        (["a.mp4", "--output-dir", "o", "--jobs", "0"], "jobs must be at least 1, got 0"),
     ],
 )
 def test_the_two_forms_of_the_command_are_told_apart(arguments, message, capsys):

@@ -7,7 +7,7 @@ pytest.importorskip("lightning")
 from refilm.models import create_model
 from refilm.training import export, read_recipe, train
 from refilm.training.restoration import Restoration
-from refilm.training.train import create_task
+from refilm.training.train import create_problem
 
 HEAD = """
 train = ["pack"]
@@ -49,9 +49,9 @@ def test_trains_and_exports_weights_that_load(name, recipe, tmp_path):
 def test_the_same_step_draws_the_same_batch(name, recipe):
     losses = []
     for step in (3, 3, 4):
-        task = create_task(read_recipe(recipe(name)))
-        task.log_dict = lambda *_, **__: None
-        losses.append(float(task.loss_of(step)))
+        problem = create_problem(read_recipe(recipe(name)))
+        problem.log_dict = lambda *_, **__: None
+        losses.append(float(problem.loss_of(step)))
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -59,24 +59,24 @@ def test_the_loss_starts_at_the_plain_alternatives(recipe):
     """An untrained network is the identity, so what is logged as its gain is nothing."""
     logged = {}
     for name in RECIPES:
-        task = create_task(read_recipe(recipe(name)))
-        task.log_dict = lambda values, **_: logged.update(values)
-        task.loss_of(0)
+        problem = create_problem(read_recipe(recipe(name)))
+        problem.log_dict = lambda values, **_: logged.update(values)
+        problem.loss_of(0)
         assert float(logged["gain_db"]) == pytest.approx(0, abs=0.05)
 
 
 def test_noise_has_the_strength_that_is_told(recipe):
-    task = create_task(read_recipe(recipe("vdn"), ["sigma=[20.0, 20.0]", "told=1.0", "crop=32", "batch=8"]))
-    assert isinstance(task, Restoration)
-    drawn, random = task.sampler.draw(0)
-    noisy, told = task._degrade(drawn, random)
+    problem = create_problem(read_recipe(recipe("vdn"), ["sigma=[20.0, 20.0]", "told=1.0", "crop=32", "batch=8"]))
+    assert isinstance(problem, Restoration)
+    drawn, random = problem.sampler.draw(0)
+    noisy, told = problem._degrade(drawn, random)
     assert told.tolist() == [20.0] * 8
     assert float((noisy - drawn[0]).std() * 255) == pytest.approx(20, rel=0.02)
 
 
 def test_crops_that_are_not_told_may_have_the_noise_of_films(recipe):
-    task = create_task(read_recipe(recipe("vdn"), ["sigma=[20.0, 20.0]", "film_noise=1.0", "crop=32", "batch=8"]))
-    noisy, told = task._degrade(*task.sampler.draw(0))
+    problem = create_problem(read_recipe(recipe("vdn"), ["sigma=[20.0, 20.0]", "film_noise=1.0", "crop=32", "batch=8"]))
+    noisy, told = problem._degrade(*problem.sampler.draw(0))
     levels = noisy * 255
     as_a_file = (levels - levels.round()).abs().amax((1, 2, 3, 4)) < 1e-3
     assert as_a_file.tolist() == told.isnan().tolist()
@@ -84,8 +84,8 @@ def test_crops_that_are_not_told_may_have_the_noise_of_films(recipe):
 
 
 def test_compressed_windows_show_what_the_clean_ones_show(recipe):
-    task = create_task(read_recipe(recipe("off"), ['compression=["h264 20", "hevc 20"]']))
-    clean, compressed = task.sampler.draw(0)[0]
+    problem = create_problem(read_recipe(recipe("off"), ['compression=["h264 20", "hevc 20"]']))
+    clean, compressed = problem.sampler.draw(0)[0]
     assert clean.shape == compressed.shape
     same = (clean - compressed).abs().mean()
     other = (clean - compressed.flip(0)).abs().mean()

@@ -10,22 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
-from rich.text import Text
-
-from refilm.cli.exit_codes import DONE, FAILED, INTERRUPTED
-from refilm.errors import JobError, UsageError, VideoError
-from refilm.video.containers import is_sequence
+from refilm.errors import DONE, INTERRUPTED, JobError, UsageError, VideoError
 from refilm.video.joining import WRITABLE
+from refilm.video.picture_sequence import PictureSequence
 
 # What is taken for a video in a folder; a file that is named is tried whatever its ending.
 VIDEO_SUFFIXES = (
@@ -51,37 +44,37 @@ class Outcome:
     message: str | None = None
 
 
-def run_many(
-    task: str,
-    inputs: Sequence[Path],
-    folder: Path,
-    suffix: str | None,
-    jobs: int,
-    options: dict[str, Any],
-    as_json: bool,
-) -> int:
-    """The exit code of the same job on many inputs, `jobs` at a time, each in a process of its own.
+class Listener(Protocol):
+    """Is told how the jobs are getting on; called from several threads."""
 
-    What goes wrong with one stops no other. Stopped and called again, finished outputs are left as they are.
+    def event(self, source: Path, output: Path, event: dict[str, Any]) -> None:
+        """One of the lines that `refilm COMMAND --json` prints."""
+        ...
+
+    def ended(self, source: Path) -> None: ...
+
+
+def run_many(
+    verb: str, pairs: Sequence[tuple[Path, Path]], options: dict[str, Any], jobs: int, listener: Listener
+) -> list[Outcome]:
+    """How each of these jobs ended, `jobs` at a time, each in a process of its own.
+
+    verb      the function of `refilm.api`
+    pairs     (input, output), see `plan`
+    options   its keywords, in JSON's types
+
+    What goes wrong with one stops no other. Stopped by Ctrl-C and called again, finished outputs are left as they are.
     """
-    pairs = plan(inputs, folder, suffix)
-    folder.mkdir(parents=True, exist_ok=True)
-    options |= {"leave_finished": True}
     if jobs > 1:
-        options |= {"max_memory": _share_of_memory(options, jobs)}
-    with BatchConsole(as_json) as console, Children(task, options, jobs, console) as children:
-        with ThreadPoolExecutor(jobs) as threads:
-            results = [threads.submit(children.run, *pair) for pair in pairs]
-            try:
-                for result in results:
-                    result.result()
-            except KeyboardInterrupt:
-                children.stop()
-        outcomes = [result.result() for result in results]
-    console.summary(outcomes)
-    if any(outcome.state == "stopped" for outcome in outcomes):
-        return INTERRUPTED
-    return FAILED if any(outcome.state == "failed" for outcome in outcomes) else DONE
+        options = options | {"max_memory": _share_of_memory(options, jobs)}
+    with Children(verb, options, jobs, listener) as children, ThreadPoolExecutor(jobs) as threads:
+        results = [threads.submit(children.run, *pair) for pair in pairs]
+        try:
+            for result in results:
+                result.result()
+        except KeyboardInterrupt:
+            children.stop()
+        return [result.result() for result in results]
 
 
 def _share_of_memory(options: dict[str, Any], jobs: int) -> float | None:
@@ -90,9 +83,9 @@ def _share_of_memory(options: dict[str, Any], jobs: int) -> float | None:
 
     from refilm.jobs.budget import amount, free_memory
 
-    if options["max_memory"] is not None:
+    if options.get("max_memory") is not None:
         return amount(options["max_memory"]) / jobs
-    return 0.75 * free_memory(torch.device("cpu")) / jobs if options["device"] == "cpu" else None
+    return 0.75 * free_memory(torch.device("cpu")) / jobs if options.get("device", "cpu") == "cpu" else None
 
 
 def plan(inputs: Sequence[Path], folder: Path, suffix: str | None) -> list[tuple[Path, Path]]:
@@ -125,7 +118,7 @@ def _videos(path: Path) -> list[Path]:
         if not found:
             raise VideoError(f"{path}: holds no video file (looked for {', '.join(VIDEO_SUFFIXES)})")
         return found
-    if path.exists() or is_sequence(path) or glob.escape(str(path)) == str(path):
+    if path.exists() or PictureSequence.of(path) or glob.escape(str(path)) == str(path):
         return [path]  # a file that is missing fails alone, in its turn
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
     if not found:
@@ -134,7 +127,7 @@ def _videos(path: Path) -> list[Path]:
 
 
 def _output_name(source: Path, folder: Path, suffix: str | None) -> Path:
-    if is_sequence(source):
+    if PictureSequence.of(source):
         return folder / (source.parent.resolve().name + (suffix or ".mkv"))
     if suffix is None:
         suffix = source.suffix if source.suffix.lower() in WRITABLE else ".mkv"
@@ -144,9 +137,9 @@ def _output_name(source: Path, folder: Path, suffix: str | None) -> Path:
 class Children:
     """The processes at work. A context manager that leaves none behind."""
 
-    def __init__(self, task: str, options: dict[str, Any], jobs: int, console: BatchConsole) -> None:
-        self._task, self._options, self._console = task, options, console
-        self._threads = options["threads"] or (max(1, cores() // jobs) if jobs > 1 else None)
+    def __init__(self, verb: str, options: dict[str, Any], jobs: int, listener: Listener) -> None:
+        self._verb, self._options, self._listener = verb, options, listener
+        self._threads = options.get("threads") or (max(1, cores() // jobs) if jobs > 1 else None)
         self._alive: set[subprocess.Popen[str]] = set()
         self._lock, self._stopped = threading.Lock(), False
 
@@ -173,11 +166,11 @@ class Children:
         assert process.stdout is not None
         for line in process.stdout:
             last = json.loads(line)
-            self._console.event(source, output, last)
+            self._listener.event(source, output, last)
         code = process.wait()
         with self._lock:
             self._alive.discard(process)
-        self._console.ended(source)
+        self._listener.ended(source)
         seconds = round(time.monotonic() - began, 3)
         if code == DONE:
             report = last["report"]
@@ -192,7 +185,7 @@ class Children:
         return Outcome(str(source), str(output), "failed", seconds, message=told)
 
     def _begin(self, source: Path, output: Path) -> subprocess.Popen[str] | None:
-        job = {"task": self._task, "source": str(source), "output": str(output)}
+        job = {"verb": self._verb, "source": str(source), "output": str(output)}
         job["options"] = self._options | {"threads": self._threads}  # type: ignore[assignment]  # a dict within
         with self._lock:
             if self._stopped:
@@ -211,72 +204,6 @@ class Children:
         with process.stdin as stdin:
             json.dump(job, stdin)
         return process
-
-
-class BatchConsole:
-    """A bar a running job on a terminal, plain lines elsewhere, JSON lines for programs; then a table of all."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._json = as_json
-        self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-        self._lock = threading.Lock()
-        self._bars: dict[Path, TaskID] = {}
-        self._progress: Progress | None = None
-
-    def __enter__(self) -> BatchConsole:
-        if not self._json and self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
-            self._progress = Progress(*columns, console=self._console, transient=True)
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def event(self, source: Path, output: Path, event: dict[str, Any]) -> None:
-        """What a child says, passed on with the names of its files."""
-        with self._lock:
-            if self._json:
-                print(json.dumps(event | {"input": str(source), "output": str(output)}), flush=True)
-            elif event["event"] == "progress" and self._progress is not None:
-                if source not in self._bars:
-                    self._bars[source] = self._progress.add_task(source.name, said="")
-                self._progress.update(
-                    self._bars[source], completed=event["frames"], total=event["total"], said=event["line"]
-                )
-            elif event["event"] == "done":
-                self._console.print(f"{source}: done", markup=False)
-            else:
-                style = {"warning": "yellow", "error": "red"}.get(event["event"])
-                self._console.print(f"{source}: {event.get('line', event.get('message'))}", style=style, markup=False)
-
-    def ended(self, source: Path) -> None:
-        with self._lock:
-            if self._progress is not None and source in self._bars:
-                self._progress.remove_task(self._bars.pop(source))
-
-    def summary(self, outcomes: Sequence[Outcome]) -> None:
-        """The table that ends it all."""
-        if self._json:
-            print(json.dumps({"event": "summary", "jobs": [asdict(outcome) for outcome in outcomes]}), flush=True)
-            return
-        if self._progress is not None:
-            self._progress.stop()
-        table = Table(box=None, header_style="dim")
-        for title in ("input", "result", "frames", "seconds", "output"):
-            table.add_column(title, overflow="fold")
-        for outcome in outcomes:
-            frames = "" if outcome.frames_in is None else f"{outcome.frames_in} to {outcome.frames_out}"
-            row = (outcome.source, outcome.state, frames, f"{outcome.seconds:.1f}", outcome.message or outcome.output)
-            table.add_row(
-                *(Text(cell) for cell in row), style={"failed": "red", "stopped": "yellow"}.get(outcome.state)
-            )
-        counts = Counter(outcome.state for outcome in outcomes)
-        self._console.print(table)
-        self._console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
-        if "stopped" in counts:
-            self._console.print("run the same command again to go on from here")
 
 
 def cores() -> int:

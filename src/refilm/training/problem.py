@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from refilm.data import Pack
+from refilm.data import Pack, read_packs
 from refilm.evaluation.pictures import write_strip
+from refilm.layers.ls3d import sampling_parameters
 from refilm.models import create_model
 from refilm.models.table import fill
 from refilm.training.config import TrainConfig
@@ -20,27 +21,35 @@ from refilm.training.losses import charbonnier, log_error
 from refilm.weights import load_weights
 
 
-class Task(lightning.LightningModule):
-    """A kind of problem. A subclass says what a step computes (`loss_of`) and how a model is measured (`validate`).
+class Problem(lightning.LightningModule):
+    """What a model is trained on. A subclass says what a step computes and how a model is measured.
 
-    protocol  what `validate` measures, for the weight file
-    plain     name of the plain alternative it measures beside it
+    protocol   what `validate` measures, for the weight file
+    plain      name of the plain alternative it measures beside it
+    figure     what it measures, more is better, and the unit
     """
 
     protocol: str
     plain: str
+    figure: tuple[str, str] = ("psnr", "dB")
     pictures: Path | None = None  # the folder for a strip a validation: plain alternative, result, truth
     shown: tuple[Tensor, ...] = ()
 
-    def __init__(self, config: TrainConfig, val: Pack | None) -> None:
+    def __init__(self, config: TrainConfig, val: Any) -> None:
         super().__init__()
         self.config = config
         torch.manual_seed(config.seed)
-        self.model = create_model(config.model, weights=None, **config.config)
+        self.model: Any = create_model(config.model, weights=None, **config.config)
         if config.start:
             fill(self.model, load_weights(config.start), strict=False)
         self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False)
         self.val = val
+
+    @classmethod
+    def read(cls, config: TrainConfig, train: bool = True) -> Self:
+        """With the recipe's sets in memory; train=False leaves the training set out."""
+        clips = read_packs(*config.train, max_frames=config.clip_frames or None) if train else Pack([], [])
+        return cls(config, clips, read_packs(config.val) if config.val else None)  # type: ignore[call-arg]
 
     def loss_of(self, step: int) -> Tensor:
         """The loss of one batch. Its number alone decides the batch: a resumed training goes on with the next one."""
@@ -52,8 +61,8 @@ class Task(lightning.LightningModule):
             return log_error(output, truth)
         return charbonnier(output, truth, self.config.epsilon)
 
-    def validate(self, model: torch.nn.Module, pack: Pack, frames_a_clip: int) -> dict[str, list[float]]:
-        """{"psnr": of the model, "psnr_plain": of the plain alternative}, dB, RGB, a value a clip.
+    def validate(self, model: torch.nn.Module, val: Any, frames_a_clip: int) -> dict[str, list[float]]:
+        """The figure of the model and, under its name with "_plain", of the plain alternative; a value a clip.
 
         frames_a_clip  how many, evenly spread; 0: as many as the protocol has
         """
@@ -77,9 +86,10 @@ class Task(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups: dict[float, list[torch.nn.Parameter]] = {}
+        sampling = sampling_parameters(self)
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                relative = self.config.sampling_rate if ".sampling." in name else 1.0
+                relative = self.config.sampling_rate if name in sampling else 1.0
                 groups.setdefault(relative * self.config.learning_rate, []).append(parameter)
         optimizer = torch.optim.AdamW(
             [{"params": parameters, "lr": rate} for rate, parameters in groups.items()],
@@ -99,9 +109,8 @@ class Task(lightning.LightningModule):
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         norms = torch.stack([p.grad.norm() for p in self.model.parameters() if p.grad is not None])
         self.log("gradient_norm", norms.norm(), batch_size=1)
-        sampling = [
-            p.grad.norm() for name, p in self.model.named_parameters() if ".sampling." in name and p.grad is not None
-        ]
+        names = sampling_parameters(self.model)
+        sampling = [p.grad.norm() for name, p in self.model.named_parameters() if name in names and p.grad is not None]
         if sampling:
             self.log("sampling_gradient_norm", torch.stack(sampling).norm(), batch_size=1)
 
@@ -109,21 +118,22 @@ class Task(lightning.LightningModule):
         self.ema.update_parameters(self.model)
 
     def validation_step(self, *_: Any) -> None:
-        """PSNR of the averaged weights beside the plain alternative's."""
+        """The figure of the averaged weights beside the plain alternative's."""
         if self.val is None:
             return
         figures = self.measure(self.ema.module, self.config.val_frames)
-        if self.pictures is not None and self.trainer.is_global_zero:
+        if self.pictures is not None and self.shown and self.trainer.is_global_zero:
             write_strip(self.pictures / f"{self.global_step:06d}.png", self.shown)
-        gains = [a - b for a, b in zip(figures["psnr"], figures["psnr_plain"], strict=True)]
-        mean = sum(figures["psnr"]) / len(gains)
+        name, unit = self.figure
+        gains = [a - b for a, b in zip(figures[name], figures[f"{name}_plain"], strict=True)]
+        mean = sum(figures[name]) / len(gains)
         self.log_dict(
-            {"val_psnr": mean, "val_gain": sum(gains) / len(gains), "val_worst_gain": min(gains)}, batch_size=1
+            {f"val_{name}": mean, "val_gain": sum(gains) / len(gains), "val_worst_gain": min(gains)}, batch_size=1
         )
         if self.trainer.is_global_zero:
             print(
-                f"step {self.global_step}: val {mean:.3f} dB, over {self.plain} {sum(gains) / len(gains):+.3f} on the "
-                f"mean, per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
+                f"step {self.global_step}: val {mean:.3f} {unit}, over {self.plain} {sum(gains) / len(gains):+.3f} on "
+                f"the mean, per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
                 flush=True,
             )
 

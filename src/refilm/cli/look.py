@@ -1,0 +1,150 @@
+"""The commands that look: at files, models and this installation."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from refilm.errors import DONE, UsageError
+
+
+def add_commands(app: App) -> None:
+    for command in (probe, compare, models, doctor, explain):
+        app.command(command)
+
+
+def probe(source: Annotated[Path, Parameter(name="IN")], /, *, json: bool = False) -> int:
+    """Say what a video file holds, and how refilm will read it.
+
+    Parameters
+    ----------
+    source
+        A video file or picture sequence.
+    json
+        As JSON, for programs.
+    """
+    from refilm.cli.tables import video_table
+    from refilm.video import probe as look
+
+    show(look(source), video_table, json)
+    return DONE
+
+
+def compare(
+    a: Path,
+    b: Path,
+    /,
+    *,
+    pictures: Path | None = None,
+    from_start: bool = False,
+    json: bool = False,
+) -> int:
+    """Say how much two videos differ, in the frames that they show at the same times.
+
+    Parameters
+    ----------
+    a
+        A video file or picture sequence.
+    b
+        Another of the same size.
+    pictures
+        A new folder for a curve over time, frames side by side, and the figures of every frame.
+    from_start
+        Count times from each video's own first frame.
+    json
+        As JSON, for programs.
+    """
+    from refilm.cli.console import JobConsole
+    from refilm.cli.tables import comparison_table
+    from refilm.compare import comparison
+
+    console = JobConsole(as_json=False)
+    with console:
+        found = comparison.compare(a, b, pictures, from_start=from_start, on_progress=console.progress)
+    show(found, comparison_table, json)
+    return DONE
+
+
+def models(pattern: str = "*", /, *, json: bool = False) -> int:
+    """List the models, with the figures measured for them.
+
+    Parameters
+    ----------
+    pattern
+        Names to list, such as "*ls3d*".
+    json
+        As JSON, for programs.
+    """
+    from refilm.cli.tables import models_table, models_with_figures
+
+    show(models_with_figures(pattern), models_table, json)
+    return DONE
+
+
+def doctor(*, json: bool = False) -> int:
+    """Show what this installation runs on: versions, devices, encoders, and the kernel behind each operator.
+
+    Parameters
+    ----------
+    json
+        As JSON, for programs.
+    """
+    from refilm.cli.tables import doctor_table, examine
+
+    show(examine(), doctor_table, json)
+    return DONE
+
+
+def explain(
+    source: Annotated[Path, Parameter(name="IN")],
+    output: Annotated[Path, Parameter(name="OUT")],
+    /,
+    *,
+    at: str,
+    model: str = "vi-ls3d-small",
+    weights: str = "default",
+) -> int:
+    """Show where a model looks to make one pixel of a new frame, as red points over the two frames around it.
+
+    refilm explain holiday.mp4 looks.png --at 2.5,320,180
+
+    Parameters
+    ----------
+    source
+        A video file.
+    output
+        A PNG picture.
+    at
+        T,X,Y: a time in seconds, and the pixel, counted from the upper left corner. The new frame lies half-way between
+        the two frames around the time.
+    model
+        A learned model for interpolation.
+    weights
+        "default", or a weight file.
+    """
+    try:
+        seconds, x, y = at.split(",")
+        place = float(seconds), int(x), int(y)
+    except ValueError:
+        raise UsageError(f"--at wants T,X,Y such as 2.5,320,180 (seconds, pixels), got {at}") from None
+    from refilm.evaluation.sampling import explain
+
+    found = explain(source, *place, output, model, weights)
+    print(
+        f"{output}: {found.points} points act on the pixel, {found.distance:.1f} pixels away in the mean, "
+        f"in the frames at {float(found.first):.3f} s and {float(found.second):.3f} s"
+    )
+    return DONE
+
+
+def show(content: Any, as_table: Any, as_json: bool) -> None:
+    from refilm.cli.tables import plain
+
+    if as_json:
+        print(json_format.dumps(plain(content), indent=1))
+    else:
+        Console().print(as_table(content))

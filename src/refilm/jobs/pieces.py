@@ -1,0 +1,126 @@
+"""Making pieces: from a record that says all, in any process, on any machine, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from refilm.jobs.background import running_ahead
+from refilm.jobs.budget import Plan
+from refilm.jobs.segments import SegmentEnd, run_segments
+from refilm.jobs.sink import Sink, written
+from refilm.jobs.source import Source, open_source
+from refilm.jobs.tally import Tally
+from refilm.jobs.work_folder import FinishedPiece, WorkFolder, sha256
+from refilm.stages.scene_cuts import SceneCuts
+from refilm.stages.stage import Stage
+from refilm.video import Bookmark, VideoInfo
+
+MakeStage = Callable[[VideoInfo, int | None], Stage]  # of the source and the side of the tiles
+
+
+@dataclass(frozen=True)
+class PieceSpec:
+    """All that a piece depends on. Can be pickled if `make_stage` can, as `refilm.stages.table.TaskStages` can.
+
+    index       of the segment, from 0
+    length      source frames a segment; this one's own are those from index * length on
+    start       where reading begins: a frame number, its time and what it looks like; None: with the first frame
+    rate        frames a second of numbered pictures
+    settings    of the sink
+    plan        how to stay within the memory
+    folder      the work folder, where the piece goes
+    """
+
+    index: int
+    length: int
+    source: Path
+    start: Bookmark | None
+    rate: Fraction | None
+    scene_cuts: bool
+    make_stage: MakeStage
+    sink: Sink
+    settings: Any
+    plan: Plan
+    folder: Path
+
+
+def context_before(stage: Stage, scene_cuts: bool) -> int:
+    """Source frames before a segment's own that have to be read for it."""
+    return stage.past + (SceneCuts.context_past if scene_cuts else 0)
+
+
+def make_piece(spec: PieceSpec) -> FinishedPiece:
+    """Make one piece and keep it in the work folder. Raises what the source, the stages and the disk raise."""
+    with open_source(spec.source, spec.rate) as source:
+        (piece,) = make_pieces(spec, source, spec.index + 1)
+    return piece
+
+
+def make_pieces(
+    spec: PieceSpec, source: Source, end: int | None = None, on_item: Callable[[Any], None] = lambda item: None
+) -> Iterator[FinishedPiece]:
+    """The pieces from the one of `spec` on, read, computed and written in three threads; each is safe on the disk.
+
+    source   open and not yet read; it is read on without a stop, which is faster than beginning anew for each piece
+    end      number of the first piece that is not wanted; None: on to the last
+    on_item  is told of each item that was written
+    """
+    frames = iter(source) if spec.start is None else source.resume_at(spec.start)
+    marked = SceneCuts().mark(frames) if spec.scene_cuts else frames
+    with ExitStack() as stack:
+        decoded = stack.enter_context(running_ahead(marked, spec.plan.queue))
+        items = run_segments(
+            decoded,
+            lambda: spec.make_stage(source.info, spec.plan.tile),
+            spec.length,
+            SceneCuts.context_past if spec.scene_cuts else 0,
+            spec.index,
+            end,
+        )
+        results = stack.enter_context(running_ahead(items, spec.plan.queue))
+        stack.push(lambda error, *_: source.close() if error else None)  # nobody waits for a frame any more
+        index, ended = spec.index, False
+        while not ended and index != end:
+            piece = _write_piece(replace(spec, index=index), results, source, on_item)
+            yield piece
+            index, ended = index + 1, piece.next_start is None
+
+
+def _write_piece(
+    spec: PieceSpec, results: Iterator[Any], source: Source, on_item: Callable[[Any], None]
+) -> FinishedPiece:
+    """Write up to the segment's end, and keep the piece."""
+    folder = WorkFolder(spec.folder)
+    path = folder.unfinished_path(spec.index)
+    writer = spec.sink.writer(path, spec.settings)
+    tally = Tally()
+    try:
+        for item in results:
+            if isinstance(item, SegmentEnd):
+                end = item
+                break
+            writer.write(item)
+            tally.count(item)
+            on_item(item)
+        writer.close()
+    except BaseException:
+        writer.abort()
+        raise
+    own = spec.index * spec.length
+    tally.close(end, source.lost_in(own, None if end.next_start is None else own + spec.length))
+    piece = FinishedPiece(
+        index=spec.index,
+        frames_in=end.frames_in,
+        source_end=str(end.end_time),
+        **written(writer),
+        sha256=sha256(path),
+        next_start=end.next_start,
+        tally=tally,
+    )
+    folder.keep(piece)
+    return piece

@@ -1,0 +1,89 @@
+"""What a job reads from: a video file, numbered pictures, or the bitstream of a learned codec."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol, Self
+
+from refilm.video import Bookmark, Frame, ReadLosses, VideoInfo, VideoReader
+from refilm.video.encoder import EncoderSettings
+from refilm.video.joining import Piece
+from refilm.video.picture_sequence import PictureSequence
+
+_SAMPLES, _SAMPLE_BYTES = 16, 1 << 18
+
+
+class Source(Protocol):
+    """An open source; a VideoReader is one. A context manager that closes it."""
+
+    info: VideoInfo
+    losses: ReadLosses
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
+        """Frames from the bookmarked one on; in place of iterating, not after it."""
+        ...
+
+    def lost_in(self, first: int, end: int | None) -> dict[str, float]:
+        """What could not be read among frames `first` to `end`, by the fields of ReadLosses; asked once."""
+        ...
+
+    def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
+        """Try to begin a video file with what lies beside the pictures: sound, subtitles, chapters, metadata."""
+        ...
+
+    def join(
+        self,
+        pieces: Sequence[Piece],
+        settings: EncoderSettings,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        """Write a video file from pieces and from what lies beside the pictures."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def open_source(path: Path, rate: Fraction | None = None) -> Source:
+    """The source at `path`, open. Raises VideoError for what cannot be read.
+
+    rate   frames a second of numbered pictures
+    """
+    from refilm.jobs.bitstream import BitstreamReader, is_bitstream  # which knows Source
+
+    return BitstreamReader(path) if is_bitstream(path) else VideoReader(path, rate)
+
+
+def fingerprint(path: Path) -> str:
+    """Tells one source from another: size, and samples from all over the file; a film is not read twice for it.
+
+    Of numbered pictures, the name, size and time of change of every one, and the contents of the first and last.
+    """
+    sequence = PictureSequence.of(path)
+    files = [] if sequence is None else sequence.files()
+    if not files:
+        return _of_file(path)
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    contents = [_of_file(file) for file in (files[0], files[-1])]
+    return hashlib.sha256(repr((states, contents)).encode()).hexdigest()
+
+
+def _of_file(path: Path) -> str:
+    state = hashlib.sha256()
+    size = path.stat().st_size
+    state.update(str(size).encode())
+    with path.open("rb") as file:
+        for sample in range(_SAMPLES):
+            file.seek(max(0, size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+            state.update(file.read(_SAMPLE_BYTES))
+    return state.hexdigest()

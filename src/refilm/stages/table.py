@@ -1,0 +1,94 @@
+"""The stage of each task, and the chain of several tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+from refilm import options
+from refilm.errors import UsageError
+from refilm.models import MODELS, create_model
+from refilm.options import frame_rate
+from refilm.stages.interpolate import Interpolate
+from refilm.stages.restore import Restore
+from refilm.stages.stage import Chain, Stage
+from refilm.tasks import Task
+from refilm.video import VideoInfo
+
+
+@dataclass(frozen=True)
+class Work:
+    """One task of a job, and the model that does it. Can be pickled: the model is made where it is wanted.
+
+    weights   as for `create_model`: "default", the path of a file, or None for a random start
+    options   the task's own, an instance of `task.options`
+    """
+
+    task: Task
+    model_name: str
+    weights: str | None
+    options: Any
+
+    @cached_property
+    def model(self) -> Any:
+        """Ready to run, on the CPU. Made once in each process."""
+        return create_model(self.model_name, weights=self.weights).eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "model"}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Whatever decides its result, for the identity of a job."""
+        return {"model": self.model_name, "weights": self.weights_file, **self.options.settings()}
+
+    @property
+    def weights_file(self) -> str | None:
+        """The name of the weight file; None where there is none."""
+        if self.weights == "default":
+            return MODELS[self.model_name].weights
+        return None if self.weights is None else self.weights.rpartition("/")[2]
+
+    def stage(self, start_time: Fraction, device: str, tile: int | None) -> Stage:
+        """A fresh one. Raises UsageError where the options and the model do not go together."""
+        self.model.to(device)
+        return STAGES[self.task.name](self, start_time, device, tile)
+
+
+@dataclass(frozen=True)
+class TaskStages:
+    """Makes the chain of several tasks, in their order; see `refilm.jobs.pieces.PieceSpec.make_stage`."""
+
+    works: tuple[Work, ...]
+    device: str
+
+    def __call__(self, source: VideoInfo, tile: int | None) -> Stage:
+        return Chain([work.stage(source.start_time, self.device, tile) for work in self.works])
+
+
+def _restore(work: Work, _: Fraction, device: str, tile: int | None) -> Stage:
+    told = {"sigma_8bit": work.options.sigma} if isinstance(work.options, options.Denoise) else {}
+    return Restore(work.task.verb, work.model, told, device, tile)
+
+
+def _upscale(work: Work, start_time: Fraction, device: str, tile: int | None) -> Stage:
+    if work.options.scale not in (None, work.model.scale):
+        raise UsageError(f"{work.model_name} upscales by {work.model.scale}, not by {work.options.scale}")
+    return _restore(work, start_time, device, tile)
+
+
+def _interpolate(work: Work, start_time: Fraction, device: str, tile: int | None) -> Stage:
+    fps = work.options.fps
+    rate = None if fps is None else frame_rate(fps)
+    return Interpolate(work.model, work.options.times_or_default, rate, start_time, device, tile)
+
+
+STAGES: dict[str, Callable[[Work, Fraction, str, int | None], Stage]] = {
+    "denoising": _restore,
+    "deblocking": _restore,
+    "super-resolution": _upscale,
+    "interpolation": _interpolate,
+}

@@ -2,9 +2,9 @@
 
 from math import isqrt
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from refilm.ops.dynamic_filter import reference
 
 
 def dynamic_filter(frame: Tensor, filters: Tensor) -> Tensor:
@@ -22,4 +22,18 @@ def dynamic_filter(frame: Tensor, filters: Tensor) -> Tensor:
             f"filters must be [N, K*K, s*s, H, W] = [{n}, K*K, s*s, {height}, {width}] with K odd, "
             f"got {list(filters.shape)}"
         )
-    return reference.dynamic_filter(frame, filters)
+    return dynamic_filter_reference(frame, filters)
+
+
+def dynamic_filter_reference(frame: Tensor, filters: Tensor) -> Tensor:
+    """As `dynamic_filter`."""
+    height, width = frame.shape[2:]
+    size, scale = (round(count**0.5) for count in filters.shape[1:3])
+    padded = F.pad(frame, (size // 2,) * 4)
+    out = frame.new_zeros(frame.shape[0], frame.shape[1], scale * scale, height, width)
+    # tap by tap: a matrix product a pixel, of 3 x 25 by 25 x 16, is what its libraries are slowest at
+    for tap in range(size * size):
+        j, i = divmod(tap, size)
+        near = padded[..., j : j + height, i : i + width].unsqueeze(2)
+        out = torch.addcmul(out, near, filters[:, None, tap])
+    return F.pixel_shuffle(out.flatten(1, 2), scale)

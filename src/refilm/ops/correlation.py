@@ -1,8 +1,8 @@
 """Correlation, the cost volume of PWC-Net."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from refilm.ops.correlation import reference
 
 
 def correlation(left: Tensor, right: Tensor, radius: int = 4) -> Tensor:
@@ -20,4 +20,13 @@ def correlation(left: Tensor, right: Tensor, radius: int = 4) -> Tensor:
         )
     if radius < 0:
         raise ValueError(f"radius must be at least 0 pixels, got {radius}")
-    return reference.correlation(left, right, radius)
+    return correlation_reference(left, right, radius)
+
+
+def correlation_reference(left: Tensor, right: Tensor, radius: int) -> Tensor:
+    """As `correlation`: one product and mean for each shift."""
+    height, width = left.shape[2:]
+    padded = F.pad(right, (radius,) * 4)
+    shifts = range(2 * radius + 1)
+    means = [(left * padded[..., j : j + height, i : i + width]).mean(1) for j in shifts for i in shifts]
+    return torch.stack(means, dim=1)

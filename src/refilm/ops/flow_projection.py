@@ -1,4 +1,4 @@
-"""Flow projection in plain torch."""
+"""Flow projection, the operator of MEMC-Net (plain mean) and DAIN (weighted by inverse depth)."""
 
 from itertools import product
 
@@ -6,8 +6,30 @@ import torch
 from torch import Tensor
 
 
-def flow_projection(flow: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """As `refilm.ops.flow_projection`, with a weight for each pixel."""
+def flow_projection(flow: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Carry each pixel along `flow`, and say for each place where things landed how far back they came from.
+
+    A pixel that lands inside the frame gives -flow to the four pixels around where it lands; each takes the mean of
+    what it is given, by `weight`. A hole takes the mean of the nearest filled pixels left, right, above and below.
+
+    flow    [N, 2, H, W]   (dx, dy) in pixels, scaled by the time: t * flow_0_to_1
+    weight  [N, 1, H, W]   positive, say 1 / depth, so that near things win; None: all alike
+    returns (flow_t_to_0 [N, 2, H, W], filled [N, 1, H, W] bool)
+    Gradients run through the mean; not through where things land, nor into holes. Results do not depend on threads.
+    Source: MEMC-Net, (5); DAIN, (4).
+    """
+    if flow.dim() != 4 or flow.shape[1] != 2:
+        raise ValueError(f"flow must be [N, 2, H, W], got {list(flow.shape)}")
+    expected = (flow.shape[0], 1, *flow.shape[2:])
+    if weight is None:
+        weight = torch.ones(expected, dtype=flow.dtype, device=flow.device)
+    if tuple(weight.shape) != expected:
+        raise ValueError(f"weight must be [N, 1, H, W] = {list(expected)} to match flow, got {list(weight.shape)}")
+    return flow_projection_reference(flow, weight)
+
+
+def flow_projection_reference(flow: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """As `flow_projection`, with a weight for each pixel."""
     n, _, height, width = flow.shape
     u = torch.arange(width, device=flow.device) + flow[:, 0]  # [N, H, W]
     v = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
@@ -25,11 +47,11 @@ def flow_projection(flow: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     total, weights = landed.permute(0, 3, 1, 2).split((2, 1), dim=1)
     filled = weights > 0
     mean = total / torch.where(filled, weights, 1)
-    holes = nearest_mean(mean.detach(), filled)
+    holes = _nearest_mean(mean.detach(), filled)
     return torch.where(filled, mean, holes), filled
 
 
-def nearest_mean(value: Tensor, filled: Tensor) -> Tensor:
+def _nearest_mean(value: Tensor, filled: Tensor) -> Tensor:
     """For each pixel the mean of the nearest filled ones to its left, right, top and bottom; zero if there are none."""
     total, count = torch.zeros_like(value), torch.zeros_like(filled, dtype=value.dtype)
     for dim, backwards in product((2, 3), (False, True)):

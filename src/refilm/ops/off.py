@@ -1,8 +1,8 @@
 """The fixed part of the OFF unit."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from refilm.ops.off import reference
 
 
 def off(earlier: Tensor, later: Tensor) -> Tensor:
@@ -20,4 +20,14 @@ def off(earlier: Tensor, later: Tensor) -> Tensor:
         raise ValueError(
             f"earlier and later must be [N, C, H, W] of one shape, got {list(earlier.shape)} and {list(later.shape)}"
         )
-    return reference.off(earlier, later)
+    return off_reference(earlier, later)
+
+
+def off_reference(earlier: Tensor, later: Tensor) -> Tensor:
+    """As `off`."""
+    padded = F.pad(earlier, (1, 1, 1, 1))
+    columns = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+    rows = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
+    fx = columns[..., 2:] - columns[..., :-2]
+    fy = rows[..., :-2, :] - rows[..., 2:, :]
+    return torch.cat([fx, fy, later - earlier], dim=1)

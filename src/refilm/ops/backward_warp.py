@@ -1,0 +1,31 @@
+"""Backward warping. `F.grid_sample` has kernels of its own on every device, so there are none here."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def backward_warp(frame: Tensor, flow: Tensor) -> Tensor:
+    """Sample `frame` at the positions `flow` points to, bilinearly; zero outside.
+
+    out[n, :, y, x] = frame[n, :, y + flow[n, 1, y, x], x + flow[n, 0, y, x]]
+
+    frame  [N, C, H, W]
+    flow   [N, 2, H, W]   (dx, dy) in pixels
+    out    [N, C, H, W], of the type of frame
+    """
+    expected = (frame.shape[0], 2, *frame.shape[2:])
+    if frame.dim() != 4 or tuple(flow.shape) != expected:
+        raise ValueError(f"flow must be [N, 2, H, W] = {list(expected)} to match frame, got {list(flow.shape)}")
+    return backward_warp_reference(frame, flow)
+
+
+def backward_warp_reference(frame: Tensor, flow: Tensor) -> Tensor:
+    """As `backward_warp`. Positions are worked out in float32 at least: half precision cannot hold them."""
+    height, width = frame.shape[2:]
+    exact = torch.promote_types(torch.promote_types(frame.dtype, flow.dtype), torch.float32)
+    x = torch.arange(width, device=flow.device) + flow[:, 0].to(exact)
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1].to(exact)
+    # grid_sample counts from -1 to 1, edge to edge of the outer pixels; so a size of 1 is no special case
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    return F.grid_sample(frame.to(exact), grid, padding_mode="zeros", align_corners=False).to(frame.dtype)

@@ -11,7 +11,7 @@ reason: str  # why `module` is None; empty if it is not
 try:
     module, reason = importlib.import_module("refilm._native"), ""
 except ImportError as error:
-    module, reason = None, str(error)
+    module, reason = None, f"the compiled kernels cannot be loaded: {error}"
 
 available = module is not None
 # The instruction sets with kernels that this processor has, the best first; the first one serves.

@@ -208,7 +208,22 @@ def _register(device: str, kernels: Any) -> None:
         return grads
 
 
-if native.available:
+# Why this installation has no kernel for a device; empty if it has one.
+NO_KERNEL = {
+    "cpu": native.reason,
+    "cuda": triton_kernel.reason if torch.version.cuda else "this PyTorch is built without CUDA",
+}
+if not NO_KERNEL["cpu"]:
     _register("cpu", cpu)
-if triton_kernel.available and torch.version.cuda:
+if not NO_KERNEL["cuda"]:
     _register("cuda", triton_kernel)
+
+
+def serves(device: str) -> tuple[str, str]:
+    """The kernel that serves "cpu" or "cuda", and an empty string; or "reference", and why no kernel does."""
+    reason = NO_KERNEL[device]
+    if device == "cuda" and not torch.cuda.is_available():
+        reason = reason or "PyTorch finds no CUDA device"
+    if reason:
+        return "reference", reason
+    return ("triton" if device == "cuda" else f"native ({native.isas[0]})"), ""

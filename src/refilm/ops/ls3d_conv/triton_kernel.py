@@ -23,7 +23,7 @@ try:
 
     available, reason = True, ""
 except ImportError as error:
-    available, reason = False, str(error)
+    available, reason = False, f"Triton cannot be loaded: {error}"
 
 PIXELS = 64  # of a block of columns
 SPLITS = 16  # shares of the pixels in the gradient of the weights, added up in order

@@ -1,4 +1,4 @@
-"""Adaptive warping, the operator of MEMC-Net and DAIN."""
+"""Adaptive warping: backward warping with a kernel for each pixel, from MEMC-Net and DAIN."""
 
 from math import isqrt
 
@@ -7,18 +7,19 @@ from torch import Tensor
 
 
 def adaptive_warp(frame: Tensor, flow: Tensor, kernel: Tensor) -> Tensor:
-    """Sample `frame` where `flow` points, through R x R coefficients for each pixel on top of bilinear ones.
+    """Sample `frame` at the positions `flow` points to, with a kernel of R x R coefficients for each output pixel.
 
-    (u, v) = (x + dx, y + dy), clamped to the frame; (a, b) its fraction. The R x R pixels that start at
-    (floor u + 1 - R/2, floor v + 1 - R/2), clamped, fall into four quadrants about (u, v). With q_.. the sum of kernel
-    times pixel over each, out = (1-a)(1-b) q_tl + a (1-b) q_tr + (1-a) b q_bl + a b q_br.
+    (u, v) = (x + dx, y + dy) is the position, clamped to the frame, and (a, b) its fractional part. The R x R pixels
+    from (floor u + 1 - R/2, floor v + 1 - R/2) on, each clamped to the frame, form four quadrants around (u, v). With
+    q_tl, q_tr, q_bl, q_br the sums of kernel times pixel over the quadrants (t, b: top, bottom; l, r: left, right),
+    out = (1-a)(1-b) q_tl + a (1-b) q_tr + (1-a) b q_bl + a b q_br.
 
     frame   [N, C, H, W]
     flow    [N, 2, H, W]     (dx, dy) in pixels
-    kernel  [N, R*R, H, W]   row-major, R even; with R = 2 and ones this is bilinear warping
+    kernel  [N, R*R, H, W]   row by row, R even; R = 2 with all ones is bilinear warping
     out     [N, C, H, W]
-    Source: MEMC-Net, IEEE TPAMI 2019. Departs: outside the frame the published code copies the pixel (x, y); clamping
-    is continuous.
+    Source: MEMC-Net, IEEE TPAMI 2019. Departs: where the position is outside the frame, the published code copies the
+    pixel (x, y), which makes a jump; clamping does not.
     """
     n, _, height, width = frame.shape
     if tuple(flow.shape) != (n, 2, height, width):
@@ -32,7 +33,7 @@ def adaptive_warp(frame: Tensor, flow: Tensor, kernel: Tensor) -> Tensor:
 
 
 def adaptive_warp_reference(frame: Tensor, flow: Tensor, kernel: Tensor) -> Tensor:
-    """As `adaptive_warp`. One gather for each of the R * R taps."""
+    """`adaptive_warp` of checked inputs, in plain torch."""
     n, c, height, width = frame.shape
     size = round(kernel.shape[1] ** 0.5)
     u = (torch.arange(width, device=frame.device) + flow[:, 0]).clamp(0, width - 1)  # [N, H, W]

@@ -6,10 +6,11 @@ from torch import Tensor
 
 
 def correlation(left: Tensor, right: Tensor, radius: int = 4) -> Tensor:
-    """The mean product of each pixel's features with those of every pixel near it in the other frame.
+    """Compare each pixel's features with those of the pixels around the same place in the other frame.
 
-    out[n, k, y, x] = mean over c of left[n, c, y, x] * right[n, c, y + j, x + i], k counting (j, i) in
-    [-radius, radius]^2 row by row; zero outside
+    out[n, k, y, x] = mean over c of left[n, c, y, x] * right[n, c, y + j, x + i]
+
+    k numbers the displacements (j, i) in [-radius, radius]^2 row by row; `right` is zero outside the frame.
 
     left, right  [N, C, H, W]
     out          [N, (2 radius + 1)^2, H, W]
@@ -24,7 +25,7 @@ def correlation(left: Tensor, right: Tensor, radius: int = 4) -> Tensor:
 
 
 def correlation_reference(left: Tensor, right: Tensor, radius: int) -> Tensor:
-    """As `correlation`: one product and mean for each shift."""
+    """`correlation` of checked inputs, in plain torch."""
     height, width = left.shape[2:]
     padded = F.pad(right, (radius,) * 4)
     shifts = range(2 * radius + 1)

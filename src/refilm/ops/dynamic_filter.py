@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 def dynamic_filter(frame: Tensor, filters: Tensor) -> Tensor:
-    """Enlarge `frame` s times: each of the s * s new pixels has its own filter over the K x K pixels about the old one.
+    """Upscale `frame` s times: each output pixel has its own filter over the K x K input pixels around its place.
 
     frame    [N, C, H, W]
-    filters  [N, K*K, s*s, H, W]   K odd; taps and sub-pixels row by row; usually a softmax over the taps
+    filters  [N, K*K, s*s, H, W]   K odd; taps and sub-pixels row by row; usually softmax over the taps
     out      [N, C, sH, sW]
-    Zero outside the frame. Source: VSR-DUF, (1).
+    Pixels outside the frame are zero. Source: VSR-DUF, (1).
     """
     n, _, height, width = frame.shape
     size, scale = (isqrt(filters.shape[1]), isqrt(filters.shape[2])) if filters.dim() == 5 else (0, 0)
@@ -26,12 +26,12 @@ def dynamic_filter(frame: Tensor, filters: Tensor) -> Tensor:
 
 
 def dynamic_filter_reference(frame: Tensor, filters: Tensor) -> Tensor:
-    """As `dynamic_filter`."""
+    """`dynamic_filter` of checked inputs, in plain torch."""
     height, width = frame.shape[2:]
     size, scale = (round(count**0.5) for count in filters.shape[1:3])
     padded = F.pad(frame, (size // 2,) * 4)
     out = frame.new_zeros(frame.shape[0], frame.shape[1], scale * scale, height, width)
-    # tap by tap: a matrix product a pixel, of 3 x 25 by 25 x 16, is what its libraries are slowest at
+    # Tap by tap, because a batch of one small matrix product for each pixel (3 x 25 by 25 x 16) is slow.
     for tap in range(size * size):
         j, i = divmod(tap, size)
         near = padded[..., j : j + height, i : i + width].unsqueeze(2)

@@ -7,15 +7,17 @@ from torch import Tensor
 
 
 def flow_projection(flow: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Carry each pixel along `flow`, and say for each place where things landed how far back they came from.
+    """The flow from each pixel back to the origin of the pixels that `flow` moves there.
 
-    A pixel that lands inside the frame gives -flow to the four pixels around where it lands; each takes the mean of
-    what it is given, by `weight`. A hole takes the mean of the nearest filled pixels left, right, above and below.
+    A pixel that lands inside the frame contributes -flow to the four pixels around its landing position. The result at
+    a pixel is the mean of the contributions to it, weighted by `weight`. A pixel without any, a hole, takes the mean
+    of the nearest filled pixels to the left, to the right, above and below.
 
     flow    [N, 2, H, W]   (dx, dy) in pixels, scaled by the time: t * flow_0_to_1
-    weight  [N, 1, H, W]   positive, say 1 / depth, so that near things win; None: all alike
+    weight  [N, 1, H, W]   positive, such as 1 / depth, so that near objects dominate; None: all equal
     returns (flow_t_to_0 [N, 2, H, W], filled [N, 1, H, W] bool)
-    Gradients run through the mean; not through where things land, nor into holes. Results do not depend on threads.
+    Gradients run through the mean, but not through the landing positions, nor into holes. On a CPU with several
+    threads, float32 results of large maps can differ in the last bits from run to run.
     Source: MEMC-Net, (5); DAIN, (4).
     """
     if flow.dim() != 4 or flow.shape[1] != 2:
@@ -29,7 +31,7 @@ def flow_projection(flow: Tensor, weight: Tensor | None = None) -> tuple[Tensor,
 
 
 def flow_projection_reference(flow: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """As `flow_projection`, with a weight for each pixel."""
+    """`flow_projection` of checked inputs with a weight for each pixel, in plain torch."""
     n, _, height, width = flow.shape
     u = torch.arange(width, device=flow.device) + flow[:, 0]  # [N, H, W]
     v = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
@@ -38,7 +40,7 @@ def flow_projection_reference(flow: Tensor, weight: Tensor) -> tuple[Tensor, Ten
     top = torch.where(lands, v, 0).detach().floor().long()
     batch = torch.arange(n, device=flow.device).view(-1, 1, 1).expand(left.shape)
     thrown = torch.cat([-flow * weight, weight], dim=1).permute(0, 2, 3, 1)  # [N, H, W, 3]
-    # index_put adds in the order of the pixels on a CPU and sorts them on a GPU: no sum depends on the threads
+    # On a CPU, index_put adds large float32 tensors with atomics, so the order of the sums depends on the threads.
     landed = torch.zeros_like(thrown, memory_format=torch.contiguous_format)
     for down, right in product((0, 1), (0, 1)):
         y, x = top + down, left + right
@@ -52,7 +54,7 @@ def flow_projection_reference(flow: Tensor, weight: Tensor) -> tuple[Tensor, Ten
 
 
 def _nearest_mean(value: Tensor, filled: Tensor) -> Tensor:
-    """For each pixel the mean of the nearest filled ones to its left, right, top and bottom; zero if there are none."""
+    """The mean of the nearest filled pixels to the left, to the right, above and below each pixel; zero without any."""
     total, count = torch.zeros_like(value), torch.zeros_like(filled, dtype=value.dtype)
     for dim, backwards in product((2, 3), (False, True)):
         v, f = (value.flip(dim), filled.flip(dim)) if backwards else (value, filled)

@@ -1,4 +1,4 @@
-"""The fixed part of the OFF unit."""
+"""The fixed part of the OFF (optical flow guided feature) unit: gradients in space and difference in time."""
 
 import torch
 import torch.nn.functional as F
@@ -6,11 +6,10 @@ from torch import Tensor
 
 
 def off(earlier: Tensor, later: Tensor) -> Tensor:
-    """The spatial gradients of the earlier features and their difference in time, which are orthogonal to the flow.
+    """The spatial gradients of the earlier features, and the difference of the later and the earlier ones.
 
-    out = concat(Fx, Fy, Ft) with zero padding, where
+    out = concat(Fx, Fy, Ft), where Ft = later - earlier, and with * as convolution layers compute it, zero padded,
     Fx = [[-1, 0, 1], [-1, 0, 1], [-1, 0, 1]] * earlier, Fy = [[1, 1, 1], [0, 0, 0], [-1, -1, -1]] * earlier
-    (correlated, as layers do), Ft = later - earlier
 
     earlier, later  [N, C, H, W]   features of two frames
     out             [N, 3C, H, W]
@@ -24,7 +23,7 @@ def off(earlier: Tensor, later: Tensor) -> Tensor:
 
 
 def off_reference(earlier: Tensor, later: Tensor) -> Tensor:
-    """As `off`."""
+    """`off` of checked inputs, in plain torch."""
     padded = F.pad(earlier, (1, 1, 1, 1))
     columns = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
     rows = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]

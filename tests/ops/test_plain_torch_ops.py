@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerance import TOLERANCE
 
-from refilm.ops import adaptive_warp, backward_warp, correlation, dynamic_filter, flow_projection, kernels, off
+from refilm.ops import adaptive_warp, backward_warp, correlation, dynamic_filter, flow_projection, off
 
 EXACT = TOLERANCE[torch.float64]
 
@@ -107,7 +107,8 @@ def test_flow_projection_is_its_definition(weighted: bool) -> None:
             torch.testing.assert_close(out[0, :, y, x].tolist(), expected, **EXACT)
 
 
-def test_flow_projection_does_not_depend_on_threads() -> None:
+def test_flow_projection_of_a_small_map_does_not_depend_on_threads() -> None:
+    # from 32768 numbers on, PyTorch adds float32 with atomics
     flow, before, found = rand(2, 2, 60, 90, sigma=5).float(), torch.get_num_threads(), []
     try:
         for threads in (1, 2, 5):
@@ -176,12 +177,6 @@ def test_flow_projection_differentiates_its_mean() -> None:
     flow, weight = smooth(1, 2, 4, 5), rand(1, 1, 4, 5).exp().requires_grad_()
     filled = flow_projection(flow, weight)[1]
     assert torch.autograd.gradcheck(lambda f, m: flow_projection(f, m)[0][filled.expand(-1, 2, -1, -1)], (flow, weight))
-
-
-def test_kernels_names_every_operator_on_both_devices() -> None:
-    records = kernels()
-    assert len(records) == len({(r.op, r.device) for r in records}) == 14
-    assert all(r.reason for r in records if r.serves == "reference")
 
 
 @pytest.mark.parametrize(

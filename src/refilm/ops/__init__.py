@@ -1,4 +1,4 @@
-"""Operators: functions on tensors with a reference in plain torch and, where it pays, a kernel for a device."""
+"""Operators: functions on tensors, each defined by a reference in plain torch; some have faster kernels."""
 
 from refilm.ops.adaptive_warp import adaptive_warp
 from refilm.ops.backward_warp import backward_warp

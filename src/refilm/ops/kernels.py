@@ -1,20 +1,12 @@
-"""What serves each operator on each device: the record behind `refilm doctor`."""
+"""Which kernel serves each operator on each device: the record behind `refilm doctor`."""
 
 from dataclasses import dataclass
 
-import torch
+from refilm import ops
+from refilm.ops.ls3d_conv import op as ls3d_conv
 
-from refilm.ops import native
-from refilm.ops.ls3d_conv import triton_kernel
-
-PLAIN_TORCH = {
-    "adaptive_warp": "plain torch: one gather a tap",
-    "backward_warp": "plain torch: F.grid_sample has kernels of its own",
-    "correlation": "plain torch: one product a shift",
-    "dynamic_filter": "plain torch: unfold and one product",
-    "flow_projection": "plain torch: index_put, whose sums do not depend on threads",
-    "off": "plain torch: slices and sums",
-}
+# For each operator with kernels, the function that says what serves a device; the other operators have none.
+WITH_KERNELS = {"ls3d_conv": ls3d_conv.serves}
 
 
 @dataclass(frozen=True)
@@ -29,15 +21,11 @@ class Kernel:
 
 def kernels() -> list[Kernel]:
     """One record for every operator and device, in the order of their names."""
-    found = [Kernel(op, device, "reference", why) for op, why in PLAIN_TORCH.items() for device in ("cpu", "cuda")]
-    if native.available:
-        found.append(Kernel("ls3d_conv", "cpu", f"native ({native.isas[0]})", ""))
-    else:
-        found.append(Kernel("ls3d_conv", "cpu", "reference", native.reason))
-    if not torch.cuda.is_available():
-        found.append(Kernel("ls3d_conv", "cuda", "reference", "no CUDA device"))
-    elif not triton_kernel.available:
-        found.append(Kernel("ls3d_conv", "cuda", "reference", triton_kernel.reason))
-    else:
-        found.append(Kernel("ls3d_conv", "cuda", "triton", ""))
-    return sorted(found, key=lambda k: (k.op, k.device))
+    operators = sorted(name for name in ops.__all__ if name not in ("Kernel", "kernels"))
+    return [Kernel(name, device, *_serves(name, device)) for name in operators for device in ("cpu", "cuda")]
+
+
+def _serves(name: str, device: str) -> tuple[str, str]:
+    if name not in WITH_KERNELS:
+        return "reference", "no kernel of its own: plain torch"
+    return WITH_KERNELS[name](device)

@@ -13,7 +13,7 @@ from tolerance import TOLERANCE
 from refilm.ops import native
 from refilm.ops.ls3d_conv import cpu, reference
 
-pytestmark = pytest.mark.skipif(not native.available, reason=f"no CPU kernels: {native.reason}")
+pytestmark = pytest.mark.skipif(not native.available, reason=native.reason)
 GRADIENTS = ("x", "weight", "offset", "importance")
 
 

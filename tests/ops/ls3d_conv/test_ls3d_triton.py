@@ -12,7 +12,7 @@ from tolerance import TOLERANCE
 
 from refilm.ops.ls3d_conv import reference, triton_kernel
 
-pytestmark = pytest.mark.skipif(not triton_kernel.available, reason=f"no Triton: {triton_kernel.reason}")
+pytestmark = pytest.mark.skipif(not triton_kernel.available, reason=triton_kernel.reason)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_interpreter = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRETED, reason="run by test_in_the_interpreter")

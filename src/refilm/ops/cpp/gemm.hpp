@@ -1,7 +1,7 @@
-// Small matrix products on data that is in the cache already: c = a b, or c += a b, a register block at a time.
+// Small matrix products on data that is already in the cache: c = a b, or c += a b, one register block at a time.
 //
-// b is packed into panels of up to PANEL vectors; a panel's block of c stays in registers while k runs. A float panel
-// is [K][width]; a bfloat16 panel [K/2][width][2], since the instruction adds products in pairs.
+// b is packed into panels that are up to PANEL vectors wide; a block of c stays in registers during the loop over k. A
+// float panel is [K][width]; a bfloat16 panel is [K/2][width][2], since the instruction adds products in pairs.
 #pragma once
 #include "vector.hpp"
 
@@ -9,11 +9,11 @@ namespace refilm::REFILM_ISA {
 
 constexpr int PANEL = REGISTERS == 32 ? 4 : 2;  // vectors in the widest panel
 
-// Rows of c that are held in registers beside V vectors of b.
+// Rows of c that fit in registers beside V vectors of b.
 constexpr int rows_for(int V) { return REGISTERS == 32 ? (V == 4 ? 6 : V == 3 ? 8 : 12) : (V == 2 ? 6 : 10); }
 constexpr int MOST_ROWS = 12;
 
-struct Rows {  // an operand a: element (i, k) at data[i * row + k * step]
+struct Rows {  // strides of the operand a: element (i, k) is at data[i * row + k * step]
   int64_t row, step;
 };
 
@@ -36,7 +36,7 @@ static REFILM_INLINE void product(int64_t K, const float* __restrict a, Rows at,
 }
 
 #ifdef __AVX512BF16__
-// As above, over pairs of k: a has its pairs side by side (step 1), b interleaved.
+// As above, over pairs of k, which are adjacent in a (step 1) and interleaved in b.
 template <int M, int V>
 static REFILM_INLINE void product(int64_t K, const Bf16* __restrict a, Rows at, const Bf16* __restrict b, int64_t ldb,
                                   float* __restrict c, int64_t ldc, bool add) {
@@ -58,7 +58,7 @@ static REFILM_INLINE void product(int64_t K, const Bf16* __restrict a, Rows at, 
 }
 #endif
 
-// c [m rounded up to rows_for(V)][V vectors] (+)= a b. The rows past m hold nothing of meaning, but must exist.
+// c [m rounded up to rows_for(V)][V vectors] (+)= a b. The rows past m are undefined, but must exist.
 template <int V, typename E>
 static __attribute__((noinline)) void block(int64_t m, int64_t K, const E* a, int64_t row, const E* b, int64_t ldb, float* c,
                                             int64_t ldc, bool add) {
@@ -66,7 +66,7 @@ static __attribute__((noinline)) void block(int64_t m, int64_t K, const E* a, in
   for (int64_t i = 0; i < m; i += M) product<M, V>(K, a + i * row, {row, 1}, b, ldb, c + i * ldc, ldc, add);
 }
 
-// c [m][V vectors] += transpose(a) b, exactly m rows.
+// c [m][V vectors] += transpose(a) b, touching exactly m rows.
 template <int V>
 static __attribute__((noinline)) void transposed_block(int64_t m, int64_t K, const float* a, int64_t step, const float* b,
                                                        int64_t ldb, float* c, int64_t ldc) {
@@ -76,7 +76,7 @@ static __attribute__((noinline)) void transposed_block(int64_t m, int64_t K, con
   for (; i < m; i++) product<1, V>(K, a + i, {1, step}, b, ldb, c + i * ldc, ldc, true);
 }
 
-// Call f(first column, number of vectors as a constant) for every panel of a matrix `width` columns wide.
+// Calls f(first column, number of vectors as a constant) for every panel of a matrix that is `width` columns wide.
 template <int V>
 struct Vectors {
   static constexpr int count = V;
@@ -94,13 +94,12 @@ static REFILM_INLINE void for_each_panel(int64_t width, F f) {
   }
 }
 
-// How many values of k the product takes at a time; K must be a multiple.
+// The number of values of k that `product` takes at a time; K must be a multiple of it.
 template <typename E> constexpr int STEP = 1;
 template <> constexpr int STEP<Bf16> = 2;
 
-// Packs b[k][n] = source[k * k_stride + n * n_stride] (K x N, both without padding) into panels, rows k0.. of Kp,
-// k in the order of `place`.
-// Columns past N become zero; rows that the caller leaves out must have been zeroed.
+// Packs b[k][n] = source[k * k_stride + n * n_stride], K x N without padding, into panels of Kp rows, from row k0 on,
+// with k in the order of `place`. Columns past N become zero. The caller must have zeroed rows that it does not pack.
 template <typename E>
 static void pack(const E* source, int64_t K, int64_t k_stride, int64_t N, int64_t n_stride, E* panels, int64_t k0, int64_t Kp) {
   const int64_t width = round_up(N, LANES);

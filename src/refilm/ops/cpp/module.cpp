@@ -1,4 +1,4 @@
-// `refilm._native`: the CPU kernels for Python. Arrays come in as they are; the Python side has checked the shapes.
+// `refilm._native`: the Python module of the CPU kernels. The callers in Python have checked shapes, types and layouts.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
@@ -25,7 +25,7 @@ struct Isa {
   bool supported;
 };
 
-const std::vector<Isa>& isas() {  // best first
+const std::vector<Isa>& isas() {  // the fastest first
   static const std::vector<Isa> all = [] {
     std::vector<Isa> found;
 #ifdef __x86_64__
@@ -74,7 +74,7 @@ NB_MODULE(_native, m) {
     for (const Isa& isa : isas())
       if (isa.supported) names.push_back(isa.name);
     return names;
-  }, "Instruction sets with kernels that this processor has, the best first.");
+  }, "The instruction sets that have kernels and that this processor supports, the fastest first.");
   m.def("has_bf16", [](const std::string& isa) { return find(isa).ls3d->forward_bf16 != nullptr; });
   m.def("ls3d_forward", [](const std::string& isa, bool bf16, Array x, Array weight, Array offset, Array importance,
                            std::optional<Array> bias, Array out, Triple stride, Triple padding, Triple dilation, int64_t groups, int threads) {
@@ -101,5 +101,5 @@ NB_MODULE(_native, m) {
     const auto* kernels = find(isa).ls3d;
     nb::gil_scoped_release unlocked;
     return kernels->multiply_add(rounds, threads);
-  }, "Does nothing but multiply and add, in the first cache, and returns how many operations that was.");
+  }, "Only multiplies and adds, on data in the L1 cache; returns the number of operations.");
 }

@@ -1,7 +1,7 @@
-// One SIMD register of floats, whatever the machine: GCC's and Clang's vector types, sized by the instruction set this
-// file is compiled for. Included by sources that are compiled once for each set, so everything here lives in a
-// namespace of that set: the linker must never pick an AVX-512 copy of a function for a machine without it. For the
-// same reason such sources use no templates of the standard library.
+// One SIMD register of floats on any processor: GCC's and Clang's vector types, in the size of the instruction set this
+// file is compiled for. The sources that include it are compiled once for each set, so everything here is in a
+// namespace of that set: otherwise the linker could choose the AVX-512 copy of a function for a processor without
+// AVX-512. For the same reason these sources use no templates of the standard library.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -32,7 +32,7 @@ typedef float Quad __attribute__((vector_size(16)));
 
 static REFILM_INLINE Vector load(const float* p) { return *(const UnalignedVector*)p; }
 static REFILM_INLINE void store(float* p, Vector v) { *(UnalignedVector*)p = v; }
-static REFILM_INLINE Vector broadcast(float f) { return f - Vector{}; }  // f + 0 would lose -0, so costs an addition
+static REFILM_INLINE Vector broadcast(float f) { return f - Vector{}; }  // free; f + 0 is not, since it changes -0
 
 template <typename T>
 static REFILM_INLINE T smaller(T a, T b) { return b < a ? b : a; }
@@ -40,7 +40,7 @@ template <typename T>
 static REFILM_INLINE T larger(T a, T b) { return a < b ? b : a; }
 static REFILM_INLINE int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
-// Fold a register to four lanes, adding.
+// Adds up the parts of a register to four lanes.
 static REFILM_INLINE Quad fold(Vector v) {
 #if defined(__AVX512F__)
   auto half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -52,7 +52,7 @@ static REFILM_INLINE Quad fold(Vector v) {
 #endif
 }
 
-// (sum a, sum b, sum c, sum d): one transposition for four sums.
+// (sum a, sum b, sum c, sum d), with one transposition for the four sums.
 static REFILM_INLINE Quad sums(Vector a, Vector b, Vector c, Vector d) {
   Quad qa = fold(a), qb = fold(b), qc = fold(c), qd = fold(d);
   Quad ab = __builtin_shufflevector(qa, qb, 0, 4, 1, 5) + __builtin_shufflevector(qa, qb, 2, 6, 3, 7);  // a b a b
@@ -67,7 +67,7 @@ static REFILM_INLINE bool finite(Quad q) {
   return (halves[0] & halves[1]) == -1;
 }
 
-// bfloat16: stored as its 16 bits, which are the upper half of a float's. `Bf16` is a type of its own to overload on.
+// bfloat16, stored as its 16 bits, the upper half of a float's. A type of its own, so that functions can be overloaded.
 struct Bf16 {
   uint16_t bits;
 };
@@ -91,8 +91,9 @@ static REFILM_INLINE void narrow(Bf16* p, float f) {
 }
 #endif
 
-// to = wa a + wb b + wc c + wd d, for the next MIX<E> channels of a column. A column of bfloat16 holds every whole 32
-// channels with the even ones first, as `place` says: split so, they widen and narrow two for one instruction.
+// to = wa a + wb b + wc c + wd d, for the next MIX<E> channels of a column. In a bfloat16 column, each whole block of
+// 32 channels has the even ones first (`place` gives the index): in that order, 32 values need only two instructions
+// to become floats and one to become bfloat16 again.
 template <typename E> constexpr int MIX = LANES;
 static REFILM_INLINE void mix(float* to, const float* a, const float* b, const float* c, const float* d, Vector wa,
                               Vector wb, Vector wc, Vector wd) {

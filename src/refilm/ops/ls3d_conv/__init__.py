@@ -1,4 +1,4 @@
-"""Learnable sampling 3D convolution: each tap samples where it is told to."""
+"""Learnable sampling 3D convolution (LS3D-Conv): each tap has an offset and an importance at every position."""
 
 from refilm.ops.ls3d_conv.op import ls3d_conv
 

@@ -1,6 +1,6 @@
-// LS3D-Conv for one instruction set; compiled once for each, with REFILM_ISA naming it. The design is in README.md:
-// for a tile of output pixels, sample a few taps into a column buffer, multiply it with the packed weights while it is
-// in the cache, go on to the next taps.
+// LS3D-Conv on a CPU. This file is compiled once for each instruction set, with REFILM_ISA set to its name. The design
+// is in README.md: for a tile of output pixels, sample a few taps into a column buffer, multiply the buffer by the
+// packed weights while it is in the cache, and continue with the next taps.
 #include "cpu.hpp"
 
 #include <omp.h>
@@ -16,14 +16,14 @@
 namespace refilm::REFILM_ISA {
 namespace {
 
-constexpr int WIDE = 16;            // pixels in a row of a tile, at most
-constexpr int64_t TILE_PIXELS = 96; // so that the columns of a tile stay in the second-level cache
-constexpr int64_t COLUMN_VALUES = 640;  // values of a pixel's column at a time: taps x channels
-constexpr int64_t MOST_SHARES = 8;       // independent shares of a backward, whatever the number of threads
-constexpr int64_t SHARE_BYTES = 64 << 20;      // for their gradients of the weights, together
-constexpr int64_t WHOLE_FRAMES = 4;           // from so many frames on, shares are whole frames
+constexpr int WIDE = 16;            // most pixels in a row of a tile
+constexpr int64_t TILE_PIXELS = 96; // most pixels in a tile, so that its columns stay in the L2 cache
+constexpr int64_t COLUMN_VALUES = 640;  // most values of a pixel's column at a time: taps x channels
+constexpr int64_t MOST_SHARES = 8;       // most shares of a backward pass, for any number of threads
+constexpr int64_t SHARE_BYTES = 64 << 20;      // most memory for the weight gradients of more than 4 shares
+constexpr int64_t WHOLE_FRAMES = 4;           // with at least so many frames, shares are whole frames
 
-// Memory for all threads, allocated before they start: nothing may throw once they run.
+// Memory for all threads. It is allocated before they start, because nothing may throw in a parallel region.
 class Scratch {
  public:
   explicit Scratch(int64_t bytes) : data_(aligned_alloc(64, round_up(larger<int64_t>(bytes, 64), 64))) {
@@ -39,8 +39,8 @@ class Scratch {
   void* data_;
 };
 
-// Asks for large pages for an output, which is often memory fresh from the system: small ones take longer to get than
-// to fill. Only advice: where it is not understood, nothing changes.
+// Asks for large pages for an output. Its memory is often new from the system, which takes longer to provide small
+// pages than the kernel takes to fill them. A system may ignore this advice.
 void expect_large([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
 #ifdef MADV_HUGEPAGE
   constexpr int64_t PAGE = 4096;
@@ -49,7 +49,7 @@ void expect_large([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
 #endif
 }
 
-// Lays out one thread's share of a Scratch.
+// The arrays of one thread in a Scratch, by their offsets in bytes.
 struct Layout {
   int64_t bytes = 0;
   int64_t add(int64_t count, int64_t size) {
@@ -59,7 +59,7 @@ struct Layout {
   }
 };
 
-// The output plane, cut into tiles of nearly equal size.
+// The output plane, divided into tiles of nearly equal size.
 struct Tiles {
   int64_t width, height, across, down;
   Tiles(int64_t rows, int64_t columns) {
@@ -84,15 +84,15 @@ struct Tile {
 
 // Where one tap samples, for a row of up to WIDE pixels. Corners: top left, top right, bottom left, bottom right.
 struct Samples {
-  // Place of each corner's pixel in its frame. A corner without weight borrows the place of one with weight, so that
-  // what it holds (an infinity, say) cannot reach the sum; -1 where no corner has weight.
+  // Index of each corner's pixel in its frame. A corner of weight zero has the index of another corner whose weight is
+  // not zero, so that its own value, which may be infinite, cannot reach the sum. -1 if all four weights are zero.
   int32_t index[4][WIDE];
-  float weight[4][WIDE];  // share of the corner times importance; zero outside the map
+  float weight[4][WIDE];  // bilinear weight of the corner times importance; zero outside the frame
 };
 
-// What the gradients need beside.
+// What the gradients need in addition.
 struct Slopes {
-  int32_t corner[4][WIDE];  // place of the corner itself; -1 outside the map
+  int32_t corner[4][WIDE];  // index of the corner itself; -1 outside the frame
   float down[WIDE], right[WIDE], importance[WIDE];
 };
 
@@ -111,7 +111,7 @@ __attribute__((noinline)) void locate(const RowInputs& __restrict in, float y, f
   const float lowest = height + 1.f, rightmost = width + 1.f;
   for (int i = 0; i < WIDE; i++) {
     float py = y + in.dy[i], px = x + i * x_step + in.dx[i];
-    // far outside is as good as just outside, and fits an int; a NaN ends there too
+    // Positions far outside and NaN become positions just outside, which fit an int.
     py = py > -2.f ? py : -2.f, px = px > -2.f ? px : -2.f;
     py = py < lowest ? py : lowest, px = px < rightmost ? px : rightmost;
     int top = (int)py, left = (int)px;
@@ -143,7 +143,7 @@ __attribute__((noinline)) void locate(const RowInputs& __restrict in, float y, f
   }
 }
 
-// Locates taps first..first+count of one row of output pixels, which starts at (t, y, x).
+// Calls `locate` for `count` taps, from `first` on, of a row of output pixels that starts at (t, y, x).
 template <bool WITH_SLOPES>
 void locate_row(const Ls3dProblem& p, int64_t n, int64_t t, int64_t y, int64_t x, int64_t width, int64_t first,
                 int64_t count, Samples* samples, Slopes* slopes) {
@@ -156,7 +156,7 @@ void locate_row(const Ls3dProblem& p, int64_t n, int64_t t, int64_t y, int64_t x
     read_row(in.dy, offset + 2 * tap * o.k, o.x, width);
     read_row(in.dx, offset + (2 * tap + 1) * o.k, o.x, width);
     read_row(in.importance, importance + tap * m.k, m.x, width);
-    // the row after this one: too many streams for the processor to foresee them
+    // the next row: there are too many streams for the hardware prefetcher
     __builtin_prefetch(offset + 2 * tap * o.k + o.y, 0, 2);
     __builtin_prefetch(offset + (2 * tap + 1) * o.k + o.y, 0, 2);
     __builtin_prefetch(importance + tap * m.k + m.y, 0, 2);
@@ -165,8 +165,8 @@ void locate_row(const Ls3dProblem& p, int64_t n, int64_t t, int64_t y, int64_t x
   }
 }
 
-// columns[i][q * pitch + c] = what tap q samples for pixel i of a row, channels c < CHANNELS (or `channels` if that is 0).
-// Pixel by pixel, all taps of one pixel together: their corners are neighbours, so most of them are in the first cache.
+// columns[i][q * pitch + c] = the sample of tap q for pixel i of a row, c < CHANNELS (or `channels` if that is 0).
+// All taps of a pixel come before the next pixel: their corners are neighbours, so most are in the L1 cache.
 template <int CHANNELS, typename E>
 void sample_row_of(int64_t channels, const E* const* frames, const Samples* samples, int64_t count, int64_t begin,
                    int64_t end, E* __restrict columns, int64_t ld, int64_t pitch) {
@@ -201,19 +201,19 @@ void sample_row(int64_t channels, const E* const* frames, const Samples* samples
   }
 }
 
-// Length of a row of a buffer read down its columns: an odd number of cache lines, or the rows would all fall into a
-// few sets of the first cache and push each other out.
+// Row length of a buffer that is read down its columns: an odd number of cache lines. With a power of two, all rows
+// would share a few sets of the L1 cache and evict each other.
 template <typename E>
 int64_t spread(int64_t values) {
   const int64_t line = 64 / sizeof(E), lines = (values + line - 1) / line;
   return (lines | 1) * line;
 }
 
-// Sizes that follow from a problem. `g` in comments is one of the groups of channels.
+// Sizes that follow from a problem.
 struct Plan {
   Tiles tiles;
-  int64_t c, o, padded_o, taps, area, together;  // channels and outputs of g; taps; taps in a plane; taps at a time
-  int64_t rows;                                  // pixels of a tile, and what a register block may touch beyond
+  int64_t c, o, padded_o, taps, area, together;  // channels and outputs of a group; taps in all, in a plane, at a time
+  int64_t rows;                                  // pixels of a tile, and what a register block may touch past them
   explicit Plan(const Ls3dProblem& p, int64_t most_together)
       : tiles(p.y.out, p.x.out), c(p.channels / p.groups), o(p.outputs / p.groups), padded_o(round_up(o, LANES)),
         taps(p.taps()), area(p.y.kernel * p.x.kernel), rows(tiles.pixels() + MOST_ROWS) {
@@ -275,7 +275,7 @@ void forward(const Ls3dForward& p) {
       pack((const E*)p.weight + g * plan.o * plan.c * plan.taps + tap, plan.c, plan.taps, plan.o, plan.c * plan.taps,
            weight + g * K * plan.padded_o, tap * pitch, K);
     }
-    // every tile is computed whole by one thread, so who takes which does not change a result
+    // one thread computes a whole tile, so the assignment of tiles to threads does not change the result
 #pragma omp for schedule(dynamic, 1)
     for (int64_t job = 0; job < p.batch * p.t.out * plan.tiles.count(); job++) {
       const int64_t n = job / plan.tiles.count() / p.t.out, t = job / plan.tiles.count() % p.t.out;
@@ -288,7 +288,7 @@ void forward(const Ls3dForward& p) {
           if (p.bias) memcpy(sum, p.bias + g * plan.o, sizeof(float) * plan.o);
           else memset(sum, 0, sizeof(float) * plan.o);
         }
-      // the taps whose frame exists are a run, since the frame grows with the tap
+      // the taps whose frame exists are consecutive, since the frame number grows with the tap
       int64_t first = 0, last = p.t.kernel;
       while (first < last && p.t.position(t, first) < 0) first++;
       while (last > first && p.t.position(t, last - 1) >= p.t.in) last--;
@@ -300,7 +300,7 @@ void forward(const Ls3dForward& p) {
           locate_row<false>(p, n, t, tile.y + r, tile.x, tile.width, tap, count, samples, nullptr);
           for (int64_t g = 0; g < p.groups; g++) {
             E* to = columns + (g * plan.rows + r * tile.width) * ld;
-            // a plane of taps at a time: what they read of one frame fits the first cache
+            // one plane of taps at a time: what they read of one frame fits in the L1 cache
             for (int64_t q = 0, run; q < count; q += run) {
               run = smaller(count - q, plan.area - (tap + q) % plan.area);
               sample_row(plan.c, frames + q, samples + q, run, tile.width, to + q * pitch, ld, pitch);
@@ -322,9 +322,9 @@ void forward(const Ls3dForward& p) {
   }
 }
 
-// For one pixel and tap, while its corners are at hand: adds the column's gradient to the corners of the frame's
-// gradient, gives back its products with the corners, and puts the column, sampled again, in its place: that line is in
-// the first cache already.
+// For one pixel and tap: adds the gradient of the column to the gradients of the four corners, returns its product with
+// each corner, and overwrites it with the column itself, sampled again. All this in one pass, while the corners and the
+// column are in the L1 cache.
 template <int CHANNELS>
 REFILM_INLINE Quad scatter(int64_t some, float* column, const float* const* corner, float* const* corner_grad,
                            const float* weight) {
@@ -336,7 +336,7 @@ REFILM_INLINE Quad scatter(int64_t some, float* column, const float* const* corn
   for (; c + LANES <= channels; c += LANES) {
     const Vector g = load(column + c);
     Vector mixed = {};
-    // all reads of a corner before the first store, which might be to the same memory for all the compiler knows
+    // read all corners before the first store: the compiler must assume that a store can change them
     REFILM_UNROLL for (int k = 0; k < 4; k++) {
       const Vector x = load(corner[k] + c);
       sum[k] += g * x;
@@ -368,12 +368,12 @@ struct RowGradients {
   float dy[WIDE], dx[WIDE], importance[WIDE];
 };
 
-// The gradients of a tap's offset and importance for a row, from the products of its column's gradient with the corners.
+// The gradients of a tap's offset and importance for a row, from the products of column gradient and corners.
 __attribute__((noinline)) void slope_gradients(const float (*__restrict products)[4], const Samples& __restrict s,
                                                const Slopes& __restrict slopes, RowGradients& __restrict to) {
   for (int i = 0; i < WIDE; i++) {
     float d[4];
-    // as in the reference: a pixel that is not finite counts only where it has a part in the output
+    // as in the reference, a pixel that is not finite counts only where its weight is not zero
     for (int k = 0; k < 4; k++) {
       const float product = products[i][k];
       d[k] = (s.weight[k][i] == 0.f) & !(product - product == 0.f) ? 0.f : product;
@@ -397,9 +397,9 @@ void write_slopes(const Ls3dBackward& p, int64_t tap, int64_t n, int64_t t, int6
   write_row(m.data + n * m.n + tap * m.k + t * m.t + y * m.y + x * m.x, row.importance, m.x, width);
 }
 
-// The work of a backward, cut into shares of nearly equal cost that do not depend on the number of threads: within a
-// share sums are taken in one order, and the shares are added up in order. An item is a tile together with an input
-// frame; items are in the order (batch, frame, tile).
+// The work of a backward pass, divided into shares of nearly equal cost. The shares do not depend on the number of
+// threads, sums within a share have a fixed order, and the shares are added up in order. An item is a tile together
+// with an input frame; items are ordered by (batch, frame, tile).
 struct Shares {
   int64_t count, start[MOST_SHARES + 1];
   Shares(const Ls3dProblem& p, int64_t tiles, int64_t most) {
@@ -418,11 +418,11 @@ struct Shares {
       done += each * tiles;
     }
     while (share <= count) start[share++] = items;
-    // With enough frames no share starts inside one, which saves a second copy of that frame's gradient.
+    // With enough frames, no share starts inside a frame; that would need a second copy of the frame's gradient.
     if (p.batch * p.t.in >= WHOLE_FRAMES)
       for (int64_t s = 0; s <= count; s++) start[s] = round_up(start[s], tiles);
   }
-  static int64_t output_frame(const Ls3dProblem& p, int64_t frame, int64_t k) {  // -1: none
+  static int64_t output_frame(const Ls3dProblem& p, int64_t frame, int64_t k) {  // -1 if there is none
     const int64_t place = frame + p.t.padding - k * p.t.dilation;
     return place >= 0 && place % p.t.stride == 0 && place / p.t.stride < p.t.out ? place / p.t.stride : -1;
   }
@@ -455,10 +455,10 @@ struct Backward {
     waste_at = layout.add(p.channels, 4);
   }
 
-  // A tile of one plane of taps: those that read `frame_in` for the output frame t.
+  // One tile and one plane of taps: the taps that read `frame_in` for the output frame t.
   void tile(char* scratch, const Tile& tile, int64_t n, int64_t frame_in, int64_t t, int64_t plane, const float* packed,
             float* frame_grad, float* weight_grad) const {
-    float* const columns = (float*)(scratch + columns_at);  // their gradients first
+    float* const columns = (float*)(scratch + columns_at);  // first the gradients of the columns, then the columns
     float* const grad = (float*)(scratch + grad_at);
     Samples* const samples = (Samples*)(scratch + samples_at);
     Slopes* const slopes = (Slopes*)(scratch + slopes_at);
@@ -490,7 +490,7 @@ struct Backward {
           });
       for (int64_t r = 0; r < tile.rows; r++)
         row(scratch, n, t, tile.y + r, tile.x, tile.width, tap, count, r, input, frame_grad);
-      const int64_t run = plan.c == padded_c ? count : 1;  // taps whose columns lie without gaps
+      const int64_t run = plan.c == padded_c ? count : 1;  // taps whose columns are stored without gaps
       for (int64_t g = 0; g < p.groups; g++)
         for (int64_t q = 0; q < count; q += run)
           for_each_panel(plan.padded_o, [&](int64_t j, auto v) {
@@ -505,7 +505,7 @@ struct Backward {
   void scatter_row(char* scratch, const Samples* samples, const Slopes* slopes, int64_t count, int64_t width,
                    bool first, const float* input, float* frame_grad, float* columns) const {
     Quad* const products = (Quad*)(scratch + products_at);
-    // outside the map: read zeros, write where nobody looks
+    // a corner outside the frame reads zeros, and writes to memory that is never read
     const float* const zeros = (const float*)(scratch + zeros_at);
     float* const waste = (float*)(scratch + waste_at);
     Quad all = {};
@@ -525,13 +525,14 @@ struct Backward {
         products[q * WIDE + i] = first ? product : products[q * WIDE + i] + product;
         all += product;
       }
-    // something here is not finite: sample with care for corners without weight
+    // If a value is not finite, sample again as the forward does, which ignores corners of weight zero.
     if (!finite(all))
       for (int64_t q = 0; q < count; q++)
         sample_row_of<CHANNELS>(plan.c, &input, samples + q, 1, 0, width, columns + q * padded_c, ld, 0);
   }
 
-  // From the gradients of the columns of a row to those of the frame, offsets and importances; samples the columns too.
+  // For one row, turns the gradients of the columns into those of the frame, the offsets and the importances, and
+  // replaces them by the columns, sampled again.
   void row(char* scratch, int64_t n, int64_t t, int64_t y, int64_t x, int64_t width, int64_t tap, int64_t count,
            int64_t r, const float* input, float* frame_grad) const {
     const Samples* samples = (const Samples*)(scratch + samples_at) + r * plan.together;
@@ -555,7 +556,7 @@ struct Backward {
     const int64_t tiles = plan.tiles.count(), O = plan.o, C = plan.c, T = plan.taps;
     const Scratch packed(p.groups * T * padded_c * O * 4), scratch(layout.bytes * p.threads);
     const Scratch weight_grads(shares.count * weights * 4);
-    // A share that starts inside a frame adds to a frame of its own: another share adds to the same frame.
+    // A share that starts inside a frame has its own copy of that frame's gradient, since another share adds to it too.
     const Scratch frame_grads(p.batch * p.t.in < WHOLE_FRAMES ? shares.count * frame * 4 : 0);
     const float* weight = (const float*)p.weight;
     const int64_t plane = p.batch * p.t.out * p.y.out * p.x.out * sizeof(float);
@@ -601,7 +602,7 @@ struct Backward {
         const int64_t g = k / (T * C), tap = k / C % T, c = k % C;
         for (int64_t o = 0; o < O; o++) p.weight_grad[((g * O + o) * C + c) * T + tap] = sum[o];
       }
-      // taps that read a frame that is not there
+      // zero gradients for taps that read a frame outside the clip
 #pragma omp for
       for (int64_t job = 0; job < p.batch * p.t.out * p.y.out; job++) {
         const int64_t n = job / p.y.out / p.t.out, t = job / p.y.out % p.t.out, y = job % p.y.out;
@@ -621,7 +622,7 @@ struct Backward {
 
 void backward(const Ls3dBackward& p) { Backward(p).run(); }
 
-// Nothing but the product of a register block, on data in the first cache: the ceiling for everything here.
+// Only the product of a register block, on data in the L1 cache: the peak that the kernels are compared with.
 int64_t multiply_add(int64_t rounds, int threads) {
   constexpr int64_t M = rows_for(PANEL), K = 64, N = PANEL * LANES;
 #pragma omp parallel num_threads(threads)

@@ -1,4 +1,4 @@
-// What the CPU kernels of LS3D-Conv are given. Shapes and meaning: op.py; design: README.md.
+// The arguments of the CPU kernels of LS3D-Conv. op.py documents them, README.md the design.
 #pragma once
 #include <cstdint>
 
@@ -19,9 +19,9 @@ struct Ls3dProblem {
   int64_t batch, channels, outputs, groups;
   Axis t, y, x;
   const void* input;               // [N, T, H, W, C], float or bfloat16
-  const void* weight;              // [O, C/groups, taps], of the same type
-  Planes<const float> offset;      // 2 planes a tap: dy, dx
-  Planes<const float> importance;  // 1 plane a tap
+  const void* weight;              // [O, C/groups, taps], of the type of input
+  Planes<const float> offset;      // 2 planes for each tap: dy, dx
+  Planes<const float> importance;  // 1 plane for each tap
   int threads;
 
   int64_t taps() const { return t.kernel * y.kernel * x.kernel; }
@@ -29,7 +29,7 @@ struct Ls3dProblem {
 
 struct Ls3dForward : Ls3dProblem {
   const float* bias;    // [O] or null
-  Planes<void> output;  // k is the output channel; of the type of the input
+  Planes<void> output;  // [N, O, T', H', W'], of the type of input
 };
 
 struct Ls3dBackward : Ls3dProblem {  // all float
@@ -44,7 +44,7 @@ struct Ls3dKernels {
   void (*forward)(const Ls3dForward&);
   void (*forward_bf16)(const Ls3dForward&);
   void (*backward)(const Ls3dBackward&);
-  int64_t (*multiply_add)(int64_t rounds, int threads);  // to measure the peak; returns how many operations it did
+  int64_t (*multiply_add)(int64_t rounds, int threads);  // measures the peak; returns the number of operations done
 };
 
 namespace baseline { extern const Ls3dKernels ls3d_kernels; }

@@ -1,4 +1,4 @@
-"""The CPU kernels of LS3D-Conv behind their op: layouts, types, memory. What they do: cpu.cpp."""
+"""Calls the CPU kernels of LS3D-Conv (cpu.cpp): converts layouts and dtypes, and allocates the outputs."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,16 @@ from refilm.ops.layout import clip_format
 from refilm.ops.ls3d_conv import reference
 from refilm.ops.ls3d_conv.reference import Geometry
 
-# The kernels address a frame with 32 bits.
+# The kernels address the values of a frame with 32-bit integers.
 MOST_VALUES_IN_A_FRAME = 2**31 - 1
 
 
 def why_reference(x: Tensor) -> str:
-    """Why the kernels leave this input to the reference; empty if they do not."""
+    """Why the reference serves this input; empty if the kernels do."""
     if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f"no kernel for {x.dtype}"
     if x.shape[1] * x.shape[3] * x.shape[4] > MOST_VALUES_IN_A_FRAME:
-        return "a frame has more than 2^31 values"
+        return "a frame has 2^31 values or more"
     return "" if x.numel() else "x is empty"
 
 
@@ -87,7 +87,7 @@ def backward(
 
 
 def _rows(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """[N, C, T, H, W] as contiguous [N, T, H, W, C]; no copy if x is channels last and of that type."""
+    """[N, C, T, H, W] as contiguous [N, T, H, W, C]; no copy if x is channels last and has that dtype."""
     return x.detach().to(dtype).permute(0, 2, 3, 4, 1).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""`refilm::ls3d_conv`.  What it computes: reference.py.  Why the kernels look as they do: README.md."""
+"""The operator `refilm::ls3d_conv`. It is defined by reference.py; README.md explains how the CPU kernels work."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,20 +23,24 @@ def ls3d_conv(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """A 3D convolution whose K = kT*kH*kW taps each sample where they are told to, bilinearly, and count as told.
+    """A 3D convolution that moves each of its K = kT*kH*kW taps by an offset and scales it by an importance.
 
     out[n, o, t, p] = bias[o] + sum over k of importance[n, k, t, p] * <weight[o, :, k], sampled[n, :, k, t, p]>
-    sampled[n, :, k, t, p] = x[n, :, t + k_t, p + k_yx + offset[n, k, t, p]]
+    sampled[n, :, k, t, p] = x[n, :, t + k_t, p + k_yx + offset[n, k, t, p]], bilinear in space
+
+    for output frame t and pixel p, where (k_t, k_yx) is the position of tap k in the kernel. This is for stride 1,
+    padding 0, dilation 1 and one group; other values act as in a convolution.
 
     x           [N, C, T, H, W]
     weight      [O, C/groups, kT, kH, kW]
     offset      [N, 2K, T', H', W']   (dy, dx) for each tap, in pixels of x; taps in the order of the flattened kernel
     importance  [N, K, T', H', W']    usually in [0, 1]
     bias        [O]
-    out         [N, O, T', H', W'], of the type and in the memory format (contiguous or channels last) of x
+    out         [N, O, T', H', W'], with the dtype and memory format (contiguous or channels last) of x
 
     stride, padding, dilation: one number, or (time, height, width). Pixels outside x are zero. `offset` and
-    `importance` may have any strides and any float type; weight and bias have the type of x (autocast sees to that).
+    `importance` may have any strides and any float dtype; weight and bias have the dtype of x; under autocast, these
+    three are cast.
     Source: LS3D-Conv, (1)-(3). Raises ValueError when the shapes do not fit each other.
     """
     stride, padding, dilation = triple("stride", stride), triple("padding", padding), triple("dilation", dilation)
@@ -173,7 +177,10 @@ _op.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _register(device: str, kernels: Any) -> None:
-    """Let the functions `forward` and `backward` of a module serve a device; float64 stays with the reference."""
+    """Register the functions `forward` and `backward` of a module as the kernels for a device.
+
+    They call the reference where they do not apply, as for float64.
+    """
 
     @_op.register_kernel(device)
     def _(
@@ -208,7 +215,22 @@ def _register(device: str, kernels: Any) -> None:
         return grads
 
 
-if native.available:
+# Why this installation has no kernel for a device; empty if it has one.
+NO_KERNEL = {
+    "cpu": native.reason,
+    "cuda": triton_kernel.reason if torch.version.cuda else "this PyTorch is built without CUDA",
+}
+if not NO_KERNEL["cpu"]:
     _register("cpu", cpu)
-if triton_kernel.available and torch.version.cuda:
+if not NO_KERNEL["cuda"]:
     _register("cuda", triton_kernel)
+
+
+def serves(device: str) -> tuple[str, str]:
+    """The kernel that serves "cpu" or "cuda", and an empty string; or "reference", and why no kernel does."""
+    reason = NO_KERNEL[device]
+    if device == "cuda" and not torch.cuda.is_available():
+        reason = reason or "PyTorch finds no CUDA device"
+    if reason:
+        return "reference", reason
+    return ("triton" if device == "cuda" else f"native ({native.isas[0]})"), ""

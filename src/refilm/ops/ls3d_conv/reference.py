@@ -1,8 +1,8 @@
 """LS3D-Conv in plain torch, forward and backward: the definition that every kernel is tested against.
 
 Source   "Learnable sampling 3D convolution for video enhancement and action recognition", (1)-(3).
-Departs  in what the paper leaves open: a corner outside the map, or a frame outside the clip, counts as zero, each
-         corner by itself; so at kT = 1 this is the modulated deformable convolution of torchvision.
+Departs  where the paper says nothing: pixels outside the frame and frames outside the clip are zero, decided for each
+         of the four corners of a sample, so that with kT = 1 this is torchvision's modulated deformable convolution.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution walks over its input, each as (time, height, width)."""
+    """How the kernel moves over the input, each triple as (time, height, width)."""
 
     stride: Triple
     padding: Triple
@@ -37,9 +37,9 @@ def output_size(size: Triple, kernel: Triple, stride: Triple, padding: Triple, d
 def ls3d_conv(
     x: Tensor, weight: Tensor, offset: Tensor, importance: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> Tensor:
-    """As `refilm.ops.ls3d_conv`. Works in float32 (float64 if x does) and rounds to the type of x once, at the end."""
+    """`refilm.ops.ls3d_conv` of checked inputs. Computes in float32, or float64 if x is; rounds at the end."""
     exact = _exact(x)
-    rows = x.to(exact).permute(0, 2, 3, 4, 1)  # [N, T, H, W, C]: one gather fetches all channels of a position
+    rows = x.to(exact).permute(0, 2, 3, 4, 1)  # [N, T, H, W, C]: one index reads all channels of a position
     kernels = weight.to(exact).flatten(2)  # [O, C/groups, K]
     out = x.new_zeros((x.shape[0], weight.shape[0], *offset.shape[2:]), dtype=exact)
     for tap in range(kernels.shape[2]):
@@ -55,8 +55,8 @@ def ls3d_conv(
 def ls3d_conv_backward(
     grad: Tensor, x: Tensor, weight: Tensor, offset: Tensor, importance: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x, weight, offset and importance. Where bilinear sampling has a kink, at whole positions, the
-    gradient of the offset is that to the right and below."""
+    """The gradients of x, weight, offset and importance. Bilinear sampling has no derivative at integer positions;
+    there, the gradient of the offset is the derivative to the right and downwards."""
     exact, groups = _exact(x), geometry.groups
     rows, kernels = x.to(exact).permute(0, 2, 3, 4, 1), weight.to(exact).flatten(2)
     grad = grad.to(exact).unflatten(1, (groups, -1))  # [N, G, O/G, T', H', W']
@@ -96,27 +96,27 @@ def _grouped(equation: str, column: Tensor, kernel: Tensor, groups: int) -> Tens
 
 @dataclass(frozen=True)
 class _Corner:
-    """One of the four pixels around each sampling position. Each field is [N, T', H', W'], `pixels` has C after it."""
+    """One of the four pixels around each sampling position. Each field is [N, T', H', W'], `pixels` with C after it."""
 
-    index: tuple[Tensor, ...]  # into [N, T, H, W, C]; of some pixel of the map where the corner is outside it
+    index: tuple[Tensor, ...]  # into [N, T, H, W, C]; that of the first pixel where the corner is outside
     inside: Tensor
-    near: Tensor  # share of the corner in the bilinear mean; zero outside
-    near_dy: Tensor  # derivative of `near` by the vertical position
+    near: Tensor  # bilinear weight of the corner; zero outside
+    near_dy: Tensor  # derivative of `near` with respect to the vertical position
     near_dx: Tensor
     pixels: Tensor
 
     def value(self, importance: Tensor) -> Tensor:
-        """The pixels; zero outside, and where a pixel is not finite and has no part in the output: 0 * inf is not 0."""
+        """The pixels; zero outside, and where a pixel that is not finite has weight zero, since 0 * inf is not 0."""
         counts = (importance * self.near != 0)[..., None] | self.pixels.isfinite()
         return torch.where(self.inside[..., None] & counts, self.pixels, 0)
 
     def sampled(self, importance: Tensor) -> Tensor:
-        """What this corner adds to the column of its tap."""
+        """What this corner adds to the sample of its tap, [N, T', H', W', C]."""
         return (importance * self.near)[..., None] * self.value(importance)
 
 
 def _corners(rows: Tensor, tap: int, kernel: tuple[int, ...], offset: Tensor, geometry: Geometry) -> Iterator[_Corner]:
-    """The corners around where `tap` samples. A position that is not finite has all of them outside."""
+    """The four corners around the positions that `tap` samples. All are outside where a position is not finite."""
     n, frames, height, width, _ = rows.shape
     place = (tap // (kernel[1] * kernel[2]), tap // kernel[2] % kernel[1], tap % kernel[2])
     t, y, x = (

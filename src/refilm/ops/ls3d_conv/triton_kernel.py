@@ -1,10 +1,10 @@
-"""LS3D-Conv on CUDA, in Triton: the same fused form as on the CPU. Each program samples a block of columns and
-multiplies it with the weights at once; no column buffer exists. Inputs are read channels last.
+"""The CUDA kernels of LS3D-Conv, in Triton. Each program samples a block of columns in registers and multiplies it with
+the weights at once, so no column is written to memory. x and the gradient of the output are read channels last.
 
-The gradient of x is added up with atomics, so its last bits vary from run to run on a GPU.
+The gradient of x is added up with atomics, so its last bits vary from run to run.
 """
 
-# ruff: noqa: E741  (O is the number of outputs everywhere else)
+# ruff: noqa: E741  (O is the number of output channels, as in the rest of the package)
 # mypy: disable-error-code="no-untyped-def"
 
 import os
@@ -23,10 +23,10 @@ try:
 
     available, reason = True, ""
 except ImportError as error:
-    available, reason = False, str(error)
+    available, reason = False, f"Triton cannot be loaded: {error}"
 
-PIXELS = 64  # of a block of columns
-SPLITS = 16  # shares of the pixels in the gradient of the weights, added up in order
+PIXELS = 64  # output pixels in a block
+SPLITS = 16  # parts of the pixels in the gradient of the weights; their sums are added in a fixed order
 
 
 if available:
@@ -43,10 +43,10 @@ if available:
     @triton.jit
     def _position(p, tap, offset, importance, T2, H2, W2, KH, KW, sT, sH, sW, pT, pH, pW, dT, dH, dW, P,
                   on, ok, ot, oy, ox, mn, mk, mt, my, mx):  # fmt: skip
-        """Where `tap` samples for the output pixels p: batch, frame, top, left, and the fractions; importance."""
+        """Where `tap` samples for the output pixels p: batch, frame and position (y, x), and the importance."""
         live = p < P
         x2, y2, t2, n = p % W2, (p // W2) % H2, (p // (W2 * H2)) % T2, p // (W2 * H2 * T2)
-        # planes of many frames lie more than 2^31 numbers apart
+        # in 64 bits: with many frames, planes can lie more than 2^31 numbers apart
         batch, plane = n.to(tl.int64), tap + tl.zeros_like(p).to(tl.int64)
         o = offset + batch * on + 2 * plane * ok + t2 * ot + y2 * oy + x2 * ox
         dy, dx = tl.load(o, mask=live, other=0.0).to(tl.float32), tl.load(o + ok, mask=live, other=0.0).to(tl.float32)
@@ -60,21 +60,21 @@ if available:
     @triton.jit
     def _corner(n, t, top, left, T, H, W, C):
         """Whether the pixel is in the clip, and where its channels start."""
-        # a position that is not finite fails the comparisons, which come before it is made an integer
+        # compared as floats, before the conversion to integers, so that a position that is not finite is outside
         inside = (t >= 0) & (t < T) & (top >= 0) & (top < H) & (left >= 0) & (left < W)
         y, x = tl.where(inside, top, 0.0).to(tl.int64), tl.where(inside, left, 0.0).to(tl.int64)
         return inside, ((n.to(tl.int64) * T + t) * H + y) * W * C + x * C
 
     @triton.jit
     def _gather(x, start, inside, share, c, channels):
-        """share * pixels, [PIXELS, BLOCK_C]; a pixel whose share is zero is not even read."""
+        """share * pixels, [PIXELS, BLOCK_C]; a pixel whose share is zero is not read."""
         counts = inside & (share != 0)
         pixels = tl.load(x + start[:, None] + c[None, :], mask=counts[:, None] & channels[None, :], other=0.0)
         return tl.where(inside, share, 0.0)[:, None] * pixels.to(tl.float32)
 
     @triton.jit
     def _columns(x, n, t, y, x_, m, T, H, W, C, c, channels):
-        """What the block samples, [PIXELS, BLOCK_C], float32."""
+        """The samples of the block, [PIXELS, BLOCK_C], float32."""
         top, left = tl.floor(y), tl.floor(x_)
         down, right = y - top, x_ - left
         inside, start = _corner(n, t, top, left, T, H, W, C)
@@ -113,11 +113,11 @@ if available:
 
     @triton.jit
     def _scatter(x, x_grad, column_grad, inside, start, share, c, channels):
-        """Adds share * column_grad to the corner's gradient; gives column_grad . corner, [PIXELS]."""
+        """Adds share * column_grad to the gradient of a corner; returns column_grad . pixels, [PIXELS]."""
         live = inside[:, None] & channels[None, :]
         place = start[:, None] + c[None, :]
         pixels = tl.load(x + place, mask=live, other=0.0).to(tl.float32)
-        # as in the reference: a pixel that is not finite counts only where it has a part in the output
+        # as in the reference, a pixel that is not finite counts only where its share is not zero
         pixels = tl.where((share != 0)[:, None] | (pixels - pixels == 0), pixels, 0.0)
         tl.atomic_add(x_grad + place, share[:, None] * column_grad, mask=live & (share != 0)[:, None])
         return tl.sum(column_grad * pixels, 1)
@@ -127,7 +127,7 @@ if available:
                          C, O, CG, OG, K, T, H, W, T2, H2, W2, KH, KW, sT, sH, sW, pT, pH, pW, dT, dH, dW, P,
                          on, ok, ot, oy, ox, mn, mk, mt, my, mx, PRECISION: tl.constexpr,
                          PIXELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_O: tl.constexpr):  # fmt: skip
-        """One block of pixels, one tap: its part of the gradient of x, and its gradients of offset and importance."""
+        """For one block of pixels and one tap: the gradients of offset and importance, and its part of that of x."""
         tap = tl.program_id(1)
         p = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
         n, t, y, x_, m = _position(p, tap, offset, importance, T2, H2, W2, KH, KW, sT, sH, sW, pT, pH, pW,
@@ -157,13 +157,13 @@ if available:
                 d1 += _scatter(x, x_grad, column_grad, in1 & (p < P), at1, m * (1 - down) * right, cc, c < CG)
                 d2 += _scatter(x, x_grad, column_grad, in2 & (p < P), at2, m * down * (1 - right), cc, c < CG)
                 d3 += _scatter(x, x_grad, column_grad, in3 & (p < P), at3, m * down * right, cc, c < CG)
-        # a position that is not finite samples nothing: no gradient either
+        # a position that is not finite samples nothing, so it has no gradient
         found = in0 | in1 | in2 | in3
         upper, lower = (1 - right) * d0 + right * d1, (1 - right) * d2 + right * d3
         to_m = tl.where(found, (1 - down) * upper + down * lower, 0.0)
         to_y = tl.where(found, m * (lower - upper), 0.0)
         to_x = tl.where(found, m * ((1 - down) * (d1 - d0) + down * (d3 - d2)), 0.0)
-        # [K, P] and [2K, P]: the caller puts N first
+        # stored as [K, P] and [2K, P]; the caller moves N to the front
         plane, place = tap.to(tl.int64) * P, p.to(tl.int64)
         tl.store(importance_grad + plane + place, to_m, mask=p < P)
         tl.store(offset_grad + 2 * plane + place, to_y, mask=p < P)
@@ -174,7 +174,7 @@ if available:
                          sT, sH, sW, pT, pH, pW, dT, dH, dW, P, on, ok, ot, oy, ox, mn, mk, mt, my, mx, share,
                          PRECISION: tl.constexpr,
                          PIXELS: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_O: tl.constexpr):  # fmt: skip
-        """One block of a tap's weights, over one share of the pixels: transpose(columns) grad."""
+        """The gradient of one block of a tap's weights over one part of the pixels: transpose(columns) @ grad."""
         split, tap = tl.program_id(0), tl.program_id(1)
         blocks_c, blocks_o = tl.cdiv(CG, BLOCK_C), tl.cdiv(OG, BLOCK_O)
         block = tl.program_id(2)
@@ -248,7 +248,7 @@ def backward(
 
 
 def _like(grads: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients in the type and memory format of what they are the gradients of."""
+    """Each gradient in the dtype and memory format of its input."""
     gx, gw, go, gm = (
         g.to(t.dtype).contiguous(memory_format=clip_format(t)) for g, t in zip(grads, inputs, strict=True)
     )
@@ -269,20 +269,20 @@ def _packed(weight: Tensor, groups: int) -> Tensor:
 
 
 def _precision() -> str:
-    """How float32 is multiplied: as torch's own matrix products are."""
+    """The precision of float32 products: that of torch's own matrix products."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         return "widened"  # the interpreter multiplies the bits of bfloat16 as if they were integers
     return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
 def _blocks(channels: int, outputs: int) -> dict[str, int]:
-    """Block sizes; a product wants at least 16."""
+    """Block sizes; tl.dot needs at least 16 in each dimension."""
     fit = {size: max(16, triton.next_power_of_2(size)) for size in (channels, outputs)}
     return {"PIXELS": PIXELS, "BLOCK_C": min(64, fit[channels]), "BLOCK_O": min(128, fit[outputs])}
 
 
 def _numbers(x: Tensor, weight: Tensor, offset: Tensor, importance: Tensor, geometry: Geometry) -> dict[str, Any]:
-    """The numbers that all kernels take, by the names they have there."""
+    """The integer arguments that all kernels share, by name."""
     (n, c, *size), (o, cg, *kernel), (_, _, *out) = x.shape, weight.shape, offset.shape
     numbers = {"C": c, "O": o, "CG": cg, "OG": o // geometry.groups, "K": kernel[0] * kernel[1] * kernel[2]}
     numbers |= zip(("T", "H", "W", "T2", "H2", "W2", "KH", "KW"), (*size, *out, *kernel[1:]), strict=True)

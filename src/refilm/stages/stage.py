@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from refilm.errors import UsageError
 from refilm.stages.demand import Demand
 from refilm.stages.findings import Finding
-from refilm.video import Frame
+from refilm.video import Frame, VideoInfo
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,17 @@ class StreamShape:
     time_base: Fraction  # every frame time is a whole number of these seconds
     start_time: Fraction  # of the first frame
 
-
-@runtime_checkable
-class Item(Protocol):
-    """What a stage gives: a Frame, or an event of a recogniser, or what a codec makes of a frame."""
-
-    @property
-    def time(self) -> Fraction:
-        """When it begins, seconds on the source's clock."""
-        ...
+    @classmethod
+    def of(cls, source: VideoInfo) -> StreamShape:
+        """What a file's frames look like before any stage."""
+        return cls(source.width, source.height, source.frame_rate, source.time_base, source.start_time)
 
 
 class Stage(Protocol):
     """Is fed one frame at a time and gives back zero or more items, in order of time.
+
+    An item is a Frame, an event of a recogniser, or what a codec makes of a frame. Its `time` says when it begins,
+    seconds on the source's clock.
 
     past, future   frames before and after a frame that its result depends on: the context a segment is given
     keeps_rate     whether it gives one frame for each that it is fed, at the same time. Only the last stage of a chain

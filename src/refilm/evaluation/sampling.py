@@ -20,7 +20,8 @@ from torch import Tensor
 from refilm.errors import UsageError, VideoError
 from refilm.models.contract import Interpolator
 from refilm.models.table import MODELS, create_model
-from refilm.stages.running import Interpolating, Interval, run_tiled
+from refilm.stages.running import Interpolating, Interval
+from refilm.stages.tiles import run_tiled
 from refilm.video import Frame, frames
 
 # The share of the strongest gradient from which a place is shown. A sampled pixel outweighs by far the features that

@@ -35,11 +35,6 @@ def _beside(base: Path, ending: str) -> Path:
     return base.with_name(f"{cut}-{mark}{ending}")
 
 
-def is_file_placed(joined: Path, target: Path) -> bool:
-    """Whether the result has its final name: it is moved there whole, so nothing of it is left where it was made."""
-    return target.exists() and (not joined.exists() or joined.samefile(target))
-
-
 def place_file(joined: Path, target: Path, overwrite: bool) -> None:
     """Gives the finished file its final name, in one step. JobError if somebody has put a file there meanwhile."""
     if overwrite:

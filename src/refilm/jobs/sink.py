@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from refilm.errors import JobError
 from refilm.jobs.source import Source
 from refilm.jobs.work_folder import FinishedPiece
 from refilm.stages.stage import StreamShape
@@ -102,13 +101,3 @@ class Sink(Protocol):
 def written(writer: Writer) -> dict[str, array[int]]:
     """The times of a finished writer's packets, as FinishedPiece has them."""
     return {"pts": array("q", writer.pts), "durations": array("q", (writer.durations[pts] for pts in writer.pts))}
-
-
-def check_file(path: Path, source: Path, overwrite: bool) -> None:
-    """JobError if no file may be written at `path`."""
-    if path.is_dir():
-        raise JobError(f"{path}: is a folder; give the name of a file in it")
-    if path.exists() and source.exists() and path.samefile(source):
-        raise JobError(f"{path}: is the input; write to another name")
-    if path.exists() and not overwrite:
-        raise JobError(f"{path}: exists; choose another name, or add --overwrite")

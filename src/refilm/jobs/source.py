@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, Self
 
+from refilm.jobs.bitstream import is_bitstream
+from refilm.jobs.bitstream_reader import BitstreamReader
 from refilm.video import Bookmark, Frame, ReadLosses, VideoInfo, VideoReader
 from refilm.video.encoder import EncoderSettings
 from refilm.video.joining import Piece
@@ -59,8 +61,6 @@ def open_source(path: Path, rate: Fraction | None = None) -> Source:
 
     rate   frames a second of numbered pictures
     """
-    from refilm.jobs.bitstream import BitstreamReader, is_bitstream  # which knows Source
-
     return BitstreamReader(path) if is_bitstream(path) else VideoReader(path, rate)
 
 

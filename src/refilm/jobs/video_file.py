@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refilm.jobs.encoded import Encoded
+from refilm.jobs.one_file import OneFile
 from refilm.jobs.pictures import Pictures
-from refilm.jobs.placing import is_file_placed, place_file
-from refilm.jobs.sink import Sink, check_file
+from refilm.jobs.sink import Sink
 from refilm.jobs.source import Source
 from refilm.jobs.work_folder import FinishedPiece, sync
 from refilm.options import Encoding
@@ -19,16 +19,12 @@ from refilm.video.picture_sequence import PictureSequence
 
 
 @dataclass(frozen=True)
-class VideoFile(Encoded):
+class VideoFile(Encoded, OneFile):
     """A video file, with everything that lies beside the source's pictures."""
-
-    @property
-    def base(self) -> Path:
-        return self.path
 
     def check(self, source: Path, overwrite: bool) -> None:
         output_format(self.path)
-        check_file(self.path, source, overwrite)
+        super().check(source, overwrite)
 
     def rehearse(self, settings: EncoderSettings, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
         self.warn_of_losses(settings, source.info, warn)
@@ -45,12 +41,6 @@ class VideoFile(Encoded):
         parts = [Piece(path, piece.pts, piece.durations) for path, piece in pieces if piece.pts]
         source.join(parts, settings, target, output_format(self.path), warn)
         sync(target)
-
-    def is_placed(self, joined: Path) -> bool:
-        return is_file_placed(joined, self.path)
-
-    def place(self, joined: Path, overwrite: bool) -> None:
-        place_file(joined, self.path, overwrite)
 
 
 def encoded_sink(path: Path, encoding: Encoding) -> Sink:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-from refilm.jobs.placing import is_file_placed, place_file
-from refilm.jobs.sink import check_file
+from refilm.jobs.one_file import Records, RecordWriter
 from refilm.jobs.source import Source
-from refilm.jobs.work_folder import FinishedPiece, sync
+from refilm.jobs.work_folder import FinishedPiece
 from refilm.stages.stage import StreamShape
 from refilm.video import VideoInfo
 
@@ -29,36 +27,16 @@ class Event(Protocol):
         ...
 
 
-class EventWriter:
+class EventWriter(RecordWriter):
     """One event a line."""
 
-    def __init__(self, path: Path) -> None:
-        self.pts: list[int] = []
-        self.durations: dict[int, int] = {}
-        self._file = path.open("w", encoding="utf-8")
-
     def write(self, item: Event) -> None:
-        self._file.write(json.dumps(item.as_json()) + "\n")
-
-    def close(self) -> None:
-        self._file.close()
-
-    def abort(self) -> None:
-        self._file.close()
+        self._file.write(json.dumps(item.as_json()).encode() + b"\n")
 
 
 @dataclass(frozen=True)
-class EventFile:
+class EventFile(Records):
     """A file of JSON lines, such as events.jsonl, in order of time."""
-
-    path: Path
-
-    @property
-    def base(self) -> Path:
-        return self.path
-
-    def check(self, source: Path, overwrite: bool) -> None:
-        check_file(self.path, source, overwrite)
 
     def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> None:
         return None
@@ -68,9 +46,6 @@ class EventFile:
 
     def described(self, settings: None) -> dict[str, str]:
         return {"format": "json lines"}
-
-    def memory(self, settings: None, source: VideoInfo) -> tuple[float, float]:
-        return 0.0, 0.0
 
     def rehearse(self, settings: None, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
         """There is nothing that such a file cannot hold."""
@@ -86,14 +61,4 @@ class EventFile:
         target: Path,
         warn: Callable[[str], None],
     ) -> None:
-        with target.open("wb") as joined:
-            for path, _ in pieces:
-                with path.open("rb") as part:
-                    shutil.copyfileobj(part, joined)
-        sync(target)
-
-    def is_placed(self, joined: Path) -> bool:
-        return is_file_placed(joined, self.path)
-
-    def place(self, joined: Path, overwrite: bool) -> None:
-        place_file(joined, self.path, overwrite)
+        self.concatenate(b"", pieces, target)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from refilm.stages.running import run_tiled
+from refilm.stages.tiles import run_tiled
 
 
 def blur(clip):

@@ -1,0 +1,72 @@
+"""What sinks have in common whose result is one file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from refilm.errors import JobError
+from refilm.jobs.placing import place_file
+from refilm.jobs.work_folder import FinishedPiece, sync
+from refilm.video import VideoInfo
+
+
+@dataclass(frozen=True)
+class OneFile:
+    """Where the file goes, and how it gets there. See Sink."""
+
+    path: Path
+
+    @property
+    def base(self) -> Path:
+        return self.path
+
+    def check(self, source: Path, overwrite: bool) -> None:
+        if self.path.is_dir():
+            raise JobError(f"{self.path}: is a folder; give the name of a file in it")
+        if self.path.exists() and source.exists() and self.path.samefile(source):
+            raise JobError(f"{self.path}: is the input; write to another name")
+        if self.path.exists() and not overwrite:
+            raise JobError(f"{self.path}: exists; choose another name, or add --overwrite")
+
+    def is_placed(self, joined: Path) -> bool:
+        # it is moved there whole, so nothing of it is left where it was made
+        return self.path.exists() and (not joined.exists() or joined.samefile(self.path))
+
+    def place(self, joined: Path, overwrite: bool) -> None:
+        place_file(joined, self.path, overwrite)
+
+
+@dataclass(frozen=True)
+class Records(OneFile):
+    """A file of records, one an item, such that the joined file is a head and the pieces one after another."""
+
+    def memory(self, settings: Any, source: VideoInfo) -> tuple[float, float]:
+        """Next to nothing, beside pictures."""
+        return 0.0, 0.0
+
+    def concatenate(self, head: bytes, pieces: Sequence[tuple[Path, FinishedPiece]], target: Path) -> None:
+        with target.open("wb") as joined:
+            joined.write(head)
+            for path, _ in pieces:
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, joined)
+        sync(target)
+
+
+class RecordWriter:
+    """Writes one segment's records; a subclass has `write`."""
+
+    def __init__(self, path: Path) -> None:
+        self.pts: list[int] = []  # records are no packets
+        self.durations: dict[int, int] = {}
+        self._file: BinaryIO = path.open("wb")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def abort(self) -> None:
+        self._file.close()

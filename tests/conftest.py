@@ -8,6 +8,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption("--accept-golden", action="store_true", help="keep results that moved, in tests/golden")
+
+
 @pytest.fixture(scope="session")
 def media(tmp_path_factory):
     """`media(name)`: the Media of that name in media.CLIPS, written once a session."""

@@ -18,12 +18,12 @@ MAY_IMPORT = {
     "models": {"ops", "layers", "weights"},
     "video": set(),
     "data": {"video"},
-    "stages": {"ops", "layers", "models", "video", "data"},
-    "jobs": {"ops", "layers", "models", "video", "stages"},
+    "stages": {"layers", "models", "video"},
+    "jobs": {"models", "video", "stages"},
     "compare": {"video", "jobs"},
-    "training": {"ops", "layers", "models", "weights", "video", "data", "stages", "evaluation"},
-    "evaluation": {"ops", "layers", "models", "weights", "video", "data", "stages"},
-    "cli": {"ops", "layers", "models", "video", "stages", "jobs", "compare", "evaluation", "training", "data"},
+    "training": {"layers", "models", "weights", "video", "data", "stages", "evaluation"},
+    "evaluation": {"ops", "layers", "models", "video", "data", "stages"},
+    "cli": {"ops", "models", "video", "stages", "jobs", "compare", "evaluation", "training", "data"},
 }
 
 

@@ -31,6 +31,7 @@ from refilm.video import Bookmark, Colour, Frame, PixelFormat, ReadLosses, Video
 from refilm.video.encoder import EncoderSettings
 from refilm.video.rgb import from_rgb
 from refilm.video.tags import ColourTags
+from refilm.video.video_info import BITSTREAM
 
 MAGIC = b"refilm bitstream 1\n"
 _LENGTH = struct.Struct(">I")
@@ -300,7 +301,7 @@ def _described(path: Path, settings: BitstreamSettings, pictures: Sequence[dict[
     held = PixelFormat(**settings.format)
     return VideoInfo(
         path=path,
-        container=joining.BITSTREAM,
+        container=BITSTREAM,
         codec=settings.model,
         width=settings.width,
         height=settings.height,

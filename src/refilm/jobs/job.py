@@ -5,9 +5,6 @@ Killed at any moment, the same call goes on.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
 import os
 import shlex
 import time
@@ -15,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,17 +19,18 @@ import refilm
 from refilm.errors import JobError, VideoError
 from refilm.jobs.budget import Plan, amount, around_stages, choices, free_memory, make_plan
 from refilm.jobs.device import device_of
-from refilm.jobs.pieces import MakeStage, PieceSpec, context_before, make_pieces
+from refilm.jobs.identity import differences, digest_of
+from refilm.jobs.pieces import MakeStage, PieceSpec, context_before, make_pieces, missing_runs
 from refilm.jobs.placing import report_path, work_folder
 from refilm.jobs.report import Report
 from refilm.jobs.segments import survey
 from refilm.jobs.sink import Sink
 from refilm.jobs.source import Source, fingerprint, open_source
 from refilm.jobs.tally import total
-from refilm.jobs.work_folder import FinishedPiece, WorkFolder, write_atomically
+from refilm.jobs.work_folder import FinishedPiece, WorkFolder, disk_full_told, write_atomically
 from refilm.options import Running, frame_rate
 from refilm.stages.stage import StreamShape
-from refilm.video import Bookmark, VideoInfo
+from refilm.video import VideoInfo
 from refilm.video.ffmpeg import library_versions
 
 # Source frames a segment: what a kill can cost, and the longest stretch without a key frame.
@@ -79,7 +76,7 @@ class Job:
         began = time.monotonic()
         folder = WorkFolder(work_folder(self.sink.base))
         if folder.path.exists():
-            with folder.held(), _disk_full_told(folder.path):
+            with folder.held(), disk_full_told(folder.path):
                 if (report := self._placed_before(folder)) is not None:
                     return report
         if self.leave_finished and (report := self._finished_before()) is not None:
@@ -108,7 +105,7 @@ class Job:
                 pieces=pieces,
                 seconds=time.monotonic() - began,
                 resumed=resumed,
-                identity=_digest(self._identity(spec.settings)),
+                identity=digest_of(self._identity(spec.settings)),
                 settings=self.settings,
                 weights=list(self.weights),
                 warnings=warnings,
@@ -138,7 +135,7 @@ class Job:
         with open_source(self.source, self._rate) as source:
             self._refuse_interlaced(source.info)
             settings = self._sink_settings(source.info, self.running.threads or os.cpu_count() or 1)
-            with folder.held(), _disk_full_told(folder.path):
+            with folder.held(), disk_full_told(folder.path):
                 self._check()  # whoever held the folder may just have finished
                 self.sink.rehearse(settings, source, folder.path, warn)
                 settings, plan = self._begin_or_continue(folder, settings, source.info)
@@ -204,10 +201,10 @@ class Job:
         report = Report.from_json(beside.read_text())
         with open_source(self.source, self._rate) as source:
             identity = self._identity(self._sink_settings(source.info, 1))
-        return report if report.identity == _digest(identity) else None
+        return report if report.identity == digest_of(identity) else None
 
     def _sink_settings(self, info: VideoInfo, threads: int) -> Any:
-        shape = self.make_stage(info, self.running.tile).shape(_stream_shape(info))
+        shape = self.make_stage(info, self.running.tile).shape(StreamShape.of(info))
         return self.sink.settings(info, shape, threads)
 
     def _begin_or_continue(self, folder: WorkFolder, settings: Any, info: VideoInfo) -> tuple[Any, Plan]:
@@ -216,15 +213,15 @@ class Job:
         threads = self.running.threads or os.cpu_count() or 1
         # a machine with other cores or memory may go on: with the former threads and tiles the packets stay the same
         former_threads, former_tile = former.pop("threads", threads), former.pop("tile", None)
-        differences = list(_differences(former, identity))
-        is_planned = folder.starts() is not None and not differences
+        changed = list(differences(former, identity))
+        is_planned = folder.starts() is not None and not changed
         if self.running.restart or not (folder.has_pieces() or is_planned):
             plan = self._plan(settings, info)
             folder.begin(identity | {"threads": threads, "tile": plan.tile})
             return settings, plan
-        if differences:
+        if changed:
             raise JobError(
-                f"{folder.path} holds an unfinished job with other settings: {'; '.join(differences)}. "
+                f"{folder.path} holds an unfinished job with other settings: {'; '.join(changed)}. "
                 "Give the former settings to go on, or --restart to start afresh"
             )
         return self._sink_settings(info, former_threads), self._plan(settings, info, (former_tile,))
@@ -234,7 +231,7 @@ class Job:
         device, wanted = device_of(self.running.device), self.running.max_memory
         budget = 0.75 * free_memory(device) if wanted is None else amount(wanted)
         stage = self.make_stage(info, self.running.tile)
-        demands = stage.demands(_stream_shape(info))
+        demands = stage.demands(StreamShape.of(info))
         context = context_before(stage, True) + stage.future
         around = around_stages(info, context, *self.sink.memory(settings, info))
         if device.type != "cpu":  # only the models work there, on one picture at a time
@@ -267,7 +264,7 @@ class Job:
     ) -> Iterator[FinishedPiece]:
         """All that is not finished yet: each run of missing pieces with one reading without a stop."""
         frames, info = _expected_frames(source.info), source.info
-        for first, start, end in _gaps(finished):
+        for first, start, end in missing_runs(finished):
             done = sum(piece.frames_in for piece in finished.values())
 
             def note_progress(item: Any, done: int = done, first: int = first) -> None:
@@ -314,54 +311,7 @@ class Job:
         folder.remove()
 
 
-def _gaps(finished: dict[int, FinishedPiece]) -> Iterator[tuple[int, Bookmark | None, int | None]]:
-    """Runs of missing pieces: the first one's number, where to begin reading for it, the number of the next finished.
-
-    That is None where the run goes on to the end of the source. Made anew while `finished` grows.
-    """
-    start: Bookmark | None = None
-    for index in count():
-        if index not in finished:
-            end = min((other for other in finished if other > index), default=None)
-            yield index, start, end
-        if index not in finished:  # the source ended within the run
-            return
-        start = finished[index].next_start
-        if start is None:
-            return
-
-
-def _stream_shape(info: VideoInfo) -> StreamShape:
-    return StreamShape(info.width, info.height, info.frame_rate, info.time_base, info.start_time)
-
-
 def _expected_frames(info: VideoInfo) -> int | None:
     if info.frames:
         return info.frames
     return None if info.duration is None else max(1, round(info.duration * info.frame_rate))
-
-
-def _digest(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def _differences(former: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key in sorted(former.keys() | now.keys()):
-        before, after = former.get(key), now.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            yield f"{prefix}{key} was {before}, now is {after}"
-
-
-@contextmanager
-def _disk_full_told(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise JobError(
-                f"{folder.parent}: the disk is full; make room and run the same command again, "
-                f"finished segments are kept in {folder.name}"
-            ) from error
-        raise JobError(f"{error.filename or folder}: {error.strerror}") from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,23 @@ def make_pieces(
             piece = _write_piece(replace(spec, index=index), results, source, on_item)
             yield piece
             index, ended = index + 1, piece.next_start is None
+
+
+def missing_runs(finished: dict[int, FinishedPiece]) -> Iterator[tuple[int, Bookmark | None, int | None]]:
+    """Runs of missing pieces: the first one's number, where to begin reading for it, the number of the next finished.
+
+    That is None where the run goes on to the end of the source. Made anew while `finished` grows.
+    """
+    start: Bookmark | None = None
+    for index in count():
+        if index not in finished:
+            end = min((other for other in finished if other > index), default=None)
+            yield index, start, end
+        if index not in finished:  # the source ended within the run
+            return
+        start = finished[index].next_start
+        if start is None:
+            return
 
 
 def _write_piece(

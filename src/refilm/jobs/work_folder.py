@@ -188,6 +188,20 @@ def _bookmark(record: dict[str, Any] | None) -> Bookmark | None:
     return None if record is None else Bookmark(record["index"], Fraction(record["time"]), record["digest"])
 
 
+@contextmanager
+def disk_full_told(folder: Path) -> Iterator[None]:
+    """Errors of the disk become JobErrors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise JobError(
+                f"{folder.parent}: the disk is full; make room and run the same command again, "
+                f"finished segments are kept in {folder.name}"
+            ) from error
+        raise JobError(f"{error.filename or folder}: {error.strerror}") from error
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from refilm.errors import UsageError
 from refilm.stages.demand import Demand
 from refilm.stages.findings import Finding
-from refilm.video import Frame
+from refilm.video import Frame, VideoInfo
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,17 @@ class StreamShape:
     time_base: Fraction
     start_time: Fraction
 
-
-@runtime_checkable
-class Item(Protocol):
-    """An output of a stage: a Frame, an event found by a recogniser or detector, or the bytes that a codec makes."""
-
-    @property
-    def time(self) -> Fraction:
-        """When it begins, in seconds on the source's clock."""
-        ...
+    @classmethod
+    def of(cls, source: VideoInfo) -> StreamShape:
+        """The properties of a source's frames, before any stage."""
+        return cls(source.width, source.height, source.frame_rate, source.time_base, source.start_time)
 
 
 class Stage(Protocol):
     """Processes a stream: is fed one frame at a time, and yields zero or more items, in order of time.
+
+    An item is a Frame, an event found by a recogniser or detector, or what a codec makes of a frame. Its `time` is when
+    it begins, in seconds on the source's clock.
 
     past, future   number of frames before and after a frame that its result depends on; a segment is given them as
                    context

@@ -31,14 +31,6 @@ _LISTS = (b"#EXTM3U", b"ffconcat version", b"<MPD", b"<?xml", b"v=0")  # how fil
 
 
 # For callers that still hold a sequence as a path.
-def is_sequence(path: Path) -> bool:
-    return PictureSequence.of(path) is not None
-
-
-def sequence_files(path: Path) -> list[Path]:
-    return PictureSequence(path).files()
-
-
 @contextmanager
 def open_input(path: Path, rate: Fraction | None = None) -> Iterator[InputContainer]:
     """A file or picture sequence, opened for reading; VideoError says what is wrong with it.

@@ -37,6 +37,8 @@ _NOT_CARRIED = {
     "STEREO3D": "the mark of a stereoscopic video",
     "ICC_PROFILE": "an ICC colour profile",
 }
+# What VideoInfo calls the container of a learned codec, which FFmpeg cannot open and which holds pictures alone.
+BITSTREAM = "refilm bitstream"
 # Values of FFmpeg's AVFieldOrder that say "interlaced"
 _INTERLACED = (2, 3, 4, 5)
 _MASTERING, _LIGHT = "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"

@@ -1,4 +1,4 @@
-"""Two videos side by side: which frames both have, and how much these differ."""
+"""Comparing two videos: which frames both show at the same time, and how much these differ."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from refilm.jobs.job import Progress
 from refilm.video import Colour, Frame, PixelFormat, VideoInfo, VideoReader
 from refilm.video.pixel_format import held_format
 
-_AHEAD = 4  # frames decoded before they are wanted, of each video
+_AHEAD = 4  # frames of each video that are decoded ahead
 _RGB = Colour(matrix="rgb", range="pc")
 _NAMES = {"yuv": ("y", "u", "v"), "rgb": ("g", "b", "r"), "gray": ("y",)}
-_UNMATCHED_NAMED = 5  # times of frames without a partner that are listed
+_UNMATCHED_NAMED = 5  # of so many unmatched frames the times are listed
 
 
 @dataclass(frozen=True)
 class VideoAccount:
-    """Frames of one of the two videos. Times in seconds.
+    """The frames of one of the two videos. Times are in seconds.
 
-    unmatched_times   of the first few frames that the other video has not
+    unmatched         number of frames that the other video does not have
+    unmatched_times   times of the first few of these
+    start, end        when the first frame begins and the last one ends
     """
 
     path: str
@@ -47,16 +49,18 @@ class VideoAccount:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found.
+    """The result of `compare`.
 
-    compared_as   the planes that were compared, in FFmpeg's words
-    matched       frames that both have, `identical` of them to the last sample
-    psnr_db       a plane, and "average" over all samples: from the mean squared error of all matched frames; None is
-                  infinite, for no error at all
-    ssim          a plane, and "all", planes weighed by their size: mean over the frames; None where a plane is too
-                  small for its window
-    level_change  mean code of b less that of a, a plane, in codes of 8 bit
-    worst         the matched frame with the lowest average PSNR
+    compared_as   the pixel format that was compared, as FFmpeg names it
+    matched       number of frames that both videos have
+    identical     number of these whose samples are all equal
+    psnr_db       for each plane, and "average" for all samples: from the mean squared error over all matched frames;
+                  None means infinite, for no error
+    ssim          for each plane, and "all" for the mean of the planes weighted by size: mean over the matched frames;
+                  None if a plane is too small for the window
+    level_change  for each plane, mean code of b minus mean code of a, in 8-bit codes
+    worst_time, worst_psnr_db   time and "average" PSNR of the matched frame with the lowest PSNR; None as in `psnr_db`
+    warnings      read errors, and other differences that a viewer would notice
     """
 
     a: VideoAccount
@@ -83,13 +87,15 @@ def compare(
     from_start: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Comparison:
-    """Compare the frames that two videos show at the same times: PSNR and SSIM as FFmpeg's filters define them.
+    """Compare the frames that two videos show at the same times, by PSNR and SSIM as FFmpeg's filters define them.
 
-    pictures     a new folder for curve.png, strip.png, frames.csv and comparison.json
-    from_start   times count from each video's own first frame
+    pictures      a new or empty folder for curve.png, strip.png, frames.csv and comparison.json
+    from_start    whether times count from the first frame of each video
+    on_progress   called with the state of the comparison after each frame
 
-    Planes are compared as they are if both videos have the same pixel format, matrix and range, else both as RGB.
-    Raises VideoError for videos that cannot be read, or have other sizes or no time in common; JobError for the folder.
+    Planes are compared as they are if both videos have the same pixel format, matrix and range, else both are converted
+    to RGB. Raises VideoError if a video cannot be read, if sizes differ, or if no frames are shown at the same time;
+    JobError if `pictures` is not empty or cannot be written to.
     """
     folder = None if pictures is None else Path(pictures)
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -124,6 +130,7 @@ def compare(
 
 @contextmanager
 def _filled_or_gone(folder: Path) -> Iterator[None]:
+    """Creates the folder, and removes it again if the block raises."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
@@ -141,14 +148,20 @@ def _check_sizes(a: VideoInfo, b: VideoInfo) -> None:
 
 
 def _tolerance(a: VideoInfo, b: VideoInfo) -> Fraction:
-    """How far two times may be apart and mean the same: the rounding of both clocks, but never near half a frame."""
+    """Largest difference of two times that count as the same, in seconds.
+
+    It allows for the rounding of both clocks, but is at most a quarter of a frame's duration.
+    """
     return min((a.time_base + b.time_base) / 2, 1 / (4 * max(a.frame_rate, b.frame_rate)))
 
 
 def _paired(
     frames_a: Iterator[Frame], frames_b: Iterator[Frame], tolerance: Fraction, shift: Fraction
 ) -> Iterator[tuple[Frame | None, Frame | None]]:
-    """The frames of both in order of time, those of the same time together; `shift` is added to the times of b."""
+    """The frames of both videos in order of time, in pairs if their times agree, else each with None.
+
+    shift   seconds that are added to the times of b
+    """
     a, b = next(frames_a, None), next(frames_b, None)
     while a is not None or b is not None:
         if b is not None and (a is None or b.time + shift < a.time - tolerance):
@@ -163,7 +176,7 @@ def _paired(
 
 
 def _other_differences(a: VideoInfo, b: VideoInfo) -> list[str]:
-    """What else a viewer would notice."""
+    """Differences besides the frames that a viewer would notice, in words."""
     found = []
     if a.display_matrix != b.display_matrix:
         found.append(f"players turn a by {a.rotation} and b by {b.rotation} degrees, or mirror one of them")
@@ -177,7 +190,10 @@ def _other_differences(a: VideoInfo, b: VideoInfo) -> list[str]:
 
 
 class _Measured:
-    """Sums over the frames so far; arrays have an entry a plane. Grows by the curve's three numbers a matched frame."""
+    """Sums over the frames so far, in arrays with one entry per plane.
+
+    Memory grows only by the three numbers per matched frame that the curve needs.
+    """
 
     def __init__(self, a: VideoInfo, b: VideoInfo, table: Any) -> None:
         self._infos, self._table = (a, b), table
@@ -196,7 +212,7 @@ class _Measured:
         self._write("time", "in", *(f"{metric}_{name}" for metric in ("psnr", "ssim") for name in (*self.names, "all")))
 
     def add(self, a: Frame | None, b: Frame | None) -> None:
-        """A frame of each at the same time, or one of either."""
+        """Adds a pair of frames of the same time, or a frame that the other video does not have, with None for that."""
         for side, frame in enumerate((a, b)):
             if frame is not None:
                 self.frames[side] += 1

@@ -1,4 +1,4 @@
-"""What `refilm compare` draws: the curve over time, and frames of both videos side by side."""
+"""The pictures of `refilm compare`: curves of PSNR and SSIM over time, and frames of both videos side by side."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from refilm.errors import JobError
 from refilm.video import Colour, Frame
 from refilm.video.pixel_format import held_format
 
-_GRAY, _INK, _RED = (210, 210, 210), (60, 60, 60), (40, 40, 220)  # blue, green, red
-_WIDTH, _HEIGHT, _MARGIN = 1200, 260, 60  # of a panel of the curve, pixels
-_MOMENTS = 6  # evenly spaced frames on the strip, at most
-_THUMBNAIL = 480  # width of a frame on the strip, pixels, at most
-_LINE = 22  # height of a line of text
-AMPLIFIED = 8  # differences on the strip
+_GRAY, _INK, _RED = (210, 210, 210), (60, 60, 60), (40, 40, 220)  # in the order blue, green, red
+_WIDTH, _HEIGHT, _MARGIN = 1200, 260, 60  # of a panel with a curve, in pixels
+_MOMENTS = 6  # most evenly spaced frames on the strip
+_THUMBNAIL = 480  # largest width of a frame on the strip, in pixels
+_LINE = 22  # height of a line of text, in pixels
+AMPLIFIED = 8  # factor on differences on the strip
 
 
 class Curve:
-    """PSNR and SSIM against time."""
+    """Collects PSNR and SSIM of frames, and draws them over time."""
 
     def __init__(self) -> None:
         self._times, self._psnrs, self._ssims = array("d"), array("d"), array("d")
@@ -47,7 +47,7 @@ class Curve:
 
 
 def _panel(title: str, times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """[H, W, 3]: the values against time; those that are not finite are left out."""
+    """A curve of values over time, without those that are not finite. -> uint8 [H, W, 3], blue first"""
     picture = np.full((_HEIGHT, _WIDTH, 3), 255, np.uint8)
     _text(picture, title, (_MARGIN, 18))
     known = np.isfinite(values)
@@ -78,10 +78,13 @@ def _panel(title: str, times: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 class Strip:
-    """Rows of frame of a, frame of b, difference: evenly spaced moments, and the worst one. Holds a few pictures."""
+    """A picture with rows of a frame of a, the same frame of b and their difference, at several times.
+
+    The times are evenly spaced, up to _MOMENTS of them, and that of the worst frame. Only these pictures are in memory.
+    """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, str, np.ndarray]] = []  # number of the frame, what is said of it, the row
+        self._rows: list[tuple[int, str, np.ndarray]] = []  # number of the frame, caption, picture
         self._count, self._every = 0, 1
         self._worst: tuple[float, int, str, Frame, Frame] | None = None
 
@@ -91,7 +94,7 @@ class Strip:
             self._worst = (psnr, self._count, words, a, b)
         if self._count % self._every == 0:
             if len(self._rows) == _MOMENTS:
-                # half of them make room: those left are evenly spaced again
+                # every second row is removed, so that the remaining ones are evenly spaced
                 self._rows, self._every = self._rows[::2], 2 * self._every
             if self._count % self._every == 0:
                 self._rows.append((self._count, words, _row(a, b)))
@@ -110,7 +113,7 @@ class Strip:
 
 
 def _row(a: Frame, b: Frame) -> np.ndarray:
-    """[h, 3w, 3]: both frames and their difference, reduced."""
+    """Both frames and their difference, reduced. -> uint8 [h, 3w, 3], blue first"""
     left, right = _shown(a), _shown(b)
     difference = cv2.convertScaleAbs(cv2.absdiff(left, right), alpha=AMPLIFIED)
     scale = min(1.0, _THUMBNAIL / left.shape[1])
@@ -119,7 +122,7 @@ def _row(a: Frame, b: Frame) -> np.ndarray:
 
 
 def _shown(frame: Frame) -> np.ndarray:
-    """[H, W, 3] uint8, blue first as OpenCV keeps colours."""
+    """The frame as uint8 [H, W, 3], blue first, as OpenCV expects it."""
     green, blue, red = frame.converted(held_format("gbrp"), Colour(matrix="rgb", range="pc")).planes
     return np.stack([blue, green, red], axis=-1)
 

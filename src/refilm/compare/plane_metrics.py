@@ -1,7 +1,7 @@
-"""PSNR and SSIM of two pictures on their own planes, as FFmpeg's filters `psnr` and `ssim` define them.
+"""PSNR and SSIM of the planes of two frames, as FFmpeg's filters `psnr` and `ssim` define them.
 
-Departs  from what papers mean by SSIM: FFmpeg's windows are 8x8 without weights, at every fourth sample (the way of
-         x264), where Wang et al. have a Gaussian at every sample. `refilm eval` gives theirs.
+This SSIM is not the one of papers: FFmpeg, like x264, has unweighted windows of 8x8 samples at every fourth sample,
+while Wang et al. have Gaussian windows at every sample. `refilm eval` computes theirs (`evaluation/metrics.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-SMALLEST_SIDE = 8  # of a plane: SSIM's window has to fit
+SMALLEST_SIDE = 8  # of a plane, in samples: the window of SSIM must fit
 
 
 def squared_error(a: np.ndarray, b: np.ndarray) -> float:
@@ -21,22 +21,22 @@ def squared_error(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def psnr(mean_squared_error: float, top: int) -> float:
-    """dB below the highest code `top`; infinite for no error."""
+    """PSNR in dB, from a mean squared error in squared codes and the highest code `top`; infinite for no error."""
     return 10 * math.log10(top * top / mean_squared_error) if mean_squared_error else math.inf
 
 
 def ssim(a: np.ndarray, b: np.ndarray, top: int) -> float:
-    """Structural similarity of two planes [H, W] with codes from 0 to `top`; not a number if no window fits."""
+    """SSIM of two planes [H, W] with codes from 0 to `top`; NaN if a side is shorter than SMALLEST_SIDE."""
     if min(a.shape) < SMALLEST_SIDE:
         return math.nan
     height, width = a.shape[0] // 4, a.shape[1] // 4
-    # 8-bit codes, their products and sums of 16 products are exact in single precision
+    # for 8-bit codes, single precision is exact: for the codes, their products, and sums of 16 products
     kind = np.float32 if top == 255 else np.float64
     x: np.ndarray = a[: 4 * height, : 4 * width].astype(kind)
     y: np.ndarray = b[: 4 * height, : 4 * width].astype(kind)
 
     def windows(values: np.ndarray) -> np.ndarray:
-        """[4h, 4w] -> [h - 1, w - 1], sums over 8x8"""
+        """Sums over windows of 8x8 at every fourth sample. [4h, 4w] -> [h - 1, w - 1]"""
         blocks = cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA).astype(np.float64) * 16
         rows = blocks[:-1] + blocks[1:]
         sums: np.ndarray = rows[:, :-1] + rows[:, 1:]
@@ -50,6 +50,6 @@ def ssim(a: np.ndarray, b: np.ndarray, top: int) -> float:
 
 
 def shares(planes: Sequence[np.ndarray]) -> np.ndarray:
-    """Each plane's part of all samples, by which FFmpeg weighs it in its "average" and "All"."""
+    """Each plane's share of all samples, its weight in FFmpeg's "average" PSNR and "All" SSIM."""
     sizes = np.array([plane.size for plane in planes])
     return sizes / sizes.sum()

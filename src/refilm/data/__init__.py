@@ -1,4 +1,4 @@
-"""Clips, packs, what degrades them, and the crops that training draws from them."""
+"""Data sets of clips, their degradation, and random crops for training."""
 
 from refilm.data.crops import Batch, CropSampler, Motion, WindowSampler
 from refilm.data.pack import Clip, Pack, read_clip, read_index, read_packs

@@ -1,4 +1,4 @@
-"""Random training crops, drawn from a pack in memory: where, which frames, which way round."""
+"""Random crops for training, from clips in memory. They depend on the seed and the step only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from refilm.data.pack import Pack
 
 @dataclass(frozen=True)
 class Motion:
-    """How far apart in time, and how small, the frames of a crop are: together, how much moves in it.
+    """A kind of crop for interpolation. Distance in time and reduction determine how large the motion in it is.
 
-    gap     source frames between the two inputs: 2 supervises the middle only, 4 all three frames between
-    shrink  side of the square that is averaged into one pixel
+    gap     distance between the two input frames, in source frames: 2 gives the middle frame as target, 4 all three
+            frames between
+    shrink  factor by which crops are reduced, by the mean over squares of `shrink` x `shrink` pixels
     weight  how often this kind is drawn, relative to the others
+
+    Raises ValueError for other gaps, a shrink below 1 and a negative weight.
     """
 
     gap: int
@@ -34,8 +37,11 @@ class Motion:
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs [N, 3, window, S, S]; targets [N, 3, K, S, S], the frames at `places` (of 0 ... 4) of what the model makes
-    between the two frames in the middle of the window.
+    """A batch of crops for interpolation, RGB in [0, 1].
+
+    inputs   [N, 3, window, S, S]
+    targets  [N, 3, K, S, S]   frames between the two input frames in the middle of the window
+    places   times of the K targets between these two, in quarters of the interval
     """
 
     inputs: Tensor
@@ -44,23 +50,27 @@ class Batch:
 
 
 class Draws:
-    """Which clips a step takes. There is no state but the step's number, so a training resumed at any step goes on
-    with the batches it would have seen.
+    """Random choices of clips. They depend on the seed and the number of the step only.
+
+    A training resumed at any step therefore sees the batches that it would have seen without interruption.
     """
 
     def __init__(self, pack: Pack, batch: int, seed: int) -> None:
         self._pack, self._batch, self._seed = pack, batch, seed
-        # each frame of the pack is as likely as any other, and clips that move more count up to three times
+        # in proportion to the number of frames, and to a factor from 0.5 to 1.5 that grows with the motion in the clip
         self._chance = torch.tensor(
             [clip.frames * min(max(clip.motion / 4, 0.5), 1.5) for clip in pack.clips], dtype=torch.float64
         )
 
     def generator(self, step: int) -> torch.Generator:
-        """The source of all that is random in a step."""
+        """The random generator for all choices of a step."""
         return torch.Generator().manual_seed(self._seed * 1_000_003 + step)
 
     def clips(self, random: torch.Generator, side: int, frames: int) -> list[int]:
-        """Numbers of clips that are large and long enough. Raises ValueError when there is none."""
+        """Draw the numbers of a batch of clips that have `frames` frames and sides of at least `side` pixels.
+
+        Raises ValueError if there is none.
+        """
         fits = [min(f.shape[2:]) >= side and len(f) >= frames for f in self._pack.frames]
         chance = self._chance * torch.tensor(fits, dtype=torch.float64)
         if not chance.sum() > 0:
@@ -69,9 +79,12 @@ class Draws:
 
 
 class WindowSampler:
-    """Draws windows of consecutive frames, cut alike from clips and from degraded copies of them.
+    """Draws crops of consecutive frames for restoration, at the same positions in clips and in degraded copies of them.
 
-    The same seed and step always give the same batch.
+    copies   lists of clips like those of the pack, frame by frame
+    length   T, frames of a crop
+    size     S, side of a crop in pixels
+    batch    N, crops of a batch
     """
 
     def __init__(self, pack: Pack, copies: Sequence[Sequence[Tensor]], length: int, size: int, batch: int, seed: int):
@@ -79,9 +92,11 @@ class WindowSampler:
         self._draws = Draws(pack, batch, seed)
 
     def draw(self, step: int) -> tuple[list[Tensor], torch.Generator]:
-        """[N, 3, T, S, S] in [0, 1], of the clips and of each copy; and the generator, for what else the step draws.
+        """The batch of one step.
 
-        Raises ValueError when no clip is long and large enough.
+        -> (crops [N, 3, T, S, S] in [0, 1], of the clips and of each copy; the generator, for further random choices)
+
+        Raises ValueError if no clip is long and large enough.
         """
         random = self._draws.generator(step)
         clips = self._draws.clips(random, self._size, self._length)
@@ -99,10 +114,12 @@ class WindowSampler:
 
 
 class CropSampler:
-    """Draws batches of one kind of motion each; the same seed and step always give the same batch.
+    """Draws crops for interpolation. A batch has a single kind of motion.
 
-    window   frames of an input, an even number: the two that new ones lie between, and as many beyond on either side;
-             where the clip begins or ends, the nearest stands in, as it does for the first and last of a film
+    size     S, side of a crop in pixels
+    batch    N, crops of a batch
+    window   frames of an input, an even number: targets lie between the two in the middle. Beyond the beginning or end
+             of a clip, its nearest frame is repeated, as at the beginning and end of a film
     """
 
     def __init__(self, pack: Pack, size: int, batch: int, seed: int, window: int = 2) -> None:
@@ -110,7 +127,7 @@ class CropSampler:
         self._draws = Draws(pack, batch, seed)
 
     def draw(self, step: int, kinds: list[Motion]) -> Batch:
-        """The batch of one step. Raises ValueError when no clip is long and large enough for the kind drawn."""
+        """The batch of one step, of one of `kinds`. Raises ValueError if no clip is long and large enough for it."""
         random = self._draws.generator(step)
         weights = torch.tensor([kind.weight for kind in kinds], dtype=torch.float64)
         kind = kinds[int(torch.multinomial(weights, 1, generator=random))]
@@ -119,16 +136,20 @@ class CropSampler:
         crops = torch.stack([self._crop(self._pack.frames[clip], kind, side, random) for clip in clips])
         crops = crops.transpose(1, 2)  # [N, 3, T, S, S]
         places = (2,) if kind.gap == 2 else (1, 2, 3)
-        first = (self._window // 2 - 1) * kind.gap  # of the two in the middle
+        first = (self._window // 2 - 1) * kind.gap  # index of the first of the two frames in the middle
         return Batch(crops[:, :, :: kind.gap], crops[:, :, first + 1 : first + kind.gap], places)
 
     def _crop(self, frames: Tensor, kind: Motion, side: int, random: torch.Generator) -> Tensor:
-        """[(window - 1) * gap + 1, 3, S, S], in [0, 1]."""
+        """A random crop of a clip, in [0, 1], with all frames from the first input to the last.
+
+        [T, 3, H, W] -> [(window - 1) * gap + 1, 3, S, S]
+        """
         t, _, h, w = frames.shape
         gap, beyond = kind.gap, self._window // 2 - 1
         first, y, x = (below(n + 1, random) for n in (t - 1 - gap, h - side, w - side))
         places = torch.arange(first - beyond * gap, first + (1 + beyond) * gap + 1)
-        places = places.clamp(first % gap, t - 1 - (t - 1 - first) % gap)  # the first and last that are whole gaps away
+        # to the first and last frame that are a multiple of `gap` away
+        places = places.clamp(first % gap, t - 1 - (t - 1 - first) % gap)
         crop = frames[:, :, y : y + side, x : x + side][places].float() / 255
         if kind.shrink > 1:
             crop = F.avg_pool2d(crop, kind.shrink)
@@ -136,12 +157,12 @@ class CropSampler:
 
 
 def below(limit: int, random: torch.Generator) -> int:
-    """A whole number from 0 to limit - 1."""
+    """A random integer from 0 to limit - 1."""
     return int(torch.randint(limit, (1,), generator=random))
 
 
 def turns(random: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """One of the 16 ways to run a square clip [T, C, S, S] backwards, mirror it and turn it."""
+    """A random one of the 16 combinations of reversal in time, flips and transposition of a clip [T, C, S, S]."""
     reversal, vertical, horizontal, transpose = (below(2, random) for _ in range(4))
     flips = [axis for axis, flip in ((0, reversal), (2, vertical), (3, horizontal)) if flip]
 

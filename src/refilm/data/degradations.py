@@ -1,10 +1,10 @@
-"""What spoils pictures: noise, small size, compression, motion blur; seeded, and named as the protocols name them.
+"""Degradations of frames: noise, reduction, compression, motion blur. What is random is drawn from a given generator.
 
 | name | function |
 |---|---|
 | Gaussian noise, sigma of 255 | `gaussian_noise` |
-| noise of a film in 4:2:0, sigma of 255 | `film_noise` |
-| BI, bicubic as MATLAB's imresize | `bicubic_down`; `bicubic_up` is the way back that needs no learning |
+| noise as in 4:2:0 films, sigma of 255 | `film_noise` |
+| BI, bicubic as MATLAB's imresize | `bicubic_down`; `bicubic_up` enlarges |
 | BD, Gaussian blur of sigma 1.6, then every 4th pixel | `gaussian_down` |
 | H.264 and HEVC at a crf, JPEG 2000 at a q | `compress` |
 | motion blur | `motion_blur` |
@@ -40,7 +40,10 @@ GAMMA = 2.2
 
 
 def _exactly(shrink: Shrink) -> Shrink:
-    """In single precision even inside a training in mixed precision, whose products would round the pictures."""
+    """Decorator: computes in the frames' own precision, even within a training in mixed precision.
+
+    Autocast would round pictures to bfloat16 in matrix products and convolutions.
+    """
 
     @wraps(shrink)
     def exact(frames: Tensor, *arguments: Any, **options: Any) -> Tensor:
@@ -54,16 +57,21 @@ def gaussian_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Ge
     """The clip with white noise added; neither clamped nor rounded.
 
     clip        [..., H, W], float in [0, 1]
-    sigma_8bit  standard deviation in levels of 255; a tensor must broadcast to the clip
-    generator   decides the noise, on its own device, whatever the clip's
+    sigma_8bit  standard deviation in 8-bit levels; a tensor must broadcast to the clip
+    generator   draws the noise, on its own device, which may differ from the clip's
     """
     return clip + _normal(clip.shape, clip, generator) * (sigma_8bit / 255)
 
 
 def film_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Generator) -> Tensor:
-    """The clip with noise as films in 4:2:0 have it: white on luma, on chroma of half the size and at most as large.
+    """The clip with noise as in 4:2:0 films: white noise on luma, and white noise on chroma of half the size.
 
-    As `gaussian_noise`, but [..., 3, T, H, W] with H and W even, clamped and rounded to 8 bit, as a file holds it.
+    The standard deviation of the chroma noise, before it is enlarged to full size, is a random share of sigma for each
+    clip. The result is clamped and rounded to 8 bit, as in a file.
+
+    clip        [..., 3, T, H, W], RGB in [0, 1], H and W even
+    sigma_8bit  of the luma noise, in 8-bit levels; a tensor must broadcast to the clip
+    generator   as in `gaussian_noise`
     """
     *leading, _, t, h, w = clip.shape
     luma = _normal((*leading, t, h, w), clip, generator)
@@ -77,22 +85,25 @@ def film_noise(clip: Tensor, sigma_8bit: float | Tensor, generator: torch.Genera
 
 
 def bicubic_down(frames: Tensor, scale: int = 4) -> Tensor:
-    """BI: [..., H, W] -> [..., H/scale, W/scale], not clamped. ValueError where scale does not divide the size."""
+    """BI, the bicubic reduction of MATLAB's imresize: [..., H, W] -> [..., H/scale, W/scale], not clamped.
+
+    Raises ValueError if `scale` does not divide H and W.
+    """
     height, width = _divided(frames, scale)
     return _resize(frames, height, width)
 
 
 def bicubic_up(frames: Tensor, scale: int = 4) -> Tensor:
-    """Bicubic enlargement as imresize does it: [..., H, W] -> [..., scale*H, scale*W], not clamped."""
+    """The bicubic enlargement of MATLAB's imresize: [..., H, W] -> [..., scale*H, scale*W], not clamped."""
     return _resize(frames, frames.shape[-2] * scale, frames.shape[-1] * scale)
 
 
 @_exactly
 def gaussian_down(frames: Tensor, scale: int = 4, sigma: float = 1.6) -> Tensor:
-    """BD: [..., H, W] -> [..., H/scale, W/scale], for H and W above 6.
+    """BD, Gaussian blur and subsampling: [..., H, W] -> [..., H/scale, W/scale], for H and W above 6.
 
-    The field keeps the first pixel of every `scale`, so the result lies (scale - 1) / 2 pixels up and left of where BI
-    would put it. ValueError where scale does not divide the size.
+    As in the literature, the first pixel of every `scale` is kept. The result is therefore shifted by (scale - 1) / 2
+    input pixels up and left relative to BI. Raises ValueError if `scale` does not divide H and W.
     """
     height, width = _divided(frames, scale)
     places = torch.arange(-6, 7, device=frames.device, dtype=frames.dtype)
@@ -105,10 +116,10 @@ def gaussian_down(frames: Tensor, scale: int = 4, sigma: float = 1.6) -> Tensor:
 
 
 def motion_blur(clip: Tensor, exposure: int) -> Tensor:
-    """Each frame as a camera sees it whose shutter is open for `exposure` frames: their mean, in linear light.
+    """The blur of a camera whose shutter is open for `exposure` frames: their mean in linear light (gamma 2.2).
 
-    [..., T, H, W] in [0, 1] -> [..., T - exposure + 1, H, W]; frame t of the result has clip frame t + exposure // 2 in
-    its middle. ValueError where exposure is even or longer than the clip.
+    [..., T, H, W] in [0, 1] -> [..., T - exposure + 1, H, W]; frame t of the result is centred on frame
+    t + exposure // 2 of the clip. Raises ValueError if `exposure` is even or longer than the clip.
     """
     if exposure % 2 == 0 or not 1 <= exposure <= clip.shape[-3]:
         raise ValueError(f"exposure must be odd and at most the clip's {clip.shape[-3]} frames, got {exposure}")
@@ -116,18 +127,18 @@ def motion_blur(clip: Tensor, exposure: int) -> Tensor:
 
 
 def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
-    """Frames as they come back from a file: one scene in, as many frames out.
+    """Frames after encoding and decoding.
 
-    frames_u8  [T, 3, H, W], RGB bytes
-    codec      "h264", "hevc": x264 and x265 at preset medium; "jpeg2000": FFmpeg's own encoder, for which the command
-               `ffmpeg` must be installed, since PyAV cannot tell it the quality
+    frames_u8  [T, 3, H, W], RGB, uint8, one scene
+    codec      "h264" or "hevc": x264 or x265 at preset medium; "jpeg2000": FFmpeg's own encoder, by the command
+               `ffmpeg`, which must be installed, since PyAV cannot set its quality
     quality    crf of h264 and hevc, -q:v of jpeg2000; higher is worse
-    out        [T, 3, H, W] bytes on the CPU
+    out        [T, 3, H, W], uint8, on the CPU
 
-    The file is yuv420p, BT.709, limited range, and goes there and back by this package's own conversion, which of
-    itself changes no mean. An odd last row or column is doubled for the encoder, and pictures below 64 pixels a side
-    are filled up by theirs.
-    Raises ValueError for another codec, RefilmError where the encoder is missing.
+    Frames are encoded in yuv420p, BT.709, limited range. The conversion is this package's own, which does not shift
+    mean colours. For the encoder, an odd side is extended by one pixel, and a side below 64 pixels to 64, by repeating
+    the last row or column; this is cut off again. Raises ValueError for another codec, RefilmError if the encoder is
+    missing.
     """
     height, width = frames_u8.shape[-2:]
     beside, below = (max(size + size % 2, X265_SMALLEST) - size for size in (width, height))
@@ -140,7 +151,7 @@ def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
 
 
 def _normal(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
-    """White noise of sigma 1, drawn on the generator's device."""
+    """White noise of standard deviation 1, drawn on the generator's device. -> `shape`, dtype and device of `like`"""
     return torch.randn(shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
 
 
@@ -160,7 +171,10 @@ def _resize(frames: Tensor, height: int, width: int) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _weights(size: int, wanted: int) -> Tensor:
-    """[wanted, size]: what each sample gives to each wanted one. Beyond the border the picture is mirrored."""
+    """The matrix [wanted, size] that resizes a row of `size` samples to `wanted` samples.
+
+    Keys' cubic with a = -1/2, widened for reduction; beyond the border, samples are mirrored.
+    """
     shrink = max(size / wanted, 1.0)
     centres = (torch.arange(wanted, dtype=torch.float64) + 0.5) * size / wanted - 0.5
     reach = math.ceil(2 * shrink) + 1

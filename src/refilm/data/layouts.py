@@ -1,12 +1,12 @@
-"""Where the clips of a data set lie, for the usual sets as they are unpacked, and for any folder of videos.
+"""Finding the clips of a data set: of common sets in the layout of their archives, and of any folder of videos.
 
 | set | is recognised by | clips |
 |---|---|---|
-| a pack | `index.json` | as listed; has no splits |
+| a pack | `index.json`, by `pack.read_packs` | as listed; has no splits |
 | Vimeo-90K triplet, septuplet | `tri_trainlist.txt`, `sep_trainlist.txt` | `sequences/<listed>/im*.png` |
 | REDS | `train_sharp` or `train/train_sharp` (or `val...`) | each folder there |
 | DAVIS | `JPEGImages/480p` | those that `ImageSets/2017/{train,val}.txt` lists |
-| anything else | | each video file, and each folder with two pictures or more; has no splits |
+| anything else | | each video file, and each folder with at least two pictures; has no splits |
 """
 
 from __future__ import annotations
@@ -26,21 +26,26 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class Footage:
-    """One clip or film on disk: a video file, or pictures in order. `source` names it within its set."""
+    """One clip or film on disk.
+
+    source   its name within the data set
+    files    a video file, or pictures in their order
+    """
 
     source: str
     files: tuple[Path, ...]
 
     def frames(self) -> Iterator[Frame]:
-        """Its frames, decoded as the iteration goes on. Raises VideoError for a file that cannot be read."""
+        """Its frames, decoded on demand. Raises VideoError for a file that cannot be read."""
         return chain.from_iterable(frames(path) for path in self.files)
 
 
 def find_footage(folder: str | Path, split: str = "train") -> list[Footage]:
-    """The clips of a data set in one of the layouts above.
+    """The clips of a data set in one of the layouts above, except for packs, which have an index.
 
-    split   "train" or "test", for sets that have them; what REDS and DAVIS call val counts as test
-    Raises RefilmError where there is nothing, or not what a list promises.
+    split   "train" or "test", for sets that have splits; "test" is what REDS and DAVIS call val
+
+    Raises ValueError for another split; RefilmError if there are no clips, or if a listed clip is missing.
     """
     folder = Path(folder)
     if split not in SPLITS:

@@ -1,8 +1,7 @@
-"""Reading a pack: a folder of short clips, one scene each, with an `index.json` that lists them. Other sets as well.
+"""Reading data sets into memory: packs, and other sets that `find_footage` knows.
 
-Each entry of the index: file, source, frames, width, height, motion (mean absolute difference of neighbouring frames
-at 96x54, of 255), bytes. The clips are video files that FFmpeg decodes, and their colour is read as everywhere in this
-package: as tagged, without a bias.
+A pack is a folder of short video files, one scene each, with an `index.json` that lists them; its entries have the
+fields of Clip.
 """
 
 from __future__ import annotations
@@ -27,7 +26,13 @@ from refilm.video.decoder import Decoder
 
 @dataclass(frozen=True)
 class Clip:
-    """One entry of a pack's index."""
+    """One entry of a pack's index.
+
+    file      name of the file in the pack's folder
+    source    name of the film that it was cut from
+    motion    mean absolute difference of neighbouring frames, reduced to 96x54, in 8-bit levels
+    bytes     size of the file
+    """
 
     file: str
     source: str
@@ -39,7 +44,7 @@ class Clip:
 
 
 def read_index(folder: str | Path) -> list[Clip]:
-    """The clips of a pack, in the order of its index. Raises RefilmError when there is no usable index."""
+    """The clips of a pack, in the order of its index. Raises RefilmError if there is no valid index."""
     path = Path(folder) / "index.json"
     try:
         entries = json.loads(path.read_text())
@@ -55,29 +60,34 @@ def read_index(folder: str | Path) -> list[Clip]:
 
 
 def read_clip(path: str | Path, max_frames: int | None = None) -> Tensor:
-    """The frames of a clip, or its first ones, as RGB bytes. -> frames_u8 [T, 3, H, W].
+    """The frames of a video file as uint8 RGB, at most the first `max_frames`. -> frames_u8 [T, 3, H, W]
 
-    Raises VideoError, a RefilmError, when the file cannot be opened or holds no frame.
+    Raises VideoError if the file cannot be opened or has no frames.
     """
     return _read([Path(path)], max_frames)
 
 
 def _read(files: Iterable[Path], max_frames: int | None) -> Tensor:
-    """The frames of a clip in one file or several. -> frames_u8 [T, 3, H, W]"""
-    # sets are one's own files, thousands of short ones: a process for each would take longer than reading them
+    """As `read_clip`, for a clip in one file or several."""
+    # In this process, not in a child process as for untrusted files: a data set may be thousands of short files, and
+    # starting a process for each would take longer than reading it.
     decoders = (Decoder(path, None, on_packet=lambda: None) for path in files)
     frames = chain.from_iterable(decoder.frames(None) for decoder in decoders)
     return torch.stack([rgb_u8(frame) for frame, _ in islice(frames, max_frames)])
 
 
 def rgb_u8(frame: Frame) -> Tensor:
-    """The frame's picture as bytes. -> [3, H, W]"""
+    """The frame as uint8 RGB. -> [3, H, W]"""
     return frame.rgb.mul_(255).round_().clamp_(0, 255).byte()
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A pack held in memory: clips of frames_u8 [T, 3, H, W] beside their index entries."""
+    """A data set in memory.
+
+    clips    the entries of the index
+    frames   for each clip, frames_u8 [T, 3, H, W], RGB
+    """
 
     clips: list[Clip]
     frames: list[Tensor]
@@ -87,32 +97,35 @@ class Pack:
 
     @property
     def bytes(self) -> int:
-        """Memory the frames take."""
+        """Memory that the frames take."""
         return sum(frames.numel() for frames in self.frames)
 
 
 def motion(before: np.ndarray, after: np.ndarray) -> float:
-    """The mean absolute difference of two thumbnails, of 255."""
+    """The mean absolute difference of two thumbnails, in 8-bit levels."""
     return float(np.abs(before.astype(np.float32) - after).mean())
 
 
 def thumbnail(picture_u8: Tensor) -> np.ndarray:
-    """What motion is measured on. [3, H, W] -> gray bytes [54, 96]"""
+    """The reduced frame on which motion is measured. uint8 RGB [3, H, W] -> uint8 gray [54, 96]"""
     small = cv2.resize(picture_u8.permute(1, 2, 0).numpy(), (96, 54), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
 
 
 def mean_motion(frames_u8: Tensor) -> float:
-    """The mean over neighbours of a clip [T, 3, H, W]; 0 for a single frame."""
+    """The mean `motion` between neighbouring frames of a clip [T, 3, H, W], uint8; 0 for a single frame."""
     thumbnails = [thumbnail(picture) for picture in frames_u8]
     return float(np.mean([motion(*pair) for pair in pairwise(thumbnails)] or [0.0]))
 
 
 def read_packs(*folders: str | Path, max_frames: int | None = None, workers: int = 2) -> Pack:
-    """Decode whole sets into memory, one after the other; of each clip, at most `max_frames` frames.
+    """Decode data sets into memory, as one Pack.
 
-    folders   packs, or the training split of any set that `find_footage` knows, if it is small enough
-    Raises RefilmError where a folder holds none, or a clip cannot be read.
+    folders     packs, or other sets that `find_footage` knows, of which the training split is read
+    max_frames  frames read of each clip, at most
+    workers     threads that decode
+
+    Raises RefilmError if a folder has no clips, or if a clip cannot be read.
     """
     found = [entry for folder in folders for entry in _entries(Path(folder))]
     if not found:
@@ -135,7 +148,7 @@ def _entries(folder: Path) -> list[tuple[Footage, Clip | None]]:
 
 
 def _described(footage: Footage, pictures: Tensor) -> Clip:
-    """An index entry for a clip that comes without one."""
+    """The index entry for a clip of a set that is no pack. pictures: uint8 [T, 3, H, W]"""
     count, _, height, width = pictures.shape
     size = sum(path.stat().st_size for path in footage.files)
     return Clip(footage.files[0].name, footage.source, count, width, height, mean_motion(pictures), size)

@@ -1,4 +1,4 @@
-"""Making a pack: films cut into short clips worth training on, made smaller, and listed as `pack.py` reads them."""
+"""Making a pack (see `pack.py`): films are cut into short clips that are useful for training, and reduced in size."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from refilm.video import Frame
 from refilm.video.clip_writer import write_clip
 
 HDR = ("smpte2084", "arib-std-b67")
-BORDER = 0.04  # of each side, cut off: logos, and the black columns of analogue recordings
+BORDER = 0.04  # share of width and height that is cut off on each side: logos, black columns of analogue recordings
 
-# What a frame must not be below, or above, to be worth keeping.
-DARKEST = 24.0  # mean of luma, of 255
-STILLEST = 0.2  # motion against the frame before, of 255: below it nothing is to be learned
-BLOCKIEST = 1.3  # `blockiness`
-SMALLEST = 64  # pixels a side
+# Limits within which frames are kept.
+DARKEST = 24.0  # lowest mean of the gray thumbnail, in 8-bit levels
+STILLEST = 0.2  # lowest motion since the frame before, in 8-bit levels: from still frames nothing can be learned
+BLOCKIEST = 1.3  # highest `blockiness`
+SMALLEST = 64  # shortest side of a clip, in pixels
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How films become clips.
+    """How films are cut into clips.
 
-    longest      frames of a clip at most
-    shortest     frames of a clip at least
-    gap          frames left out after each clip, so that a long take does not fill the pack
-    short_side   of a clip at most, pixels
-    shrink       how many times smaller than its film a clip is at least, which cleans away the film's compression
-    crf          quality of the clips, x265's
+    longest      most frames of a clip
+    shortest     fewest frames of a clip
+    gap          frames left out after each clip of a scene, so that long takes do not dominate the pack
+    short_side   longest that the shorter side of a clip may be, in pixels
+    shrink       smallest factor by which frames are reduced, which removes the compression artifacts of the film
+    crf          quality of the clips, as x265's crf
 
-    What would be narrower than 64 pixels is left out: no use for training, and x265 damages memory on it.
+    Films whose clips would have a side below 64 pixels are left out: they are of no use for training, and x265 writes
+    beyond its memory on them. Raises ValueError for values out of range.
     """
 
     longest: int = 48
@@ -67,15 +68,16 @@ def pack(
     mark_cuts: Callable[[Iterable[Frame]], Iterator[Frame]] = iter,
     note: Callable[[str], None] = lambda line: None,
 ) -> list[Clip]:
-    """Cut all footage of a folder into the clips of a pack, and return its index.
+    """Cut the films in a folder into the clips of a pack, and return its index.
 
-    folder     anything that `find_footage` knows
+    folder     a folder that `find_footage` knows
     out        the pack's folder
-    mark_cuts  sets `starts_scene` on frames; by default each file is one scene
-    note       is told one line for each file
+    mark_cuts  sets `starts_scene` on frames; by default each film is one scene
+    note       called with one line for each film
 
-    Run again after an interruption, it goes on with the next film: at any time the index lists whole clips only, of
-    whole films. Memory holds one clip. Raises RefilmError where there is nothing to pack, or `out` was begun otherwise.
+    After an interruption, the same call continues with the first film that is not finished; the index always lists the
+    clips of finished films only. One clip at a time is kept in memory. Raises RefilmError if no clip can be made, or if
+    `out` was begun with other settings or by something else.
     """
     out = Path(out)
     footage = find_footage(folder)
@@ -101,7 +103,11 @@ def pack(
 
 
 def cut(frames: Iterable[Frame], packing: Packing) -> Iterator[list[Tensor]]:
-    """The stretches of a film worth keeping: lists of pictures_u8 [3, h, w], of one scene and one size each."""
+    """The clips of a film: lists of frames, uint8 RGB [3, h, w], reduced by `shrunk`, each within one scene.
+
+    A clip ends at a scene cut, at a frame that is dark, still or blocky, and at `longest` frames. Raises RefilmError
+    for HDR, and for frames that would become too small.
+    """
     kept: list[Tensor] = []
     before: np.ndarray | None = None
     skip = 0
@@ -129,7 +135,10 @@ def cut(frames: Iterable[Frame], packing: Packing) -> Iterator[list[Tensor]]:
 
 
 def shrunk(picture_u8: Tensor, packing: Packing) -> Tensor:
-    """Without its border, and smaller: [3, H, W] -> [3, h, w], multiples of 8. RefilmError where little remains."""
+    """The frame without its border, reduced. uint8 [3, H, W] -> [3, h, w], multiples of 8
+
+    Raises RefilmError if a side would be shorter than SMALLEST.
+    """
     height, width = picture_u8.shape[-2:]
     top, left = round(height * BORDER), round(width * BORDER)
     inner = picture_u8[:, top : height - top, left : width - left].permute(1, 2, 0).numpy()
@@ -144,7 +153,10 @@ def shrunk(picture_u8: Tensor, packing: Packing) -> Tensor:
 
 
 def blockiness(luma: np.ndarray) -> float:
-    """How much larger steps are across the borders of 8x8 blocks than elsewhere; 1 for a picture without blocks."""
+    """A measure of block artifacts: how much larger steps are across the borders of 8x8 blocks than elsewhere.
+
+    luma [H, W], in codes -> about 1 without blocks, larger with blocks
+    """
     ratios = []
     for plane in (luma, luma.T):
         steps = np.abs(np.diff(plane[:, : plane.shape[1] // 8 * 8].astype(np.float32), axis=1)).mean(0)
@@ -155,7 +167,11 @@ def blockiness(luma: np.ndarray) -> float:
 
 @dataclass
 class _Progress:
-    """What a pack holds so far. `films` and the settings stand in `packed.json`, the clips in the index."""
+    """The finished part of a pack.
+
+    films   names of the finished films; with the settings, they are kept in `packed.json`
+    clips   their clips; these are kept in `index.json`
+    """
 
     out: Path
     packing: Packing
@@ -175,7 +191,7 @@ class _Progress:
         if held["settings"] != asdict(packing):
             raise RefilmError(f"{out}: was begun with {held['settings']}; use the same settings, or another folder")
         clips = read_index(out) if (out / "index.json").exists() else []
-        # killed between the two files: these films' clips are in the index and their names not yet in the record
+        # after a kill between the writing of the two files, the index has clips of a film that is not in the record
         clips = [clip for clip in clips if clip.source in held["films"]]
         return cls(out, packing, held["films"], clips)
 

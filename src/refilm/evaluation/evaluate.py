@@ -1,4 +1,4 @@
-"""Measuring a model on a folder of videos, beside the alternatives a user has."""
+"""Measuring a model and the baselines of its task on a folder of videos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refilm.models.defaults import read_results
 from refilm.models.table import MODELS, create_model
 from refilm.tasks import TASKS
 
-# an Interpolator or a Restorer, as the protocol wants it
+# an `interpolators.Interpolator` or a `restorers.Restorer`, depending on the protocol
 Method = Any
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m"}
@@ -41,16 +41,18 @@ def evaluate(
     """Measure a model on every video of a folder, and write `results_dir/<folder's name>/`.
 
     model      a name of `list_models()` or of a baseline
-    folder     videos, each a single scene; `index.json`, where there is one, names them
-    protocol   a name of PROTOCOLS; by default the one that ranks the models of this one's task
-    every      restoration only: of so many frames, measure the first two; the protocol's name then says so
+    folder     videos, each a single scene: those that `index.json` lists if there is one, else all
+    protocol   a name of PROTOCOLS; by default the one that ranks the models of the same task
+    every      restoration only: measure the first two of every so many frames; the protocol's name then says so
     weights    "default" or the path of a weight file
-    pictures   a folder for strips of frames, PROTOCOL/MODEL/CLIP.png; by default none are written, since the set's
-               licence decides who may see them
-    note       is told one line for each clip
+    device     where the model runs, such as "cpu" or "cuda"
+    pictures   folder for strips of frames, PROTOCOL/MODEL/CLIP.png; by default none are written, since the licence of
+               the videos may not allow publishing them
+    note       called with one line for each clip
 
-    Baselines that the results folder lacks for these clips are measured as well.
-    Raises ValueError for an unknown name, VideoError for a folder without videos.
+    Baselines of the protocol for which the results folder has no figures on these clips are measured as well. Raises
+    ValueError for an unknown model, baseline or protocol, or one that does not fit the model; VideoError for a folder
+    without videos, or a video that cannot be measured; WeightsError as `create_model`.
     """
     chosen = _choose_protocol(model, protocol, every)
     clips = find_clips(Path(folder))
@@ -69,7 +71,10 @@ def evaluate(
 
 
 def find_clips(folder: Path) -> list[Path]:
-    """The videos `index.json` names, in its order; without one, every video file of the folder, sorted."""
+    """The videos that `index.json` lists, in its order; without an index, all video files of the folder, sorted.
+
+    Raises VideoError if there are none.
+    """
     index = folder / "index.json"
     if index.exists():
         return [folder / entry["file"] for entry in json.loads(index.read_text())]
@@ -95,7 +100,7 @@ def _choose_protocol(model: str, name: str | None, every: int | None) -> Protoco
 
 @dataclass(frozen=True)
 class _Measuring:
-    """One protocol on one set of clips, and where the results lie."""
+    """Measures models and baselines by one protocol on one set of clips. `target` is the folder of the results."""
 
     protocol: Protocol
     clips: list[Path]
@@ -120,7 +125,7 @@ class _Measuring:
         method: Method = self.protocol.method(network.to(device).eval(), torch.device(device))
         result = self._result(name, device, is_baseline=False)
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        if parameters:  # the cost of a classical method lies elsewhere
+        if parameters:  # the operations of a classical method are not counted by `gflop`
             result = replace(
                 result,
                 weights=MODELS[name].weights if weights == "default" else Path(weights).name,
@@ -147,7 +152,7 @@ class _Measuring:
         return replace(result, ms_per_frame=stopwatch.median_ms, clips=figures)
 
     def _held(self, model: str) -> dict[str, Any]:
-        """What the results folder has on a model under this protocol."""
+        """The entry of a model for this protocol in the results folder; {} if there is none."""
         held = {r["model"]: r["protocols"].get(self.protocol.name, {}) for r in read_results(self.target)}
         return held.get(model, {})
 

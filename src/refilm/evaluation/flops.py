@@ -1,4 +1,4 @@
-"""What a call costs: PyTorch's count, with this package's own convolutions added."""
+"""Counting the operations of a call: PyTorch's counter, extended by this package's own convolutions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import refilm.ops  # noqa: F401  # the operators below exist once these are load
 
 
 def gflop(call: Callable[[], Any]) -> float:
-    """Thousand million operations of a call, a multiply-add counted as two.
+    """The number of operations of a call, in units of 10^9; a multiply-add counts as two.
 
-    Convolutions and matrix products count, as in PyTorch's FlopCounterMode, and LS3D-Conv; element-wise work, warping
-    and what OpenCV does count for nothing.
+    Convolutions and matrix products are counted as by PyTorch's FlopCounterMode, and LS3D-Conv. Element-wise
+    operations, warping and OpenCV are not counted.
     """
     own: dict[Any, Any] = {torch.ops.refilm.ls3d_conv: _ls3d, torch.ops.refilm.onednn_conv3d: _convolution}
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
@@ -30,6 +30,6 @@ def _convolution(x: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Se
 
 
 def _ls3d(x: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
-    """The convolution, and for each tap and channel four corners, each times a weight that holds the importance."""
+    """The convolution, and for each tap and channel four multiply-adds that sample and weight the value."""
     places, taps = out_shape[0] * prod(out_shape[2:]), prod(weight[2:])
     return _convolution(x, weight, out_shape=out_shape) + 2 * 4 * places * taps * x[1]

@@ -1,4 +1,4 @@
-"""Interpolation: leave frames out, have them made anew, compare with the real ones."""
+"""Evaluation of interpolation: frames are left out, predicted, and compared with the real ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Interpolation:
-    """Keep one frame of `step`, rebuild the others, compare with the real ones.
+    """A protocol: keep every `step`-th frame of a clip, predict the others, and compare these with the real ones.
 
-    Frames count by number, not by time stamp: the clip is taken to have a constant rate. Frames after the last kept one
-    are left out. Clips are taken to be single scenes.
+    Clips must be single scenes with a constant frame rate: time stamps are not used. The frames after the last kept one
+    are not measured.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Interpolation:
 
     @property
     def times(self) -> tuple[Fraction, ...]:
-        """Where the left-out frames lie between two kept ones."""
+        """The times of the left-out frames between two kept ones, which are at 0 and 1."""
         return tuple(Fraction(i, self.step) for i in range(1, self.step))
 
     @property
@@ -47,7 +47,10 @@ class Interpolation:
         return f"{left_out}; RGB, 8 bit, no border; mean over a clip's new frames, then over clips"
 
     def runs(self, frames: Iterable[T], intervals: int = 60) -> Iterator[list[T]]:
-        """Cut a clip of any length into runs of at most `intervals` kept intervals; neighbours share a kept frame."""
+        """Cut a clip into runs of at most `intervals` intervals between kept frames, which bounds the memory.
+
+        A run begins and ends with a kept frame; consecutive runs share one.
+        """
         run: list[T] = []
         for frame in frames:
             run.append(frame)
@@ -58,29 +61,32 @@ class Interpolation:
         if whole > 0:
             yield run[: whole + 1]
 
-    beside: ClassVar[None] = None  # strips show the neighbours instead of an alternative
+    beside: ClassVar[None] = None  # strips show the neighbouring frames, and no baseline
 
     def thinned(self, every: int) -> Interpolation:
-        """Raises ValueError: the frames left out are what is measured."""
+        """Raises ValueError: this protocol cannot be restricted to some of the frames."""
         raise ValueError(f"{self.name} measures every frame it can; leave out every={every}")
 
     def method(self, model: Any, device: torch.device) -> Interpolator:
-        """The model, a `contract.Interpolator` on that device, as `measure` takes it."""
+        """A model (`contract.Interpolator`, already on the device) in the form that `measure` takes."""
         return ModelInterpolator(model, device)
 
     def fitted(self, name: str, paths: Sequence[Path]) -> tuple[Interpolator, None]:
-        """A baseline; none of them has a setting to choose."""
+        """The baseline of that name; there are no settings to choose from."""
         return self.baselines[name], None
 
     def gflop(self, interpolator: Interpolator, path: Path) -> float:
-        """What one new frame of a clip costs."""
+        """The operations for one new frame of the clip at `path`, see `flops.gflop`."""
         ends = next(self.runs(frames(path)))[: self.step + 1 : self.step]
         return gflop(lambda: list(interpolator(ends, self.times))) / len(self.times)
 
     def measure(
         self, interpolator: Interpolator, path: Path, stopwatch: Stopwatch, strip: Strip | None = None
     ) -> ClipFigures:
-        """The figures of one video; VideoError where it is too short. The strip: before, truth, result, after.""" ""
+        """The figures of the video at `path`. Raises VideoError if it has no frame to predict.
+
+        The strip shows one new frame: the frame before it, the real one, the result, the frame after it.
+        """
         psnr, structure, errors = [], [], []
         size = (0, 0)
         for run in self.runs(frames(path)):

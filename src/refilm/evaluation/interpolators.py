@@ -1,4 +1,4 @@
-"""What fills the gaps: a model, or one of the plain ways a user has without this project."""
+"""Methods of interpolation to be measured: models, and the baselines that a user has without this project."""
 
 from __future__ import annotations
 
@@ -17,28 +17,33 @@ from refilm.video.filters import filtered, is_in_pyav
 
 
 class Interpolator(Protocol):
-    """Kept frames of one scene, and times in (0, 1) -> the new frames of each gap in turn, [3, H, W] RGB each."""
+    """A method of interpolation.
+
+    kept    frames of one scene at a constant rate
+    times   times of the new frames between two kept ones, in (0, 1)
+    out     the new frames, [3, H, W] RGB each, interval by interval
+    """
 
     def __call__(self, kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]: ...
 
 
 def repeat(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
-    """The nearer frame again; the earlier one where both are equally near."""
+    """Repeats the nearer frame, or the earlier one if both are equally near."""
     for first, second in itertools.pairwise(kept):
         yield from ((first if t <= Fraction(1, 2) else second).rgb for t in times)
 
 
 def blend(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
-    """The mean of both neighbours, weighted by time."""
+    """The mean of both neighbours weighted by time."""
     for first, second in itertools.pairwise(kept):
         yield from (torch.lerp(first.rgb, second.rgb, float(t)) for t in times)
 
 
 def minterpolate(kept: Sequence[Frame], times: Sequence[Fraction]) -> Iterator[Tensor]:
-    """FFmpeg's motion-compensated filter with its default settings, fed the samples as they were decoded.
+    """FFmpeg's filter for motion-compensated interpolation with default settings, on the samples as decoded.
 
-    The filter wants one frame beyond the last gap; the last frame stands in for it.
-    Raises LookupError where this FFmpeg lacks the filter or the filter cannot take the frames' format.
+    The filter needs one frame more after the last interval; the last frame is repeated. Raises LookupError if this
+    FFmpeg lacks the filter, if it cannot take the format of the frames, or if `times` are not equidistant.
     """
     like, step = kept[0], len(times) + 1
     if not is_in_pyav("minterpolate"):
@@ -58,7 +63,7 @@ BASELINES: dict[str, Interpolator] = {"frame-repeat": repeat, "frame-blend": ble
 
 
 class ModelInterpolator:
-    """Runs a model as a job does, on kept frames at a constant rate."""
+    """A model as a method: it runs by `Interpolating`, as in a job, on frames at a constant rate."""
 
     def __init__(self, model: Model, device: torch.device) -> None:
         self._model, self._device = model, device

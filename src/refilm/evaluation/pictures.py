@@ -1,4 +1,4 @@
-"""Pictures to look at beside the figures."""
+"""Strips of frames, for looking at the results beside the figures."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from refilm.evaluation.metrics import as_shown
 
 @dataclass(frozen=True)
 class Strip:
-    """Where a strip goes, and the method whose result stands beside the measured one's, if the protocol shows one."""
+    """The path of a strip, and the baseline whose result it also shows, as a method; None: it shows no baseline."""
 
     path: Path
     beside: Any = None
 
 
 def write_strip(path: Path, pictures: Sequence[Tensor]) -> None:
-    """Frames [3, H, W] side by side, as PNG; the order is the caller's."""
+    """Write frames [3, H, W], RGB in [0, 1], side by side as PNG. Folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     row = as_shown(torch.cat(tuple(pictures), dim=2)).mul(255).round().byte()  # [3, H, nW]
     # OpenCV keeps colours as B, G, R

@@ -1,4 +1,8 @@
-"""The named ways to measure. A figure without its protocol means nothing."""
+"""The table of all evaluation protocols, by name.
+
+A protocol defines how the input is made from a clip, what the result is compared with, the metrics and the baselines.
+Figures can be compared only within a protocol.
+"""
 
 from __future__ import annotations
 

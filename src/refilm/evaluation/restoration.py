@@ -1,4 +1,4 @@
-"""Restoration: spoil clips in a known way, have them restored, compare with what they were."""
+"""Evaluation of restoration: clips are degraded artificially, restored, and compared with the originals."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ from refilm.evaluation.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class Restoration:
-    """Spoil each clip, restore its frames, compare with the clip as it was.
+    """A protocol: degrade each clip, restore its frames, and compare these with the original ones.
 
-    spoil       the clip as bytes [T, 3, H, W], and a generator seeded by the file's name -> [T, 3, h, w], RGB
-    spoilt      the same in words
-    baselines   what a user has instead; `beside` names the one that strips show
-    told        what a model's call takes beside the clip
+    spoil       the degradation: the clip as uint8 [T, 3, H, W], and a random generator seeded by the file's name ->
+                [T, 3, h, w], RGB, nominal range [0, 1]
+    spoilt      the degradation in words, for the result files
+    baselines   methods that a user has without this project, by name
+    beside      name of the baseline that strips show
+    told        further arguments of the model's call, beside the clip
     scale       H / h; H and W are cropped to multiples of it
-    on_luma     whether PSNR and SSIM are of Y (BT.601, limited range) in place of RGB, whose PSNR is then added
-    border      pixels left out of PSNR and SSIM on each side
-    every       of so many frames, the first two are measured: two, so that neighbours can be compared as well
+    on_luma     whether PSNR and SSIM are of luma (`metrics.luma`) instead of RGB; the PSNR of RGB is then given as well
+    border      pixels on each side that PSNR and SSIM leave out
+    every       the first two of every so many frames are measured: two, for the warp error between neighbours
 
-    A whole clip is held in memory.
+    The whole clip is kept in memory.
     """
 
     name: str
@@ -58,17 +60,20 @@ class Restoration:
         return f"{self.spoilt}; {where}, 8 bit, {border}; {frames}; mean over a clip's frames, then over clips"
 
     def thinned(self, every: int) -> Restoration:
-        """The same on fewer frames, under a name that says so."""
+        """The same protocol on fewer frames, with `every` in its name. Raises ValueError if `every` is below 3."""
         if every < 3:
             raise ValueError(f"every must be at least 3, since two frames of so many are measured, got {every}")
         return replace(self, name=f"{self.name}-every{every}", every=every)
 
     def method(self, model: Any, device: torch.device) -> Restorer:
-        """The model, a `contract.Restorer` on that device, as `measure` takes it."""
+        """A model (`contract.Restorer`, already on the device) in the form that `measure` takes."""
         return ModelRestorer(model, device, self.told)
 
     def measure(self, restorer: Restorer, path: Path, stopwatch: Stopwatch, strip: Strip | None = None) -> ClipFigures:
-        """The figures of one video; VideoError where it is too small or short. Strip: input, beside, result, truth."""
+        """The figures of the video at `path`. Raises VideoError if it is too small, or has less than two frames.
+
+        The strip shows one frame: the input (enlarged), the result of `strip.beside`, the result, the original.
+        """
         truth_u8, spoilt = self._pair(path)
         if len(truth_u8) < 2:
             raise VideoError(f"{path}: {self.name} needs at least 2 frames")
@@ -98,7 +103,10 @@ class Restoration:
         return replace(figures, psnr_rgb_db=mean(psnr_rgb)) if self.on_luma else figures
 
     def fitted(self, name: str, paths: Sequence[Path]) -> tuple[Restorer, str | None]:
-        """A baseline at its best setting: that with the best mean PSNR on the middle frame of each clip."""
+        """The baseline of that name, with the setting that has the best mean PSNR on the middle frames of the clips.
+
+        -> (the method, its setting; None for a baseline without settings)
+        """
         baseline = self.baselines[name]
         if not isinstance(baseline, FFmpegFilter):
             return baseline, None
@@ -116,19 +124,19 @@ class Restoration:
         return baseline.at(best), best
 
     def shown_beside(self, setting: str | None) -> Restorer | None:
-        """The baseline for strips, at the setting found before; None where there is none yet."""
+        """The baseline `beside` with a setting found by `fitted`; None if it needs one and `setting` is None."""
         baseline = self.baselines[self.beside]
         if isinstance(baseline, FFmpegFilter):
             return None if setting is None else baseline.at(setting)
         return baseline
 
     def gflop(self, restorer: Restorer, path: Path) -> float:
-        """What one frame of a clip costs."""
+        """The operations for one frame of the clip at `path`, see `flops.gflop`."""
         _, spoilt = self._pair(path)
-        return gflop(lambda: next(restorer(spoilt[:1], [0])))  # of more, a filter would ask for the next as well
+        return gflop(lambda: next(restorer(spoilt[:1], [0])))  # of more, a temporal filter restores the next too
 
     def _pair(self, path: Path) -> tuple[Tensor, Tensor]:
-        """The truth as bytes [T, 3, H, W], and what became of it [T, 3, h, w]."""
+        """(the original clip as uint8 [T, 3, H, W], the degraded one [T, 3, h, w]). VideoError if it is too small."""
         truth_u8 = read_clip(path)
         height, width = (side // self.scale * self.scale for side in truth_u8.shape[-2:])
         if min(height, width) < 2 * self.border + 11:

@@ -1,4 +1,4 @@
-"""What restores a spoilt clip: a model, or one of the plain ways a user has without this project."""
+"""Methods of restoration to be measured: models, and the baselines that a user has without this project."""
 
 from __future__ import annotations
 
@@ -20,18 +20,24 @@ from refilm.video.filters import filtered, is_in_pyav
 from refilm.video.pixel_format import PixelFormat
 from refilm.video.rgb import from_rgb
 
-# FFmpeg's filters get what a video file would hold, but at full chroma, since the truth is compared in RGB.
+# The format in which FFmpeg's filters get frames: as in a video file, but with chroma at full size, since results are
+# compared in RGB.
 YUV444P = PixelFormat("yuv444p", "yuv", 8)
 
 
 class Restorer(Protocol):
-    """A spoilt clip [T, 3, h, w], RGB, not clamped, and rising frame numbers -> those frames [3, H, W], restored."""
+    """A method of restoration.
+
+    clip     [T, 3, h, w]   the degraded clip, RGB, nominal range [0, 1], not clamped
+    places   indices of the frames wanted, rising
+    out      these frames restored, [3, H, W] each
+    """
 
     def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]: ...
 
 
 def as_it_is(clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
-    """The input itself."""
+    """The frames of the input, unchanged."""
     yield from (clip[place] for place in places)
 
 
@@ -44,8 +50,9 @@ def bicubic(clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
 class FFmpegFilter:
     """One of FFmpeg's filters, on yuv444p, BT.709, 8 bit.
 
-    settings   its arguments, in FFmpeg's words, from which a protocol chooses the best; only one can be run: see `at`
-    remembers  whether a frame depends on those before it
+    settings   alternative arguments in FFmpeg's syntax, from which a protocol chooses the best. A filter that is run
+               must have exactly one, see `at`
+    remembers  whether a result depends on earlier frames
     """
 
     name: str
@@ -53,11 +60,16 @@ class FFmpegFilter:
     remembers: bool = False
 
     def at(self, setting: str) -> FFmpegFilter:
+        """The same filter with this setting alone."""
         return replace(self, settings=(setting,))
 
     @property
     def is_timed(self) -> bool:
-        """By the command all frames come at once, along with starting a program."""
+        """Whether its time can be measured.
+
+        Not if PyAV's FFmpeg lacks the filter, so that the command `ffmpeg` runs it: the time would include starting a
+        program, and all frames come at once.
+        """
         return is_in_pyav(self.name)
 
     def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
@@ -105,10 +117,10 @@ ENLARGERS: dict[str, Restorer] = {
 
 
 class ModelRestorer:
-    """Runs a model as a job does.
+    """A model as a method: it runs by `Restoring`, as in a job.
 
-    told      what the model's call takes beside the clip
-    filtered  whether the model's own filter, if it has one, is applied
+    told      further arguments of the model's call, beside the clip
+    filtered  whether the model's temporal filter is applied, if it has one
     """
 
     def __init__(self, model: Model, device: torch.device | str, told: dict[str, Any], filtered: bool = True) -> None:
@@ -117,5 +129,5 @@ class ModelRestorer:
     def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
         run: Restoring[int] = Restoring(self._model, self._told, self._device, filtered=self._filtered)
         for place, picture in run.over((place, partial(clip.__getitem__, place)) for place in range(len(clip))):
-            if place in places:  # the others are not computed, but for what a filter wants of them
+            if place in places:  # other frames are computed only if a temporal filter needs them
                 yield picture()

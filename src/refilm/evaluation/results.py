@@ -1,4 +1,4 @@
-"""The files that hold figures: one JSON a model and set, one table a task. Written here, never by hand."""
+"""The result files: one JSON file per model and data set, and one table per task and data set, never edited by hand."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from refilm.tasks import TASKS
 
 @dataclass(frozen=True)
 class ClipFigures:
-    """Means over the measured frames of one clip; the warp errors are over pairs of neighbours, in 8-bit levels.
+    """The figures of one clip: means over the measured frames.
 
-    psnr_rgb_db   where PSNR and SSIM are of something else than RGB
+    frames                number of measured frames
+    width, height         of the original frames, after cropping
+    warp_error            mean over pairs of neighbouring frames, in 8-bit levels, see `metrics.warp_errors`
+    warp_error_of_truth   the same of the original frames
+    psnr_rgb_db           PSNR of RGB, if `psnr_db` and `ssim` are of luma
     """
 
     frames: int
@@ -31,15 +35,21 @@ class ClipFigures:
 
 @dataclass(frozen=True)
 class Result:
-    """One model on one set under one protocol.
+    """The figures of one model, or baseline, on one data set by one protocol.
 
-    description    the protocol's, in words
-    weights        name of the weight file; None where there are none
-    parameters     how many numbers the model has learned
-    ms_per_frame   time to make one frame from decoded ones on `device`; None if too few to tell, or not to be told
-    gflop          what one frame of the first clip's size costs a model, a multiply-add counted as two; None for others
-    setting        a baseline's best one, where there are several
-    absent         why there are no figures; None where there are
+    protocol       the protocol's name
+    description    the protocol in words
+    version        of refilm
+    device         what it was measured on, in words
+    weights        name of the weight file; None without weights
+    parameters     number of learned parameters
+    ms_per_frame   median time to make one frame from decoded ones; None if there were too few frames, or if it cannot
+                   be measured
+    gflop          operations for one frame of the first clip in units of 10^9, a multiply-add counted as two; None
+                   without weights
+    setting        a baseline's best setting; None if it has none
+    clips          figures by the clip's file name
+    absent         why there are no figures; None if there are
     """
 
     model: str
@@ -57,11 +67,12 @@ class Result:
     absent: str | None = None
 
     def mean(self, name: str) -> float | None:
-        """The mean over clips of a field of ClipFigures; None where they lack it."""
+        """The mean over clips of a field of ClipFigures; None if it is None in a clip."""
         values = [getattr(clip, name) for clip in self.clips.values()]
         return None if None in values else mean(values)
 
     def as_json(self) -> dict[str, Any]:
+        """The entry for a result file, in JSON's types, with the means over clips."""
         if self.absent:
             return {"refilm": self.version, "absent": self.absent}
         figures = ("psnr_db", "ssim", "warp_error", "warp_error_of_truth", "psnr_rgb_db")
@@ -86,7 +97,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def write_result(folder: Path, result: Result) -> Path:
-    """Put a result into `folder/<model>.json`, beside what that file holds for other protocols, and renew the table."""
+    """Write a result to `folder/<model>.json`, which keeps those of other protocols, and renew the task's table."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{result.model}.json"
     held = json.loads(path.read_text()) if path.exists() else {}
@@ -103,12 +114,12 @@ def write_result(folder: Path, result: Result) -> Path:
 
 
 def task_of(protocol: str) -> str:
-    """The task a protocol measures; its name begins with it."""
+    """The task that a protocol measures, with which the protocol's name begins."""
     return next(task for task in TASKS if protocol.startswith(f"{task}-"))
 
 
 def write_table(folder: Path, task: str) -> Path:
-    """Renew `folder/<task>.md` from all the JSON files beside it."""
+    """Write `folder/<task>.md` from all JSON files in the folder, and return its path."""
     results = read_results(folder)
     names = sorted({name for r in results for name in r["protocols"] if task_of(name) == task})
     lines = [
@@ -126,7 +137,7 @@ def write_table(folder: Path, task: str) -> Path:
 
 
 def _section(name: str, rows: dict[str, dict[str, Any]]) -> list[str]:
-    """One protocol's part of a table: means, what is absent, clip by clip."""
+    """The part of a table for one protocol: means, missing results, and the PSNR of each clip."""
     measured = {model: row for model, row in rows.items() if "absent" not in row}
     if not measured:
         return []
@@ -171,8 +182,8 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _tidied(value: Any) -> Any:
-    """Floats to four digits, so that a file changes only where a figure does; what there is to say and nothing else."""
+    """Round floats to four digits, so that a file changes only where a figure does, and leave out fields of None."""
     if isinstance(value, dict):
-        kept = ("weights", "ms_per_frame")  # None says something there
+        kept = ("weights", "ms_per_frame")  # fields in which None has a meaning
         return {key: _tidied(entry) for key, entry in value.items() if entry is not None or key in kept}
     return round(value, 4) if isinstance(value, float) else value

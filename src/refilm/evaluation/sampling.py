@@ -1,8 +1,8 @@
-"""Where an interpolation model looks: the input pixels that one pixel of the new frame is made of, as a picture.
+"""Pictures of the sampling positions of an interpolation model: the input pixels that determine one output pixel.
 
-Source   Fig. 1 and 3 of the LS3D-Conv paper: the gradient of one output pixel with respect to the two input frames says
-         about how often each place is sampled. Few places, and near ones, where nothing moves; many, and far ones,
-         where much does.
+Source   Fig. 1 and 3 of the LS3D-Conv paper: the gradient of one output pixel with respect to the two input frames
+         shows roughly how often each input pixel is sampled. In still regions it is large at few positions close to the
+         output pixel, in moving regions at many and distant ones.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from refilm.stages.running import Interpolating, Interval
 from refilm.stages.tiles import run_tiled
 from refilm.video import Frame, frames
 
-# The share of the strongest gradient from which a place is shown. A sampled pixel outweighs by far the features that
-# decided where to sample it, and it is these that tell motion from stillness.
+# Pixels are shown if their gradient is at least this share of the largest one. The share is small because the pixels
+# that are sampled have much larger gradients than those that only determine where to sample, and these distinguish
+# moving from still regions.
 LEAST = 1e-5
-AROUND = 160  # pixels on each side of the place that the model is given; it looks no further in practice
-ZOOM = 8  # of the part around the pixel
+AROUND = 160  # pixels on each side of the output pixel that the model is given; gradients beyond are negligible
+ZOOM = 8  # enlargement of the part around the pixel
 RED, GREEN = (255, 40, 30), (60, 255, 90)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a picture shows, in numbers.
+    """The numbers that belong to a picture of sampling positions.
 
-    points     how many places act on the pixel with LEAST of the strongest's gradient or more, in both frames together
-    distance   their mean distance from the pixel, pixels
-    first, second   times of the two frames; the new one lies half-way
+    points          number of pixels shown, in both frames together
+    distance        their mean distance from the output pixel, in pixels
+    first, second   times of the two frames, in seconds; the new frame lies half-way between them
     """
 
     points: int
@@ -56,11 +57,17 @@ def explain(
     model: str = "vi-ls3d-small",
     weights: str | Path = "default",
 ) -> Sampling:
-    """Write a picture of where a model looks to make one pixel, half-way between the two frames around a time.
+    """Write a picture of the input pixels that determine one pixel of a new frame.
 
-    out   PNG: the two frames side by side, the places as red points; below, the part in the green frame enlarged, with
-          a green frame around the pixel
-    Raises UsageError for a model, a time or a place that is not there, VideoError for a file that cannot be read.
+    path      the video
+    seconds   the new frame lies half-way between the two frames around this time
+    x, y      position of the pixel
+    out       PNG: the two frames side by side in gray, with the input pixels in red; below them, the part in the green
+              rectangle enlarged, with a green rectangle around the pixel
+    model     name of an interpolation model
+
+    Raises UsageError for another model, or a time or position outside the video; VideoError if the video cannot be read
+    or the picture not be written; WeightsError as `create_model`.
     """
     able = [name for name, row in MODELS.items() if row.task == "interpolation"]
     if model not in able:
@@ -82,10 +89,11 @@ def explain(
 
 
 def gradient(model: Interpolator, clip: Tensor, x: int, y: int) -> Tensor:
-    """How strongly each pixel of two frames acts on one of the frame half-way between.
+    """Gradient of one pixel of the frame half-way between two frames, with respect to these.
 
-    clip   [3, window, H, W], the two and those beyond them that the model wants
-    out    [2, H, W]: absolute gradients of the new pixel's three channels' sum, summed over the input's channels
+    clip   [3, window, H, W]   the model's input
+    x, y   position of the pixel
+    out    [2, H, W]           absolute gradients of the sum of the pixel's channels, summed over the input's channels
     """
     multiple = model.size_multiple
     height, width = clip.shape[-2:]
@@ -100,12 +108,12 @@ def gradient(model: Interpolator, clip: Tensor, x: int, y: int) -> Tensor:
 
 
 def _middle(model: Interpolator) -> slice:
-    """The places in a window of the two frames that new ones lie between."""
+    """The indices of the two middle frames in the model's window, between which new frames lie."""
     return slice(model.window // 2 - 1, model.window // 2 + 1)
 
 
 def _interval(path: Path, seconds: float, model: Interpolator) -> Interval[Frame]:
-    """From the frame that is shown at a time to the next one."""
+    """The interval that contains a time. Raises UsageError if there is none, VideoError for a single frame."""
     begin = end = None
     for interval in Interpolating[Frame](model).over(frames(path)):
         first, second = interval.first, interval.second
@@ -122,7 +130,7 @@ def _interval(path: Path, seconds: float, model: Interpolator) -> Interval[Frame
 
 
 def _write(path: Path, pair: Tensor, chosen: Tensor, x: int, y: int) -> None:
-    # gray, so that red is seen
+    # in gray, so that red points stand out
     gray = pair.mean(0).mul(255).round().byte()[..., None].expand(-1, -1, -1, 3)
     red = torch.where(chosen[..., None], torch.tensor(RED, dtype=torch.uint8), gray).numpy()  # [2, H, W, 3]
     height, width = red.shape[1:3]

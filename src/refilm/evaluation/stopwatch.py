@@ -1,4 +1,4 @@
-"""How long a frame takes."""
+"""Measuring the time that a method takes for a frame."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 
 class Stopwatch:
-    """The time a method takes, apart from the time that measuring its frames takes.
+    """Measures the time that a method takes to make frames, without the time that the consumer takes between them.
 
-    Counted by groups of frames, as a model may make all frames of a gap at once. The first group of each run is left
-    out: it pays for warming up, and for the look-ahead of FFmpeg's filters.
+    Frames are counted in groups, because a model may make all frames of an interval at once. The first group of each
+    run is not counted: it includes warming up, and the look-ahead of FFmpeg's filters.
     """
 
     def __init__(self) -> None:
         self._seconds_per_frame: list[float] = []
 
     def timed(self, new: Iterator[Tensor], group: int = 1) -> Iterator[Tensor]:
-        """The same frames, which come `group` at a time."""
+        """Passes on the frames of `new`, which are made `group` at a time, and measures how long each group takes."""
         spent, first_group = 0.0, True
         for number in itertools.count(1):
             start = time.perf_counter()
@@ -37,5 +37,8 @@ class Stopwatch:
 
     @property
     def median_ms(self) -> float | None:
-        """Of one frame; the median, since other programs interrupt now and then. None before a second group."""
+        """Milliseconds per frame; None before a second group.
+
+        The median, because other programs interrupt now and then.
+        """
         return statistics.median(self._seconds_per_frame) * 1000 if self._seconds_per_frame else None

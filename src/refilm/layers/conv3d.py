@@ -1,9 +1,10 @@
-"""3D convolution that stays on oneDNN where PyTorch leaves it.
+"""3D convolution that uses oneDNN for shapes that PyTorch computes with a slow kernel of its own.
 
-In float32 on a CPU, PyTorch 2.13 sends an ungrouped convolution of a single clip to its own slow loops when
-C * T * H <= 20480 and the kernel is at most 3 high or wide, whatever W is: five times slower, both ways. Those are the
-shapes of video interpolation. Here such a convolution calls oneDNN by name; everything else is `F.conv3d` unchanged.
-Forward, and backward at stride 1; with a larger stride the backward stays with PyTorch.
+In float32 on a CPU, PyTorch 2.13 uses its own loops instead of oneDNN for an ungrouped convolution of a single clip if
+C * T * H <= 20480 and the kernel is at most 3 pixels high or wide, whatever W is. They are about five times slower, in
+the forward and the backward pass, and the layers of the interpolation models have such shapes. `conv3d` calls oneDNN
+directly for these convolutions and `F.conv3d` for all others. With a stride above 1, the backward pass remains
+PyTorch's. Measurements: docs/choices.md#conv3d-onednn.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from refilm.ops.layout import clip_format
 
-# As in PyTorch's choice of a backend (aten/src/ATen/native/Convolution.cpp, use_mkldnn).
+# C * T * H up to which PyTorch avoids oneDNN (use_mkldnn in aten/src/ATen/native/Convolution.cpp).
 SLOW_BELOW = 20480
 LAST = torch.channels_last_3d
 HAS_ONEDNN = torch.backends.mkldnn.is_available()
@@ -30,7 +31,7 @@ def conv3d(
     dilation: Sequence[int] = (1, 1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """`F.conv3d`: [N, C, T, H, W] -> [N, O, T', H', W'], with the same gradients. A result is channels last if x is."""
+    """As `F.conv3d`: [N, C, T, H, W] -> [N, O, T', H', W'], same arguments and gradients; channels last if x is."""
     if not takes_slow_path(x, weight, groups):
         return F.conv3d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
     out: Tensor = torch.ops.refilm.onednn_conv3d(x, weight, bias, stride, padding, dilation)
@@ -38,7 +39,10 @@ def conv3d(
 
 
 def takes_slow_path(x: Tensor, weight: Tensor, groups: int) -> bool:
-    """Whether PyTorch would run this convolution without oneDNN. An exported program keeps PyTorch's own operator."""
+    """Whether PyTorch would run this convolution without oneDNN, although oneDNN is faster.
+
+    False during export, so that exported programs contain PyTorch's own operator only.
+    """
     return (
         HAS_ONEDNN
         and x.device.type == "cpu"
@@ -50,13 +54,13 @@ def takes_slow_path(x: Tensor, weight: Tensor, groups: int) -> bool:
         and x.shape[0] == 1
         and x.shape[1] * x.shape[2] * x.shape[3] <= SLOW_BELOW
         and min(weight.shape[-2:]) <= 3
-        # a matrix product in all but name, where the slow path is not slow
+        # PyTorch computes a 1x1x1 kernel as a matrix product, which is fast
         and weight[0, 0].numel() > 1
     )
 
 
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d` on the fast path."""
+    """`nn.Conv3d` computed by `conv3d`, except with padding by a name or by other values than zeros."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.padding_mode != "zeros" or isinstance(self.padding, str):
@@ -73,7 +77,7 @@ def _onednn(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    # channels last is oneDNN's fastest layout; a contiguous clip costs two copies, cheap beside the convolution
+    # channels last is oneDNN's fastest layout; the two copies of a contiguous clip cost little beside the convolution
     rows, weight = x.contiguous(memory_format=LAST), weight.contiguous(memory_format=LAST)
     out: Tensor = torch.ops.aten.mkldnn_convolution(rows, weight, bias, padding, stride, dilation, 1)
     return out.contiguous(memory_format=clip_format(x))
@@ -122,7 +126,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         )
         return x_grad, weight_grad, bias_grad, None, None, None
     if ctx.needs_input_grad[0]:
-        # the same convolution, with the kernel turned round; padding beyond the kernel's reach was of no use to x
+        # The gradient of x is a convolution of grad with the flipped kernel. Where the padding exceeds the kernel's
+        # reach, the outermost outputs do not depend on x, so their gradients are cut off.
         reach = [d * (k - 1) - p for d, k, p in zip(ctx.dilation, weight.shape[2:], ctx.padding, strict=True)]
         t, h, w = (slice(max(0, -r), n - max(0, -r)) for r, n in zip(reach, grad.shape[2:], strict=True))
         turned = weight.flip(2, 3, 4).transpose(0, 1)
@@ -140,14 +145,17 @@ _onednn.register_autograd(_backward, setup_context=_setup_context)
 def _weight_gradient(
     grad: Tensor, x: Tensor, weight: Tensor, padding: Sequence[int], dilation: Sequence[int]
 ) -> Tensor:
-    """Cuts the clip into an upper and a lower half: a batch of two is what PyTorch gives to oneDNN."""
+    """The gradient of the weight at stride 1. [N, O, T', H', W'], [N, C, T, H, W] -> the shape of `weight`
+
+    The clip is cut into an upper and a lower half that form a batch of two, because PyTorch uses oneDNN for batches.
+    """
     rows = grad.shape[3]
     half, reach = (rows + 1) // 2, dilation[1] * (weight.shape[3] - 1)
     padded = F.pad(x, (0, 0, padding[1], padding[1]))
     halves = torch.cat([padded[:, :, :, : half + reach], padded[:, :, :, rows - half :]])
     grads = torch.cat([grad[:, :, :, :half], grad[:, :, :, rows - half :]])
     if rows % 2:
-        grads[1, :, :, 0] = 0  # the middle row is in both halves
+        grads[1, :, :, 0] = 0  # the middle row is in both halves, and must count once
     result: Tensor = torch.ops.aten.convolution_backward(
         grads.contiguous(memory_format=LAST),
         halves.contiguous(memory_format=LAST),

@@ -1,4 +1,8 @@
-"""LS3D-Conv as a layer: it predicts from its input where each tap samples, and how much the tap counts."""
+"""LS3D-Conv as a layer, which predicts the offset and the importance of each tap from its input.
+
+Source   "Learnable sampling 3D convolution for video enhancement and action recognition", (1)-(3); the operator itself
+         is `refilm.ops.ls3d_conv`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +18,15 @@ IMPORTANCE_AT_START = 0.95
 
 
 class SamplingConv(Conv3d):
-    """The convolution that predicts where an LS3D-Conv samples. A class of its own, so that initialisation, learning
-    rates and weight files can tell it from the convolutions that compute features."""
+    """The convolution that predicts offsets and importances for an LS3D-Conv.
+
+    It has a class of its own so that initialisation, learning rates and the loading of weights can treat it differently
+    from the convolutions that compute features.
+    """
 
 
 def sampling_parameters(module: nn.Module) -> set[str]:
-    """Names of the parameters in `module` that say where LS3D-Conv samples."""
+    """Names of the parameters in `module` that predict the offsets and importances of LS3D-Conv layers."""
     return {
         f"{name}.{own}"
         for name, part in module.named_modules()
@@ -29,13 +36,16 @@ def sampling_parameters(module: nn.Module) -> set[str]:
 
 
 class LS3DConv(nn.Conv3d):
-    """`nn.Conv3d` with a learnable sampling position and an importance for every tap, both predicted from the input.
+    """`nn.Conv3d` with an offset and an importance for every tap, both predicted from the input.
 
-    [N, C, T, H, W] -> [N, O, T', H', W'], arguments as `nn.Conv3d`, kernel sizes odd. One 3x3x3 convolution predicts
-    both: its first 2K channels are the offsets (dy, dx) of the K taps, in pixels; its last K, through a sigmoid, their
-    importances. It starts with zero weights: the layer starts as the plain convolution, times 0.95.
+    [N, C, T, H, W] -> [N, O, T', H', W'], arguments as `nn.Conv3d`. One 3x3x3 convolution (`sampling`) predicts both:
+    its first 2K channels are the offsets (dy, dx) of the K taps, in pixels of the input; its last K channels, through a
+    sigmoid, the importances. It is initialised so that all offsets are 0 and all importances 0.95 for any input: the
+    layer starts as the plain convolution with its weights multiplied by 0.95.
 
-    max_offset  pixels that offsets are cut to, which bounds what a result depends on; None: they go anywhere
+    max_offset  dy and dx are clamped to +-max_offset pixels, which makes the receptive field finite; None: not clamped
+
+    Raises ValueError if a kernel size is even.
     """
 
     def __init__(
@@ -55,7 +65,8 @@ class LS3DConv(nn.Conv3d):
         if any(k % 2 == 0 for k in self.kernel_size):
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
         self.taps = math.prod(self.kernel_size)
-        # Each prediction is made around the middle of the kernel it is for; that may lie inside the map.
+        # The predictor's window is centred on that of the kernel. If it needs negative padding for this, because the
+        # kernel is larger than 3 and not padded, the input is cropped instead (`_inside`).
         around = [
             1 + p - d * (k // 2) for p, d, k in zip(_triple(self.padding), self.dilation, self.kernel_size, strict=True)
         ]
@@ -67,7 +78,10 @@ class LS3DConv(nn.Conv3d):
 
     @classmethod
     def from_conv3d(cls, conv: nn.Conv3d) -> Self:
-        """A layer with the weights of a trained convolution, which it computes at the start, times 0.95."""
+        """A layer that starts as the given trained convolution, with its weights multiplied by 0.95.
+
+        Raises ValueError if `conv` is padded by a name, such as "same", or with other values than zeros.
+        """
         if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
             raise ValueError(
                 f"conv must be padded with zeros by numbers, got {conv.padding!r} of {conv.padding_mode!r}"
@@ -89,7 +103,7 @@ class LS3DConv(nn.Conv3d):
         return layer.train(conv.training)
 
     def reset_sampling(self) -> None:
-        """Set the predictor to its start: offsets 0, importances 0.95, whatever the input."""
+        """Initialise the predictor: offsets 0 and importances 0.95 for any input."""
         assert self.sampling.bias is not None
         nn.init.zeros_(self.sampling.weight)
         nn.init.zeros_(self.sampling.bias)
@@ -98,7 +112,7 @@ class LS3DConv(nn.Conv3d):
             self.sampling.bias[2 * self.taps :] = logit
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(offset [N, 2K, T', H', W'] in pixels, importance [N, K, T', H', W'] in [0, 1]) for x [N, C, T, H, W]."""
+        """x [N, C, T, H, W] -> (offsets [N, 2K, T', H', W'] in pixels, importances [N, K, T', H', W'] in [0, 1])."""
         if any(self._inside):
             t, h, w = (slice(i, n - i) for i, n in zip(self._inside, x.shape[2:], strict=True))
             x = x[:, :, t, h, w]

@@ -1,4 +1,4 @@
-"""Classical optical flow, and frames moved by it.
+"""Classical optical flow (DIS), and alignment of frames by it.
 
 Source   DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, arXiv 1603.03590, as
          implemented in OpenCV.
@@ -18,28 +18,30 @@ from torch import Tensor
 
 LUMA_BT709 = (0.2126, 0.7152, 0.0722)
 
-# DIS reduces the frame by 2 per scale and reads 8x8 patches: OpenCV 5.0 crashes on some frames narrower than 16.
+# Shortest side, in pixels, for which DIS is run: with a side below 32, OpenCV 5.0 crashes on some sizes and raises on
+# others (docs/choices.md#flow-blend).
 SMALLEST_SIDE = 32
 
-# Gaussian, pixels, that frames to be aligned are smoothed with: at noise of sigma 25 it brings a neighbour aligned by
-# its own noisy flow within 1 dB of one aligned by the clean frames' (docs/choices.md#alignment).
+# Sigma, in pixels, of the Gaussian that smooths frames before the flow for their alignment is estimated, since they may
+# be noisy: the best of those measured in docs/choices.md#alignment.
 SMOOTHING = 1.0
 
 
 def estimate_flows(frames: Tensor, refinement: int, finest_scale: int = 1) -> Tensor:
-    """[2, N, 3, H, W] -> [2, N, 2, H, W]: DIS flow in pixels from frames[0] to frames[1], and from [1] to [0].
+    """DIS flow in both directions between pairs of frames.
 
+    frames        [2, N, 3, H, W]   RGB, [0, 1]
     refinement    variational refinement steps on each scale
-    finest_scale  how often the frames are halved on the last scale; what is finer is interpolated
-
-    Zero where a side is shorter than SMALLEST_SIDE.
+    finest_scale  the flow is estimated down to frames halved this many times, then interpolated to full size
+    out           [2, N, 2, H, W]   (dx, dy) in pixels, from frames[0] to frames[1] and from frames[1] to frames[0]; all
+                  zero where a side is shorter than SMALLEST_SIDE
     """
     first, second = luma_8bit(frames)
     return flows_of_luma(first, second, refinement, finest_scale).to(frames.device)
 
 
 def flows_of_luma(first: np.ndarray, second: np.ndarray, refinement: int, finest_scale: int) -> Tensor:
-    """`estimate_flows` of what `luma_8bit` makes, [N, H, W] twice. -> [2, N, 2, H, W] on the CPU"""
+    """As `estimate_flows`, but from luma as `luma_8bit` gives it: [N, H, W] twice -> [2, N, 2, H, W] on the CPU."""
     count, height, width = first.shape
     if min(height, width) < SMALLEST_SIDE:
         return torch.zeros(2, count, 2, height, width)
@@ -51,8 +53,12 @@ def flows_of_luma(first: np.ndarray, second: np.ndarray, refinement: int, finest
 
 
 class RememberedFlows:
-    """`flows_of_luma` of the steps of a film, the last three of them remembered: windows share their steps."""
+    """`flows_of_luma` with a memory of the last three pairs of frames.
 
+    Consecutive windows of a film have pairs of neighbouring frames in common, so each pair is estimated only once.
+    """
+
+    # for each remembered pair: two luma planes, and two flows of two float32 components
     bytes_a_pixel = 3 * (2 * 1 + 2 * 2 * 4)
 
     def __init__(self, refinement: int, finest_scale: int = 1) -> None:
@@ -60,7 +66,7 @@ class RememberedFlows:
         self._recent: list[tuple[tuple[object, ...], Tensor]] = []
 
     def between(self, first: np.ndarray, second: np.ndarray) -> Tensor:
-        """[N, H, W] of `luma_8bit` twice -> [2, N, 2, H, W] on the CPU; zero between frames that are the same."""
+        """As `flows_of_luma`: [N, H, W] twice -> [2, N, 2, H, W] on the CPU; zero if both are identical."""
         key = first.shape, first.tobytes(), second.tobytes()
         if key[1] == key[2]:  # a repeated frame
             return torch.zeros(2, len(first), 2, *first.shape[1:])
@@ -74,12 +80,14 @@ class RememberedFlows:
 
 @torch.no_grad()
 def align_to_centre(clip: Tensor) -> Tensor:
-    """Every frame moved onto the middle one along the flow between them, which may be noisy. -> the clip's shape.
+    """Backward-warp every frame to the middle one, along DIS flow between smoothed frames, which may be noisy.
 
-    Motion is rounded to whole pixels, so that no value is made up: noise stays white and aliasing stays what it is.
-    Where there is no flow (see SMALLEST_SIDE), frames stay where they are.
+    The flow is rounded to whole pixels, so that no values are interpolated: white noise stays white, and aliasing is
+    preserved. Positions outside the frame read its border. The clip is returned as it is if a side is shorter than
+    SMALLEST_SIDE.
 
-    clip  [N, C, T, H, W], T odd
+    clip  [N, 3, T, H, W]   RGB, [0, 1], T odd
+    out   [N, 3, T, H, W]   the middle frame unchanged
     """
     count, channels, length, height, width = clip.shape
     centre = length // 2
@@ -101,19 +109,19 @@ def align_to_centre(clip: Tensor) -> Tensor:
 
 
 def luma_8bit(frames: Tensor) -> np.ndarray:
-    """[..., 3, H, W] RGB in [0, 1] -> [..., H, W] BT.709 luma, uint8."""
+    """RGB in [0, 1], [..., 3, H, W] -> BT.709 luma as uint8, [..., H, W]; values outside [0, 1] are clamped."""
     weights = frames.new_tensor(LUMA_BT709).view(3, 1, 1)
     luma: np.ndarray = (frames * weights).sum(-3).mul(255).round().clamp(0, 255).byte().cpu().numpy()
     return luma
 
 
 def _dis(first: np.ndarray, second: np.ndarray, refinement: int, finest_scale: int = 1) -> np.ndarray:
-    """[N, H, W] uint8 twice -> [N, H, W, 2] float32."""
-    # an object of its own for each direction: it holds buffers, and two threads must not share it
+    """DIS flow from `first` to `second`. [N, H, W] uint8 twice -> [N, H, W, 2] float32, (dx, dy) in pixels."""
+    # a new object for each call: it holds buffers, so two threads must not share one
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setVariationalRefinementIterations(refinement)
     dis.setFinestScale(finest_scale)
-    # a flow of None lets DIS start from rest; OpenCV's own stubs do not know it
+    # None: DIS starts from zero flow; OpenCV's type stubs do not allow it
     return np.stack([dis.calc(a, b, None) for a, b in zip(first, second, strict=True)])  # type: ignore[call-overload]
 
 
@@ -122,9 +130,11 @@ _opencv = threading.Lock()
 
 @contextmanager
 def one_opencv_thread() -> Iterator[None]:
-    """OpenCV splits DIS into as many stripes as it has threads, and propagates within a stripe; one is reproducible.
+    """Set OpenCV's number of threads to one, so that the flow does not depend on the number of cores.
 
-    The count belongs to the process, hence the lock.
+    DIS divides a frame into as many stripes as there are threads, and propagates motion within a stripe only. The
+    number of threads is a setting of the whole process, so a lock admits one caller at a time; the former number is
+    restored.
     """
     with _opencv:
         before = cv2.getNumThreads()

@@ -1,4 +1,4 @@
-"""Residual blocks around LS3D-Conv, and the trunk that super-resolution and denoising are built on."""
+"""Residual blocks with LS3D-Conv, and the trunk of VSR-LS3D, VDN-LS3D and vi-ls3d-flow."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from refilm.layers.conv3d import Conv3d
 from refilm.layers.ls3d import LS3DConv, SamplingConv
 
-# Each block starts as a small correction of its input: deep trunks then train at a high learning rate from step one.
+# Factor on the initial weights of each block's last convolution. A block then starts as a small correction of its
+# input, and deep networks can be trained at a high learning rate from the first step.
 BRANCH_AT_START = 0.2
 
 
 class LS3DResBlock(nn.Module):
     """LS3D-Conv 3x3x3, ReLU, Conv3d 3x3x3, plus the input (LS3D-Conv, Fig. 2a). [N, C, T, H, W] -> same shape.
 
-    With ls3d=False both are plain: the paper's 3D-convolution baseline.
+    With ls3d=False both convolutions are plain: the block of the paper's 3D-convolution baseline.
     """
 
     def __init__(self, channels: int, ls3d: bool, max_offset: float | None = None) -> None:
@@ -31,7 +32,11 @@ class LS3DResBlock(nn.Module):
 
 
 class P3DResBlock(nn.Module):
-    """PReLU, Conv3d 1x3x3, LS3D-Conv 3x1x1, plus the input: the block of FSTRN with its temporal half replaced."""
+    """PReLU, Conv3d 1x3x3, LS3D-Conv 3x1x1, plus the input. [N, C, T, H, W] -> same shape.
+
+    The block of FSTRN (Li et al., "Fast Spatio-Temporal Residual Network for Video Super-Resolution", CVPR 2019) with
+    its temporal convolution replaced by LS3D-Conv; with ls3d=False, FSTRN's own.
+    """
 
     def __init__(self, channels: int, ls3d: bool, max_offset: float | None = None) -> None:
         super().__init__()
@@ -46,8 +51,8 @@ class P3DResBlock(nn.Module):
 class FunnelBlock(nn.Module):
     """LS3D-Conv Tx3x3 without padding in time, ReLU, Conv2d 3x3, plus the middle frame: T frames become one.
 
-    [N, C, T, H, W] -> [N, C, H, W]. Beyond the paper, whose blocks keep all frames to the end: what follows costs a
-    T-th.
+    [N, C, T, H, W] -> [N, C, H, W], T = `window`. Not in the paper, whose blocks keep all frames to the end: the layers
+    that follow then cost 1/T of the time.
     """
 
     def __init__(self, channels: int, window: int, ls3d: bool, max_offset: float | None = None) -> None:
@@ -73,15 +78,16 @@ class ResBlock(nn.Module):
 
 
 class LS3DTrunk(nn.Module):
-    """Features of the middle frame of a clip, made with the help of the others. [N, C', T, H, W] -> [N, C, H, W].
+    """A convolution and residual blocks: a clip to features of its middle frame. [N, C', T, H, W] -> [N, C, H, W].
 
-    channels     width of every layer
-    blocks       residual blocks
+    in_channels  C'
+    channels     C, the width of every layer
+    blocks       number of residual blocks
     ls3d_blocks  which of them use LS3D-Conv, counted from 1
     window       T
-    funnel       the block that brings the T frames together; those after it see one frame. None: all keep all frames,
-                 as in the paper, and the middle one is taken at the end
-    p3d          P3DResBlock in the place of LS3DResBlock
+    funnel       number of the block that merges the T frames into one (FunnelBlock); the blocks after it are 2D. None:
+                 all blocks keep all frames, as in the paper, and the middle one is taken at the end
+    p3d          whether the blocks before the funnel are P3DResBlock instead of LS3DResBlock
     max_offset   see LS3DConv
     """
 
@@ -108,15 +114,15 @@ class LS3DTrunk(nn.Module):
                 self.blocks.append(FunnelBlock(channels, window, ls3d, max_offset))
             else:
                 self.blocks.append(kind(channels, ls3d, max_offset))
-        # positions around a result that it depends on: one a convolution, and what offsets add
+        # radius of the receptive field, in positions: one for each convolution, and what the offsets add
         self.reach = 1 + 2 * blocks
         if max_offset is not None and ls3d_blocks:
-            # positions between two pixels read both
+            # + 1, because bilinear sampling between two pixels reads both
             self.reach += len(ls3d_blocks) * (int(-(-max_offset // 1)) + 1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """He initialisation; every block's last convolution starts small."""
+        """He initialisation; the last convolution of every block is multiplied by BRANCH_AT_START."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d) and not isinstance(module, SamplingConv):
                 nn.init.kaiming_normal_(module.weight)
@@ -137,14 +143,14 @@ class LS3DTrunk(nn.Module):
 def sampling_conv(
     channels: int, kernel: tuple[int, int, int], padding: tuple[int, int, int], ls3d: bool, max_offset: float | None
 ) -> Conv3d | LS3DConv:
-    """LS3D-Conv, or the plain convolution it stands in for."""
+    """LS3D-Conv if `ls3d`, else a plain convolution of the same kernel. [N, C, T, H, W] -> [N, C, T', H', W']."""
     if ls3d:
         return LS3DConv(channels, channels, kernel, padding=padding, max_offset=max_offset)
     return Conv3d(channels, channels, kernel, padding=padding)
 
 
 def check_trunk(window: int, blocks: int, ls3d_blocks: tuple[int, ...], funnel: int | None) -> None:
-    """Raises ValueError for a config no trunk can be built from."""
+    """Raises ValueError for a config that no LS3DTrunk can be built from."""
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window must be odd, so that there is a middle frame, got {window}")
     kept = blocks if funnel is None else funnel

@@ -1,4 +1,4 @@
-"""Pictures read between their pixels, and averaged over squares."""
+"""Sampling at fractional positions, and box means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
-    """[1, 2, H, W]: the (x, y) of each pixel."""
+    """The position (x, y) of each pixel, float32. -> [1, 2, H, W]"""
     y, x = torch.meshgrid(
         torch.arange(height, dtype=torch.float32, device=device),
         torch.arange(width, dtype=torch.float32, device=device),
@@ -20,7 +20,13 @@ def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)) -> Tensor:
-    """[N, C, H, W] at (x, y) positions [N, 2, H, W] in pixels -> [N, C * modes, H, W]; the border repeats outside."""
+    """Sample a frame at given positions; positions outside the frame read its border.
+
+    frame     [N, C, H, W]
+    position  [N, 2, H, W]   (x, y) in pixels
+    modes     "bilinear" or "bicubic"
+    out       [N, C * len(modes), H, W]   C channels for each mode
+    """
     height, width = frame.shape[-2:]
     x = (2 * position[:, 0] + 1) / width - 1
     y = (2 * position[:, 1] + 1) / height - 1
@@ -31,7 +37,7 @@ def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)
 
 
 def box_mean(planes: Tensor, side: int) -> Tensor:
-    """The mean over a square around each pixel, the border repeated. [N, C, H, W] -> same shape."""
+    """The mean over a square of odd `side` around each pixel; the border is repeated. [N, C, H, W] -> same shape."""
     padded = F.pad(planes, [side // 2] * 4, mode="replicate")
-    # columns and rows in turn: half the time that the square takes
+    # first over columns, then over rows, in half the time of one pooling over the square
     return F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)

@@ -1,8 +1,9 @@
 """Motion-compensated temporal filtering of restored frames.
 
-Source   the practice of video encoders and of classical denoisers: each frame is averaged with its neighbours, carried
-         to it along the motion, as far as they agree. What is restored frame by frame flickers; this takes the flicker
-         and what is left of noise: docs/choices.md#temporal-filter.
+A network that restores frame by frame errs differently in each frame, which is seen as flicker. The filter averages
+each result with its two neighbours, backward-warped to it along optical flow and weighted by how well they agree with
+it. This reduces flicker and remaining noise. Video encoders and classical denoisers use such filters; the choices here,
+and their measurements, are in docs/choices.md#temporal-filter.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from torch import Tensor, nn
 from refilm.layers.optical_flow import RememberedFlows, luma_8bit
 from refilm.layers.sampling import box_mean, pixel_grid, sample
 
-# A neighbour counts half as much as the frame itself where the flows to it and back disagree by so many pixels, or
-# where it looks different by so much (root of the mean square over the channels and a square of so many pixels a side).
+# The weight of a neighbour, 1 for the frame itself, is halved where the flows to it and back disagree by
+# DISAGREEMENT_PIXELS, and halved where its root mean square difference from the frame, over the channels and a square
+# of SQUARE x SQUARE pixels, is DIFFERENCE.
 DISAGREEMENT_PIXELS = 1.0
 DIFFERENCE = 0.02
 SQUARE = 5
-BAND_PIXELS = 2**20  # filtered at a time, which bounds the memory
+BAND_PIXELS = 2**20  # pixels filtered at a time, which bounds the memory
 
 
 class TemporalFilter(nn.Module):
-    """The middle one of three restored frames, averaged with the others. Has no parameters.
+    """Averages the middle one of three restored frames with the other two, along their motion. Has no parameters.
 
-    The flow is computed on the CPU whatever the frames' device; where a side is below 32 pixels there is none.
+    The flow is computed on the CPU, whatever the frames' device. Where a side is below 32 pixels, it is zero.
     """
 
     def __init__(self) -> None:
@@ -32,12 +34,16 @@ class TemporalFilter(nn.Module):
         self._flows = RememberedFlows(refinement=5)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[N, 3, 3, H, W], RGB, three frames of a film, restored; one may stand for a neighbour. -> [N, 3, H, W]"""
+        """Three consecutive restored frames [N, 3, 3, H, W], RGB in [0, 1] -> the filtered middle one [N, 3, H, W].
+
+        At cuts and ends, the middle frame may be given again in place of a missing neighbour. Raises ValueError for any
+        other shape.
+        """
         if frames.ndim != 5 or frames.shape[1:3] != (3, 3):
             raise ValueError(f"frames must be [N, 3, 3, H, W], three RGB frames, got {list(frames.shape)}")
         luma = luma_8bit(frames.transpose(1, 2))  # [N, 3, H, W]
         before, after = (self._flows.between(luma[:, t], luma[:, t + 1]).to(frames.device) for t in (0, 1))
-        # from the middle frame to each of the others, and back
+        # index of each neighbour, the flow from the middle frame to it, and the flow back
         motions = [(0, before[1], before[0]), (2, after[0], after[1])]
         height, width = frames.shape[3:]
         grid = pixel_grid(height, width, frames.device)
@@ -47,7 +53,7 @@ class TemporalFilter(nn.Module):
 
 
 def _band(frames: Tensor, grid: Tensor, motions: list[tuple[int, Tensor, Tensor]], top: int, bottom: int) -> Tensor:
-    """Some rows of the result."""
+    """Rows `top` to `bottom` of the result. -> [N, 3, bottom - top, W]"""
     first, last = max(top - SQUARE // 2, 0), min(bottom + SQUARE // 2, frames.shape[3])
     centre = frames[:, :, 1, first:last]
     total, weights = centre, torch.ones_like(centre[:, :1])

@@ -1,4 +1,4 @@
-"""Deconvolution over time: what turns two frames into three, and three into five."""
+"""Deconvolution over time, which turns two frames into three, and three into five."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from refilm.layers.conv3d import conv3d
 class TemporalUpsample(nn.ConvTranspose3d):
     """Deconvolution 3x3x3 with stride (2, 1, 1) and padding 1. [N, C, T, H, W] -> [N, C', 2T - 1, H, W].
 
-    Computed as a convolution of the clip with zero frames put between its frames, which is the definition of a
-    deconvolution and, on a CPU, the faster form.
+    Computed as a convolution after zero frames have been inserted between the frames of the clip, which is equivalent
+    and faster on a CPU.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -14,7 +14,7 @@ __all__ = ["MODELS", "Model", "create_model", "default_model", "list_models", "t
 
 
 def __getattr__(name: str) -> Any:
-    """The table, when first asked for: it loads torch, and which tasks there are can be told without."""
+    """Imports the table when one of its names is first used: it loads torch, which `default_model` does not need."""
     if name not in __all__:
         raise AttributeError(f"module 'refilm.models' has no attribute {name!r}")
     return getattr(import_module("refilm.models.table"), name)

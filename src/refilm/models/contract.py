@@ -1,18 +1,20 @@
-"""What a model promises to those who run it: jobs, evaluation and training know models by these protocols alone.
+"""The protocols of models, one for each kind: all that jobs, evaluation and training know about a model.
 
-A model is an `nn.Module` that inherits from one of them, and states what it demands as attributes or properties:
+A model is an `nn.Module` that inherits from one of these protocols. It states its requirements as attributes or
+properties:
 
-    window          frames that it is shown at a time
-    reach           pixels around a result that it depends on, on each side: tiles overlap by so much. None: it has to
-                    see the whole picture, which is then never cut into tiles
-    size_multiple   height and width have to be multiples of this
+    window          number of frames in its input
+    reach           radius of the receptive field: pixels of context, on each side, that a result depends on. Tiles
+                    overlap by this much. None: the model needs the whole picture, which is then never cut into tiles
+    size_multiple   height and width must be multiples of this
     scale           output pixels per input pixel, along each side
-    recurrent       whether it carries a state from one call to the next. `reset` forgets it, and is called before the
-                    first call of each segment of a job and after each scene cut, so that a result does not depend on
-                    where a run began
+    recurrent       whether the model keeps a state from one call to the next. `reset` clears it, and is called before
+                    the first call of each segment of a job and after each scene cut, so that a result does not depend
+                    on where a run began
 
-Memory is measured by calling the model on a small picture; nothing has to be declared for it, but see
-`Interpolator.band_pixels`. Models compute in single precision unless they are trained in mixed precision.
+The memory that a model needs is measured by calling it on a small picture. It has nothing to declare for this, unless
+it works in bands (`Interpolator.band_pixels`). Models compute in single precision unless they are trained in mixed
+precision.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 
 
 class Runnable(Protocol):
-    """What all kinds have in common; `task` is a key of `refilm.tasks.TASKS`."""
+    """What all kinds of models have in common; `task` is a key of `refilm.tasks.TASKS`."""
 
     task: str
 
@@ -47,18 +49,18 @@ class Runnable(Protocol):
         return False
 
     def reset(self) -> None:
-        """Forget the state of a recurrent model."""
+        """Clear the state of a recurrent model."""
         return
 
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> Any: ...
 
 
 class Restorer(Runnable, Protocol):
-    """Makes a frame better with the help of its neighbours: denoising, artifact removal, super-resolution, deblurring.
+    """Restores the middle frame of a window: denoising, artifact removal, super-resolution, deblurring.
 
-    window            an odd number; the frame in the middle is restored
-    temporal_filter   averages three results one after another, [N, 3, 3, sH, sW] -> [N, 3, sH, sW]; None: results
-                      stay as they are. Applied after tiles are joined
+    window            an odd number
+    temporal_filter   filters three consecutive results after tiles have been joined, [N, 3, 3, sH, sW] -> the middle
+                      one [N, 3, sH, sW]; None: results are final
     """
 
     temporal_filter: nn.Module | None
@@ -68,24 +70,28 @@ class Restorer(Runnable, Protocol):
         return 1
 
     def prepare(self, clip: Tensor) -> Tensor:
-        """What has to see the whole picture, before tiles: aligning the neighbours. [N, 3, T, H, W] -> same shape."""
+        """Preprocessing that needs the whole picture, before it is cut into tiles, such as aligning the neighbours.
+
+        [N, 3, T, H, W] -> same shape.
+        """
         return clip
 
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> Tensor:
-        """[N, 3, T, H, W] -> [N, 3, scale * H, scale * W], not clamped; may be called by tiles.
+        """Restore the middle frame. Called on the output of `prepare`, or on tiles of it.
 
-        A denoiser takes `sigma_8bit`, the standard deviation of the noise of 255, or None where it is not known.
+        [N, 3, T, H, W], RGB in [0, 1] -> [N, 3, scale * H, scale * W], not clamped. A denoiser takes `sigma_8bit`, the
+        standard deviation of the noise in 8-bit levels, or None where it is not known.
         """
         ...
 
 
 class Lesson(NamedTuple):
-    """What an interpolator shows its trainer.
+    """The output of `Interpolator.lesson`, for K new frames.
 
     frames    [N, 3, K, h, w], the new frames
-    plain     [N, 3, K, h, w], what `Interpolator.plain` names
-    offsets   [N, 4, K, h, w], where each new pixel is sampled in the two frames, (dy, dx) pixels into the first and
-              then into the second; None where the model has no such thing
+    plain     [N, 3, K, h, w], the same frames made by the plain alternative, `Interpolator.plain`
+    offsets   [N, 4, K, h, w], from each new pixel to the position where it is sampled, in pixels: (dy, dx) in the first
+              input frame, then in the second; None for a model without such offsets
     """
 
     frames: Tensor
@@ -94,12 +100,14 @@ class Lesson(NamedTuple):
 
 
 class Interpolator(Runnable, Protocol):
-    """Makes new frames between two.
+    """Makes new frames between two frames.
 
-    window          an even number: the two neighbours of the new frames are in the middle, the others lie beyond
-    plain           the alternative that training compares it with: "blending", or the name of a model without weights
-    redraws_inputs  whether it also redraws the frames it is given, as joint deblurring and interpolation does; it is
-                    then asked for times from 0 to 1, both included, and the source's frames are replaced
+    window          an even number: the new frames lie between the two frames in the middle; the others come before and
+                    after these
+    plain           the plain alternative that training compares the model with: "blending", or the name of a model
+                    without weights
+    redraws_inputs  whether it also makes new versions of its input frames, as joint deblurring and interpolation does;
+                    `between` is then also called with the times 0 and 1, and the source's frames are replaced
     """
 
     @property
@@ -111,14 +119,17 @@ class Interpolator(Runnable, Protocol):
         return False
 
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
-        """[N, 3, window, H, W], times in (0, 1) between the two frames in the middle -> [N, 3, len(times), H, W]."""
+        """The frames at `times` between the two frames in the middle, which are at 0 and 1.
+
+        [N, 3, window, H, W], RGB in [0, 1], and times in (0, 1) -> [N, 3, len(times), H, W].
+        """
         raise NotImplementedError
 
     def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
-        """`between` for training: with gradients, and beside the plain alternative.
+        """`between` for training: the same frames with gradients, and those of the plain alternative.
 
-        margin   pixels at the border that only the estimation of motion sees; results are smaller by so much on each
-                 side. A model that estimates no motion first has no use for it, but for leaving the border out
+        margin   pixels cut off from the results on each side, h = H - 2 * margin. A model that estimates motion first
+                 does so on the whole clip, since near its border the flow cannot know what lies beyond
         """
         first = clip.shape[2] // 2 - 1
         inside = slice(margin, -margin or None)
@@ -128,19 +139,19 @@ class Interpolator(Runnable, Protocol):
         return Lesson(frames[..., inside, inside].float(), blend[..., inside, inside])
 
     def band_pixels(self, width: int) -> int | None:
-        """How many pixels of a picture so wide the last part of `between` works on at a time; None: on all.
+        """Pixels of a band, for a picture of this width, if `between` works in bands of rows; None if it does not.
 
-        A model with bands has `before_bands`, whose memory alone grows with the picture.
+        In a model with bands, only the memory of `before_bands` grows with the height of the picture.
         """
         return None
 
     def before_bands(self, clip: Tensor, times: Sequence[Fraction]) -> None:
-        """The part of `between` that comes before the bands, for measuring its memory."""
+        """The part of `between` before its work in bands, as a method of its own so that its memory can be measured."""
         return
 
 
 class Recognizer(Runnable, Protocol):
-    """Says what happens in a clip.
+    """Classifies what happens in a clip.
 
     labels   names of the classes, in the order of the logits
     """
@@ -155,7 +166,12 @@ class Recognizer(Runnable, Protocol):
 
 
 class Found(NamedTuple):
-    """Objects in one frame: boxes [K, 4] (xyxy, pixels), scores [K] in [0, 1], labels [K] (places in `labels`)."""
+    """The objects in one frame.
+
+    boxes    [K, 4]   left, top, right and bottom, pixels
+    scores   [K]      in [0, 1]
+    labels   [K]      indices into `Detector.labels`
+    """
 
     boxes: Tensor
     scores: Tensor
@@ -165,7 +181,7 @@ class Found(NamedTuple):
 class Detector(Runnable, Protocol):
     """Finds objects in the middle frame of a window.
 
-    labels   names of the classes, in the order of their numbers
+    labels   names of the classes, by index
     """
 
     @property
@@ -173,15 +189,15 @@ class Detector(Runnable, Protocol):
         raise NotImplementedError
 
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> list[Found]:
-        """[N, 3, T, H, W] -> what is found in the middle frame of each clip"""
+        """[N, 3, T, H, W] -> for each clip, the objects in its middle frame."""
         ...
 
 
 class Codec(Runnable, Protocol):
-    """Writes pictures as few bytes. `forward` gives the likelihoods that training needs; the other two do the work.
+    """A learned codec: `compress` writes a picture as bytes, `decompress` reads it; `forward` is for training.
 
-    A codec whose pictures refer to earlier ones is recurrent: after `reset` it begins with a picture that refers to
-    none. `window` is 1.
+    `forward` gives the likelihoods of the latents. A codec whose pictures refer to earlier ones is recurrent: the first
+    picture after `reset` refers to none. `window` is 1.
     """
 
     def compress(self, frame: Tensor) -> bytes:
@@ -189,5 +205,5 @@ class Codec(Runnable, Protocol):
         ...
 
     def decompress(self, data: bytes) -> Tensor:
-        """The bytes of one picture -> [3, H, W]. Given in the same order as they were made."""
+        """The bytes of one picture -> [3, H, W]. Pictures are decompressed in the order in which they were made."""
         ...

@@ -1,4 +1,4 @@
-"""Which model users get when they name none: the best measured one, read from `results/`, never typed in."""
+"""The default model of each task, chosen by the figures in `results/`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def default_model(task: str, folder: Path | None = None) -> str:
-    """The model with the best figure on the validation set of those that are worth waiting for.
+    """The name of the model that a task uses if the user names none.
 
-    task     a key of `refilm.tasks.TASKS`, which says by which protocol and figure models are ranked
-    folder   where the results lie; `results_folder()` by default
+    It is the best by the task's figure on the validation set, but a model is passed over if a faster one is worse by
+    less than `Task.worth_waiting`. Baselines do not count, nor do models measured with weights that do not ship.
 
-    Baselines are not models, and a model measured with weights that do not ship does not count: nobody could run it.
-    Raises ValueError for an unknown task; UsageError where no model has a result.
+    task     a key of `refilm.tasks.TASKS`, whose row names the protocol and the figure
+    folder   the folder of the result files; `results_folder()` by default
+
+    Raises ValueError for an unknown task, UsageError if no model has a result.
     """
     if task not in TASKS:
         raise ValueError(f"no task is called {task!r}; there are: {', '.join(TASKS)}")
@@ -46,7 +48,7 @@ def default_model(task: str, folder: Path | None = None) -> str:
 
 
 def default_models(folder: Path) -> dict[str, str]:
-    """The default of each task that has one."""
+    """The default model of each task that has one, by the name of the task."""
     results = [result for result in read_results(folder) if not result["baseline"]]
     best: dict[str, str] = {}
     for task in TASKS.values():
@@ -61,13 +63,13 @@ def default_models(folder: Path) -> dict[str, str]:
 
 
 def _goodness(task: Task, entry: dict[str, Any]) -> float:
-    """The figure that ranks the task's models, turned so that more is better."""
+    """The figure that ranks the task's models, negated if less of it is better."""
     value: float = entry["mean"][task.figure]
     return value if task.more_is_better else -value
 
 
 def _spares(task: Task, other: dict[str, Any], entry: dict[str, Any]) -> bool:
-    """Whether `other` is faster, and so good that waiting for `entry` is not worth it."""
+    """Whether `other` is faster than `entry`, and `entry` better by less than `worth_waiting`."""
     gain = _goodness(task, entry) - _goodness(task, other)
     return gain < task.worth_waiting and (other.get("ms_per_frame") or math.inf) < (entry.get("ms_per_frame") or 0)
 

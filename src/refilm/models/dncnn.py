@@ -4,7 +4,8 @@ Source   Zhang et al., "Beyond a Gaussian Denoiser", IEEE TIP 2017, arXiv 1608.0
          section on compression-artifact removal: 20 convolutions without batch normalisation; with OFF, three
          convolutions for each frame, an OFF unit between neighbours, 5 convolutions summed back into the features of
          the frame to restore, 18 more.
-Departs  RGB, one blind model; by config, work at half the size and a told strength of noise:
+Departs  input in RGB; one model for all codecs and qualities; initialisation; OFF adds its branches to the 20
+         convolutions, not to 3 + 18. By config, work at half the size, and the strength of the noise as an input:
          docs/choices.md#restoration.
 """
 
@@ -27,13 +28,15 @@ BEFORE_OFF, AFTER_OFF = 3, 5  # convolutions for each frame, and between the OFF
 
 @dataclass(frozen=True)
 class DnCNNConfig:
-    """Defaults: the paper's network without OFF.
+    """Defaults: the layers of the paper's network without OFF.
 
-    task      what it is trained for; a denoiser may be told the strength of the noise
+    task      "deblocking" or "denoising"; a denoiser has the strength of the noise as a further input
     features  width of every hidden layer
-    depth     convolutions on the way from the input to the output
+    depth     number of convolutions from the input to the output, those of the OFF branches not counted
     frames    1: DnCNN; 2: OFF between the previous frame and this one; 3: also between this one and the next
-    shuffle   pixels of a square this wide become channels of one position
+    shuffle   the network works on the frame reduced by this factor: `shuffle` x `shuffle` pixels become channels
+
+    Raises ValueError for other tasks and numbers of frames, and for a depth below 4.
     """
 
     task: Literal["deblocking", "denoising"] = "deblocking"
@@ -52,7 +55,7 @@ class DnCNNConfig:
 
 
 class OFFBranch(nn.Module):
-    """What two neighbours' motion says of the features of one: 1x1 convolution, OFF, 5 convolutions."""
+    """Optical flow guided features of two neighbouring frames: 1x1 convolution, OFF, 5 convolutions."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -60,16 +63,16 @@ class OFFBranch(nn.Module):
         layers = [nn.Conv2d(3 * features, features, 3, padding=1)]
         layers += [nn.Conv2d(features, features, 3, padding=1) for _ in range(AFTER_OFF - 2)]
         self.after = with_relus(layers)
-        self.last = nn.Conv2d(features, features, 3, padding=1)  # no ReLU: a sum of features goes both ways
+        self.last = nn.Conv2d(features, features, 3, padding=1)  # no ReLU: what it adds to the features may be negative
 
     def forward(self, earlier: Tensor, later: Tensor) -> Tensor:
-        """[N, C, H, W] twice -> [N, C, H, W]"""
+        """Features of two neighbours, [N, C, H, W] twice -> what is added to those of the frame to restore."""
         out: Tensor = self.last(self.after(off(self.reduce(earlier), self.reduce(later))))
         return out
 
 
 class DnCNN(nn.Module, Restorer):
-    """Estimates the degradation of the middle frame and takes it away."""
+    """Estimates the degradation of the middle frame, and subtracts it."""
 
     temporal_filter = None
 
@@ -82,14 +85,14 @@ class DnCNN(nn.Module, Restorer):
         self.before = with_relus([first, *(nn.Conv2d(c, c, 3, padding=1) for _ in range(BEFORE_OFF - 1))])
         self.branches = nn.ModuleList(OFFBranch(c) for _ in range(config.frames - 1))
         rest = config.depth - BEFORE_OFF - 1
-        # the paper counts 3 + 18 with OFF and 20 without; here OFF adds its branches and nothing else
+        # the paper has 3 + 18 convolutions with OFF and 20 without; here it is `depth` in both cases, plus the branches
         self.after = with_relus([nn.Conv2d(c, c, 3, padding=1) for _ in range(rest)])
         self.last = nn.Conv2d(c, planes, 3, padding=1)
         self.reset_parameters()
 
     @property
     def window(self) -> int:
-        """Frames in; the middle one is restored."""
+        """Frames in the input; the middle one is restored."""
         return 1 if self.config.frames == 1 else 3
 
     @property
@@ -101,14 +104,14 @@ class DnCNN(nn.Module, Restorer):
     def reach(self) -> int:
         """Pixels of context a result depends on, on each side."""
         off_adds = 1 + AFTER_OFF if self.config.frames > 1 else 0
-        # a pixel at the edge of its position's square reads to the far edge of the last one
+        # distance from a pixel at one edge of its square of `shuffle` pixels to the far edge of the outermost square
         return self.config.shuffle * (self.config.depth + off_adds + 1) - 1
 
     def reset_parameters(self) -> None:
-        """Hidden layers start near the identity, the network at it, and OFF's branches add nothing.
+        """Initialise hidden layers near the identity, and the last layers of the network and of the branches as zero.
 
-        Xavier uniform, as in the paper, needs a small learning rate: at 1e-3, layer upon layer of ReLU without batch
-        normalisation died within 500 steps (docs/choices.md#restoration).
+        The network starts as the identity. With the paper's Xavier uniform, the last hidden layer was zero everywhere
+        after 500 steps at a learning rate of 1e-3 (docs/choices.md#restoration).
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -124,13 +127,15 @@ class DnCNN(nn.Module, Restorer):
             nn.init.zeros_(branch.last.weight)
 
     def forward(self, clip: Tensor, sigma_8bit: float | Tensor | None = None) -> Tensor:
-        """[N, 3, T, H, W] -> [N, 3, H, W], the middle frame restored, not clamped.
+        """[N, 3, T, H, W], RGB in [0, 1], T = `window` -> [N, 3, H, W], the middle frame restored, not clamped.
 
-        sigma_8bit  for a denoiser, as in VDN-LS3D
+        sigma_8bit  for a denoiser, as in `VDNLS3D.forward`
+
+        Raises ValueError for other shapes, or a size that is no multiple of `size_multiple`.
         """
         check_clip(clip, self.window, self.size_multiple, "dncnn")
         centre = clip[:, :, self.window // 2]
-        # with two frames, the next one is not looked at
+        # with two frames, the window is still three, but the next frame is not used
         x = unshuffle(clip[:, :, : self.config.frames], self.config.shuffle) - 0.5
         if self.task == "denoising":
             strength = strength_planes(sigma_8bit, clip)[:, :, None, None, None].expand(-1, -1, *x.shape[2:])

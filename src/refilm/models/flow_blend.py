@@ -1,18 +1,19 @@
 """flow-blend: interpolation by motion-compensated blending, without weights.
 
-Source   the motion is DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, arXiv 1603.03590,
-         as implemented in OpenCV. That it changes: Xu et al., "Quadratic Video Interpolation", NeurIPS 2019, arXiv
-         1911.00627. Blending along motion is the common practice of motion-compensated rate conversion.
-         Every choice below, and what it was measured against, is in docs/choices.md#flow-blend.
+Source   optical flow by DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, arXiv
+         1603.03590, as implemented in OpenCV. Acceleration: Xu et al., "Quadratic Video Interpolation", NeurIPS 2019,
+         arXiv 1911.00627. Blending along motion is common practice in frame-rate conversion. The choices below and
+         their measurements: docs/choices.md#flow-blend.
 
-A new frame at time t is asked for its pixels, not painted with those of its neighbours, so it has no holes. Each frame
-in turn is the origin: the pixel of it that reaches x at time t is the s with
+A new frame at time t is made by backward warping, not splatting, so it has no holes. Each of the two frames in turn is
+the origin of the motion. The point of the origin that is at pixel x of the new frame at time t has the position s with
 
     s + tau * flow(s) - tau * (1 - tau) / 2 * acceleration(s) = x,    tau = t from frame 0, 1 - t from frame 1,
 
-found by iteration. The acceleration is known where there is a frame beyond the origin. At both ends of that motion the
-frames are sampled. The result is the weighted mean of the four samples; the weights fall with distance in time, where a
-motion has no counterpart in the opposite direction (occlusion), and outside the frame.
+which is found by fixed-point iteration. The acceleration is estimated if there is a frame before or after the pair,
+beyond the origin; else it is zero. The origin is sampled at s and the other frame at s + flow(s), which gives four
+samples for each pixel x. The result is their weighted mean. A weight falls with the distance in time, where the flows
+in both directions are not consistent (occlusion), and outside the frame.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from refilm.layers.optical_flow import RememberedFlows, luma_8bit
 from refilm.layers.sampling import box_mean, pixel_grid, sample
 from refilm.models.contract import Interpolator
 
-# A frame beyond the pair says nothing about its motion when it repeats its neighbour, or the pair does: when one of
-# these differences is less than this share of the other.
+# Acceleration is not estimated if a frame repeats another, which makes motion look uneven: if the mean absolute
+# difference within the pair, or between the frame beyond it and its neighbour, is at most this share of the other.
 REPEATED = 0.2
 
-# Mean weight of the acceleration around a pixel at which half of it is believed.
+# Mean weight of the acceleration in the square around a pixel at which the smoothed acceleration is halved.
 BELIEVED = 0.05
 
 QUARTERS = Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)
@@ -41,16 +42,31 @@ QUARTERS = Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)
 
 @dataclass(frozen=True)
 class FlowBlendConfig:
-    """Defaults: the best mean PSNR among those measured, docs/choices.md#flow-blend."""
+    """Defaults: chosen by PSNR and time, docs/choices.md#flow-blend.
 
-    refinement: int = 10  # variational refinement steps of DIS on each scale
-    finest_scale: int = 1  # the flow is found down to the frame halved so often; 0 takes three times as long
-    inversion_steps: int = 1  # fixed-point steps that find where a pixel of the new frame comes from
-    occlusion_pixels: float = 2.0  # disagreement of the two flows at which a motion loses half its vote
-    occlusion_floor: float = 0.1  # share of its vote that an inconsistent motion keeps: a hedge, both may be wrong
-    border_pixels: float = 8.0  # distance outside the frame at which a sample's vote falls to 1/e
-    outer_pixels: float = 4.0  # disagreement of the flows to and from a frame beyond at which its word counts half
-    smoothing: int = 9  # side of the square that acceleration is averaged over, an odd number
+    refinement        variational refinement steps of DIS on each scale
+    finest_scale      the flow is estimated down to frames halved this many times; 0 gains 0.1 dB and takes three times
+                      as long
+    inversion_steps   steps of the fixed-point iteration that finds where a pixel of the new frame comes from
+    occlusion_pixels  consistency check: disagreement of the flows there and back, in pixels, at which consistency is
+                      1/2
+    occlusion_floor   lowest confidence in a motion, in (0, 1]; above 0 because both motions may be wrong
+    border_pixels     distance outside the frame, in pixels, at which the weight of a sample falls to 1/e
+    outer_pixels      disagreement of the flows to a frame beyond the pair and back, in pixels, at which the weight of
+                      the acceleration is halved
+    smoothing         side, in pixels, of the square over which acceleration is averaged, an odd number
+
+    Raises ValueError for values outside these ranges.
+    """
+
+    refinement: int = 10
+    finest_scale: int = 1
+    inversion_steps: int = 1
+    occlusion_pixels: float = 2.0
+    occlusion_floor: float = 0.1
+    border_pixels: float = 8.0
+    outer_pixels: float = 4.0
+    smoothing: int = 9
 
     def __post_init__(self) -> None:
         if self.refinement < 0 or self.finest_scale < 0 or self.inversion_steps < 1:
@@ -70,12 +86,11 @@ class FlowBlendConfig:
 
 
 class Candidates(NamedTuple):
-    """Four pictures of a new frame: frame 0 and frame 1 sampled along the motion from 0 to 1, then both along the
-    motion from 1 to 0.
+    """Four candidates for a new frame: frame 0 and frame 1, warped by the flow from 0 to 1, then by that from 1 to 0.
 
-    pictures   [N, 3, 4, H, W], or three channels for each way of sampling
-    votes      [N, 1, 4, H, W], above 0; their sum is anything
-    carried    [N, 1, 4, H, W], how far a pixel has come from where it was, pixels
+    pictures   [N, 3, 4, H, W], or 3 channels for each way of sampling
+    votes      [N, 1, 4, H, W], the weights of the candidates: above 0, not normalised
+    carried    [N, 1, 4, H, W], distance in pixels between a pixel and the position where the frame was sampled for it
     """
 
     pictures: Tensor
@@ -91,8 +106,8 @@ class FlowBlend(nn.Module, Interpolator):
     """
 
     task = "interpolation"
-    window = 4  # frames it wants: the two neighbours in time, and one beyond each; without these motion is uniform
-    reach = None  # the flow is estimated coarse to fine over the whole frame: no tile gives the same result
+    window = 4  # the pair, one frame before and one after; `between` also takes the pair alone, without acceleration
+    reach = None  # the flow is estimated coarse to fine over the whole frame: tiles would not give the same result
     size_multiple = 1  # H and W may be anything
 
     def __init__(self, config: FlowBlendConfig = FlowBlendConfig()) -> None:
@@ -101,16 +116,19 @@ class FlowBlend(nn.Module, Interpolator):
         self._flows = RememberedFlows(config.refinement, config.finest_scale)
 
     def forward(self, clip: Tensor) -> Tensor:
-        """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the pair, untouched."""
+        """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; first and last are the pair itself."""
         return with_ends(clip, self.between(clip, QUARTERS))
 
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
-        """The frames at `times` between two neighbours; the motion is estimated once for all of them.
+        """The frames at `times` between a pair of frames. The motion is estimated once for all times.
 
-        clip    [N, 3, 2, H, W]   RGB, [0, 1]; or [N, 3, 4, H, W], the pair with the frame before and the one after,
-                                  as far away as the pair's are from each other; a repeated frame stands for none
+        clip    [N, 3, 2, H, W], the pair, RGB, [0, 1]; or [N, 3, 4, H, W], the pair with the frame before it and the
+                one after it, at the same distance in time as within the pair. A frame of the pair repeated in their
+                place means that there is none
         times   each in (0, 1): 0 is the first frame of the pair, 1 the second
-        out     [N, 3, len(times), H, W], the clip's dtype; within the range of the clip
+        out     [N, 3, len(times), H, W], the clip's dtype, within the range of the clip's values
+
+        Raises ValueError for other shapes and times, TypeError unless the clip is floating point.
         """
         check_pair(clip, times)
         if not times:
@@ -121,9 +139,9 @@ class FlowBlend(nn.Module, Interpolator):
     def candidates(
         self, clip: Tensor, times: Sequence[Fraction], modes: Sequence[str] = ("bilinear",)
     ) -> Iterator[Candidates]:
-        """What a new frame may show, at each of `times`.
+        """The candidates for the new frame at each of `times`. `clip` and `times` as in `between`.
 
-        modes  how frames are sampled, "bilinear" or "bicubic"; three channels of `pictures` for each
+        modes  how frames are sampled, "bilinear" or "bicubic"; `pictures` has three channels for each
         """
         # both directions run as one batch: first all frames 0 with their flow to frames 1, then the reverse
         frames = pair_of(clip).float().movedim(2, 0)  # [2, N, 3, H, W]
@@ -133,7 +151,11 @@ class FlowBlend(nn.Module, Interpolator):
             yield self._sampled(origin, target, flow, acceleration, float(time), modes)
 
     def _motion(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """The flow from each frame of the pair to the other, and how it changes in that time: [2N, 2, H, W] both."""
+        """The flow from each frame of the pair to the other, and the acceleration of that motion.
+
+        [N, 3, 2 or 4, H, W] -> flow and acceleration, [2N, 2, H, W] each, in pixels and pixels per interval squared:
+        first from frames 0 to 1, then from frames 1 to 0.
+        """
         luma = luma_8bit(clip.transpose(1, 2))  # [N, T, H, W]
         flows = [self._flows.between(luma[:, t], luma[:, t + 1]).to(clip.device) for t in range(clip.shape[2] - 1)]
         flow = flows[len(flows) // 2].flatten(0, 1)
@@ -144,7 +166,7 @@ class FlowBlend(nn.Module, Interpolator):
         grid = pixel_grid(flow.shape[2], flow.shape[3], flow.device)
         disagreement = _square(beyond + sample(back, grid + beyond))
         acceleration = flow + beyond
-        # nothing real changes its motion by much more than the motion
+        # an acceleration much larger than the motion itself is implausible
         weight = 1 / (1 + disagreement / self.config.outer_pixels**2)
         weight = weight / (1 + _square(acceleration) / (1 + _square(flow))) * _told(clip).view(-1, 1, 1, 1)
         side = self.config.smoothing
@@ -153,7 +175,7 @@ class FlowBlend(nn.Module, Interpolator):
     def _sampled(
         self, origin: Tensor, target: Tensor, flow: Tensor, acceleration: Tensor, t: float, modes: Sequence[str]
     ) -> Candidates:
-        """[2N, 3, H, W] twice and their motion -> the candidates at time t."""
+        """The candidates at time t, from [2N, 3, H, W] twice and the motion from `origin` to `target`."""
         pairs = origin.shape[0] // 2
         elapsed = torch.tensor([t] * pairs + [1 - t] * pairs, device=flow.device).view(-1, 1, 1, 1)
         opposite = flow.roll(pairs, dims=0)
@@ -161,7 +183,8 @@ class FlowBlend(nn.Module, Interpolator):
         gone, motion = motion_at(flow, acceleration, elapsed, self.config.inversion_steps)  # [2N, 2, H, W]
         remaining = motion - gone
         grid = pixel_grid(motion.shape[2], motion.shape[3], motion.device)
-        # both positions lie on the way through x, so that each frame is sampled at x itself as t reaches it
+        # Both positions lie on the motion through x, even if the iteration has not converged. The new frame therefore
+        # tends to frame 0 as t tends to 0, and to frame 1 as t tends to 1.
         start, end = grid - gone, grid + remaining
 
         consistency = 1 / (1 + _square(motion + sample(opposite, end)) / self.config.occlusion_pixels**2)
@@ -176,31 +199,34 @@ class FlowBlend(nn.Module, Interpolator):
         return Candidates(*(torch.stack(planes, dim=2) for planes in (pictures, votes, carried)))
 
     def _visibility(self, position: Tensor) -> Tensor:
-        """[N, 2, H, W] -> [N, 1, H, W]: 1 inside the frame, falling outside, never 0 (somebody has to vote)."""
+        """Weight of a sampling position: 1 inside the frame, falling outside, at least 0.001 so that no sum is 0.
+
+        [N, 2, H, W], (x, y) in pixels -> [N, 1, H, W].
+        """
         last = position.new_tensor([position.shape[3] - 1, position.shape[2] - 1]).view(1, 2, 1, 1)
         distance = (position - position.clamp(min=torch.zeros_like(last), max=last)).abs().sum(1, keepdim=True)
         return torch.exp(-distance / self.config.border_pixels).clamp(min=1e-3)
 
 
 def mixed(pictures: Tensor, votes: Tensor) -> Tensor:
-    """The mean of candidates, weighed by their votes. [N, C, K, H, W], [N, 1, K, H, W] -> [N, C, H, W]"""
+    """The mean of K candidates weighted by `votes`. [N, C, K, H, W], [N, 1, K, H, W] -> [N, C, H, W]"""
     return (pictures * votes).sum(2) / votes.sum(2)
 
 
 def pair_of(clip: Tensor) -> Tensor:
-    """The two frames that new ones lie between. [N, 3, 2 or 4, H, W] -> [N, 3, 2, H, W]"""
+    """The two frames in the middle of a clip. [N, 3, 2 or 4, H, W] -> [N, 3, 2, H, W]"""
     beyond = clip.shape[2] // 2 - 1
     return clip[:, :, beyond : beyond + 2]
 
 
 def with_ends(clip: Tensor, middle: Tensor) -> Tensor:
-    """New frames between the pair of a clip that they were made from."""
+    """The new frames of a clip between its pair. [N, 3, 2 or 4, H, W], [N, 3, K, H, W] -> [N, 3, K + 2, H, W]"""
     first, second = pair_of(clip).split(1, dim=2)
     return torch.cat((first, middle, second), dim=2)
 
 
 def check_pair(clip: Tensor, times: Sequence[Fraction]) -> None:
-    """Raises ValueError or TypeError unless there is a pair of RGB frames in floating point, and times between them."""
+    """Raises ValueError unless `clip` is [N, 3, 2 or 4, H, W] and times are in (0, 1); TypeError for integer clips."""
     if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] not in (2, 4) or 0 in clip.shape:
         raise ValueError(
             "clip must be [N, 3, 2, H, W], two RGB frames, or [N, 3, 4, H, W], these with a frame before and one "
@@ -214,16 +240,18 @@ def check_pair(clip: Tensor, times: Sequence[Fraction]) -> None:
 
 
 def motion_at(flow: Tensor, acceleration: Tensor, elapsed: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """The motion seen at the moment `elapsed`, pixel by pixel, from the motion of the frame it began in.
+    """The motion at each pixel x of the new frame, from the motion at each pixel s of the origin.
 
-    flow           [N, 2, H, W], the whole way
-    acceleration   [N, 2, H, W], second difference of the place: the flow less the way of the interval before
-    elapsed        [N, 1, 1, 1], in (0, 1)
-    out            [N, 2, H, W] twice, the way gone so far and the whole: gone(s) and flow(s) for the s with
-                   s + gone(s) = x, where gone = elapsed * flow - elapsed * (1 - elapsed) / 2 * acceleration
+    flow           [N, 2, H, W]   displacement over the whole interval
+    acceleration   [N, 2, H, W]   second difference of the position: the flow less the displacement over the interval
+                                  before
+    elapsed        [N, 1, 1, 1]   time since the origin, in (0, 1)
+    steps          number of iterations
+    out            [N, 2, H, W] twice   gone(s), the displacement so far, and flow(s), for the s with s + gone(s) = x,
+                                        where gone = elapsed * flow - elapsed * (1 - elapsed) / 2 * acceleration
 
-    A fixed point, s <- x - gone(s). Exact for a translation after one step; where two motions meet it settles on one of
-    them, and both directions of flow are asked.
+    s is found by the fixed-point iteration s <- x - gone(s), which starts at x. It is exact for a translation after one
+    step. Where two motions meet at x, it finds one of them.
     """
     height, width = flow.shape[-2:]
     grid = pixel_grid(height, width, flow.device)
@@ -235,12 +263,15 @@ def motion_at(flow: Tensor, acceleration: Tensor, elapsed: Tensor, steps: int) -
 
 
 def _told(clip: Tensor) -> Tensor:
-    """[N, 3, 4, H, W] -> [2N], 1 where the frame beyond frame 0, then beyond frame 1, tells of the pair's motion."""
+    """1 where acceleration can be estimated from the frame before the pair, then from the frame after it; else 0.
+
+    [N, 3, 4, H, W] -> [2N]; see REPEATED.
+    """
     before, between, after = clip.diff(dim=2).abs().mean((1, 3, 4)).unbind(1)
     outer, inner = torch.cat((before, after)), torch.cat((between, between))
     return (torch.minimum(outer, inner) > REPEATED * torch.maximum(outer, inner)).to(clip.dtype)
 
 
 def _square(vectors: Tensor) -> Tensor:
-    """[N, 2, H, W] -> [N, 1, H, W], their lengths squared."""
+    """The squared lengths of vectors. [N, 2, H, W] -> [N, 1, H, W]"""
     return vectors.square().sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The table of all models, and how one is made from its name."""
+"""The table of all models, and `create_model`, which makes one from its name."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from refilm.weights import SHIPPED, Weights, load_weights
 class Model:
     """One row of the table.
 
-    task     what it is for: a model of another task cannot take its place
-    build    the model's class, called with `config`; without one where that is None
-    config   the values this name stands for
-    weights  the file in `refilm/weights` that ships, None where none does
-    learned  whether there is anything to load; a classical method has no weights to miss
+    task     a key of `refilm.tasks.TASKS`
+    build    the model's class, called with the config; without arguments for a classical method
+    config   the config of the model of this name; None for a classical method
+    weights  name of the file in `refilm/weights` that ships; None if none does
+    learned  whether the model has weights; False for a classical method
     """
 
     task: str
@@ -97,26 +97,26 @@ MODELS = {
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names that match a shell pattern, sorted: `list_models("*ls3d*")`."""
+    """The names of models that match a shell pattern such as "*ls3d*", sorted."""
     return sorted(name for name in MODELS if fnmatch(name, pattern))
 
 
 def tiled_models(task: str | None) -> list[str]:
-    """Models for a task that can run as they ship, and in tiles: their reach is finite."""
+    """Names of the models for a task that can run as they ship, and in tiles because their reach is finite."""
     ready = [name for name, row in MODELS.items() if row.task == task and (row.weights or not row.learned)]
     return [name for name in ready if create_model(name).reach is not None]
 
 
 def create_model(name: str, weights: str | Path | None = "default", **overrides: Any) -> nn.Module:
-    """The model of that name, ready to run.
+    """Make a model from its name and load its weights.
 
     name       one of `list_models()`
     weights    "default": the file that ships; None: random initialisation; or the path of a weight file
-    overrides  fields of the model's config: `ls3d_blocks=()`
+    overrides  fields of the model's config, such as `ls3d_blocks=()`
 
-    A weight file's own config wins over the table's, and `overrides` over both. The model comes in evaluation mode
-    when it has weights, in training mode when it has none. Raises ValueError for an unknown name or field,
-    WeightsError when the weights are missing, damaged or belong to another model.
+    The config in a weight file takes precedence over the table's, and `overrides` over both. The model is in evaluation
+    mode if weights were loaded, else in training mode. Raises ValueError for an unknown name or field, and for weights
+    or overrides of a classical method; WeightsError if the weights are missing, damaged or belong to another model.
     """
     row = _row(name)
     if not row.learned:
@@ -142,8 +142,11 @@ def create_model(name: str, weights: str | Path | None = "default", **overrides:
 def fill(model: nn.Module, weights: Weights, strict: bool = True) -> None:
     """Copy weights into a model.
 
-    strict=False lets plain convolutions serve as the start of LS3D-Conv, whose sampling keeps its initialisation.
-    Raises WeightsError when names or shapes differ beyond that.
+    strict   whether the file must have all parameters of the model. If not, the predictors of offsets and importances
+             in LS3D-Conv layers may be missing and keep their initialisation, so that the weights of a network with
+             plain convolutions can be loaded
+
+    Raises WeightsError if other names or shapes differ.
     """
     state = dict(weights.state)
     if not strict:

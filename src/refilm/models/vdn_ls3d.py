@@ -2,9 +2,10 @@
 
 Source   LS3D-Conv, "learnable sampling 3D convolution for video enhancement and action recognition", section 3.2: the
          trunk of VSR-LS3D without upsampling, trained on Gaussian noise.
-Departs  one model for every strength of noise, told or not (`sigma_8bit`); and, by config, alignment by classical
-         flow, a funnel over time and work at half the size, which make it fast, and training on what compression does
-         instead of noise (`task`): docs/choices.md#restoration.
+Departs  width and depth, on which the paper is silent; one model for every strength of noise, which may be given as an
+         input (`sigma_8bit`). By config: alignment by classical flow, a funnel over time, work at half the size,
+         clamped offsets, a temporal filter; and removal of compression artifacts instead of noise (`task`):
+         docs/choices.md#restoration.
 """
 
 from __future__ import annotations
@@ -25,19 +26,22 @@ from refilm.models.contract import Restorer
 
 @dataclass(frozen=True)
 class VDNLS3DConfig:
-    """Defaults: the paper's network; it gives no width and no depth.
+    """Defaults: the paper's network, with a width and a depth that the paper does not give.
 
-    task         "denoising", or "deblocking" for the artifacts of compression
+    task         "denoising", or "deblocking" for the removal of compression artifacts
     channels     width of every hidden layer
-    blocks       residual blocks
+    blocks       number of residual blocks
     ls3d_blocks  which of them use LS3D-Conv, counted from 1; () is the paper's 3D-convolution baseline
-    window       frames in, odd; the middle one is restored
-    shuffle      pixels of a square this wide become channels of one position
-    funnel       the block that brings the frames together; None: all blocks keep all frames
-    align        the other frames are first moved onto the middle one by a classical flow: LS3D-Conv's offsets then
-                 start at the motion instead of at zero
-    max_offset   positions that offsets are cut to, which makes the reach finite; None: they go anywhere
-    temporal_filter  whether frames, once restored, are averaged along their motion
+    window       frames in the input, an odd number; the middle one is restored
+    shuffle      the network works on the frames reduced by this factor: `shuffle` x `shuffle` pixels become channels
+    funnel       number of the block that merges the frames into one (see LS3DTrunk); None: all blocks keep all frames
+    align        whether the other frames are first backward-warped to the middle one along classical optical flow, so
+                 that LS3D-Conv's offsets start at the motion instead of at zero
+    max_offset   offsets are clamped to this, in positions of the reduced frames, which makes the reach finite; None:
+                 not clamped
+    temporal_filter  whether restored frames are averaged with their neighbours along the motion (TemporalFilter)
+
+    Raises ValueError for another task, and for what no trunk can be built from.
     """
 
     task: Literal["denoising", "deblocking"] = "denoising"
@@ -59,14 +63,14 @@ class VDNLS3DConfig:
 
 
 class VDNLS3D(nn.Module, Restorer):
-    """The middle frame of a clip, without its noise."""
+    """Restores the middle frame of a clip: removes its noise or its compression artifacts."""
 
     def __init__(self, config: VDNLS3DConfig = VDNLS3DConfig()) -> None:
         super().__init__()
         self.config, self.task = config, config.task
         planes = 3 * config.shuffle**2
-        # two planes more: the strength of the noise, and whether it is known; artifacts have none, but a network for
-        # them can start from a denoiser's weights
+        # Two further planes: the strength of the noise, and whether it is known. Deblocking does not use them, but has
+        # them, so that its training can start from a denoiser's weights.
         self.trunk = LS3DTrunk(
             planes + 2,
             config.channels,
@@ -76,7 +80,7 @@ class VDNLS3D(nn.Module, Restorer):
             config.funnel,
             max_offset=config.max_offset,
         )
-        # for results one after another: what `forward` gives is not filtered
+        # applied to consecutive results by the caller, see Restorer; `forward` does not filter
         self.temporal_filter = TemporalFilter() if config.temporal_filter else None
         self.tail = nn.Conv2d(config.channels, planes, 3, padding=1)
         # the network starts as the identity
@@ -85,7 +89,7 @@ class VDNLS3D(nn.Module, Restorer):
 
     @property
     def window(self) -> int:
-        """Frames in."""
+        """Frames in the input."""
         return self.config.window
 
     @property
@@ -95,19 +99,24 @@ class VDNLS3D(nn.Module, Restorer):
 
     @property
     def reach(self) -> int:
-        """Pixels of context a result of `forward` depends on, on each side; without max_offset, while offsets are 0."""
-        # a pixel at the edge of its position's square reads to the far edge of the last one
+        """Pixels of context a result of `forward` depends on, on each side.
+
+        Without `max_offset`, this holds only while all offsets are 0.
+        """
+        # distance from a pixel at one edge of its square of `shuffle` pixels to the far edge of the outermost square
         return self.config.shuffle * (self.trunk.reach + 2) - 1
 
     def prepare(self, clip: Tensor) -> Tensor:
-        """What is done once for the whole picture, before tiles. [N, 3, T, H, W] -> same shape."""
+        """Align the frames to the middle one, if the config says so. [N, 3, T, H, W] -> same shape."""
         return align_to_centre(clip) if self.config.align else clip
 
     def forward(self, clip: Tensor, sigma_8bit: float | Tensor | None = None) -> Tensor:
-        """[N, 3, T, H, W] -> [N, 3, H, W], the middle frame restored, not clamped.
+        """[N, 3, T, H, W], RGB in [0, 1], T = `window` -> [N, 3, H, W], the middle frame restored, not clamped.
 
-        sigma_8bit  standard deviation of the noise, of 255; a tensor [N] gives one a clip, NaN where unknown. None:
-                    the network finds out
+        sigma_8bit  standard deviation of the noise in 8-bit levels, or one for each clip, [N], with NaN where it is not
+                    known; None: not known
+
+        Raises ValueError for other shapes, or a size that is no multiple of `size_multiple`.
         """
         check_clip(clip, self.window, self.size_multiple, "vdn-ls3d")
         x = unshuffle(clip, self.config.shuffle) - 0.5

@@ -2,8 +2,9 @@
 
 Source   LS3D-Conv, "learnable sampling 3D convolution for video enhancement and action recognition"; section 3.1 and
          Fig. 2 describe this network, the operator is `refilm.ops.ls3d_conv`.
-Departs  a skip connection over the whole network (`skip`), widths, kernel sizes and initialisation, on which the
-         paper is silent: docs/choices.md#vi-ls3d.
+Departs  width, kernel sizes and initialisation, on which the paper is silent. Beyond the paper: a skip connection over
+         the whole network (`skip`, on by default), features of how well the frames match (`matching`, off by default),
+         and frames at other instants than quarters (`between`): docs/choices.md#vi-ls3d.
 """
 
 from __future__ import annotations
@@ -25,25 +26,28 @@ from refilm.layers.upsample import TemporalUpsample
 from refilm.models.contract import Interpolator, Lesson
 
 BLOCKS = (1, 2, 3, 4, 5, 6)  # the paper numbers its residual blocks from one: res1 ... res6
-OFFSET_UNIT = 4  # pixels: offsets count in positions of the trunk's maps, a quarter of the size
-RADIUS = 4  # of the displacements that are matched, in positions of the half-size frames
+OFFSET_UNIT = 4  # pixels: offsets of the skip connection are in positions of maps a quarter of the size
+RADIUS = 4  # largest displacement that `match` tries, in pixels of the half-size frames
 MATCHES = (2 * RADIUS + 1) ** 2
-GRID = 16  # instants are met to the nearest 1/16 of the interval
+GRID = 16  # instants are rounded to multiples of 1/16 of the interval
 
 
 @dataclass(frozen=True)
 class VILS3DConfig:
-    """Defaults: the paper's network at full width.
+    """Defaults: the network of the paper's Fig. 2 with a skip connection. skip="none" gives the paper's network.
 
-    channels      width of every hidden layer
+    channels      width of every hidden layer, which the paper does not give
     ls3d_blocks   which of the six residual blocks use LS3D-Conv; () is the paper's 3D-convolution baseline
-    skip          what the decoder's result is added to: "none" (the paper's figure), "blend" (the linear blend of
-                  the two frames) or "sampled" (the same blend, each frame sampled at learned offsets and weighed by
-                  learned importance: an LS3D-Conv of kernel 2x1x1 with fixed weights on the frames themselves)
-    matching      whether the interpolation part also sees how well the frames match at each displacement (`match`);
-                  without it, correspondence has to be found by learning alone, which takes a GPU's patience
-    own_quarters  whether `between` takes the network's frames at 1/4 and 3/4, one call for all three; otherwise it
-                  takes middles of middles, three calls, for weights that were trained for the middle above all
+    skip          what the decoder's output is added to: "none": nothing, as in the paper; "blend": the linear blend of
+                  the two frames; "sampled": the same blend, with each frame sampled at learned offsets and weighted by
+                  learned importances (an LS3D-Conv of kernel 2x1x1 with fixed weights on the frames themselves)
+    matching      whether the interpolation part also has the matching costs of `match` as input, which are not in the
+                  paper. Without them, short trainings on a CPU mostly stayed at the level of frame blending
+    own_quarters  how `between` gets the frames at 1/4 and 3/4: from the same call as the one at 1/2; or, if False, each
+                  as the middle of the middle and an input frame, three calls in all, for weights that were mainly
+                  trained for the middle
+
+    Raises ValueError for values outside these.
     """
 
     channels: int = 64
@@ -65,12 +69,11 @@ class VILS3DConfig:
 class VILS3D(nn.Module, Interpolator):
     """The frames at 1/4, 1/2 and 3/4 between two frames (Fig. 2b).
 
-    The outer two of the five frames that come out reproduce the inputs; they cost nothing extra to learn and are
-    rarely of use.
+    The network has five output frames; the first and the last approximate the inputs.
     """
 
     task = "interpolation"
-    window = 2  # frames in
+    window = 2  # frames in the input
     size_multiple = 4  # H and W must be multiples of this: two layers of stride 2
 
     def __init__(self, config: VILS3DConfig | None = None) -> None:
@@ -90,7 +93,7 @@ class VILS3D(nn.Module, Interpolator):
         self.interpolation = nn.Sequential(
             block(1), block(2), TemporalUpsample(c, c), block(3), block(4), TemporalUpsample(c, c), block(5), block(6)
         )
-        # residual colour; "sampled" adds, for each of the two frames, an offset (dy, dx) and an importance
+        # three planes of colour; for "sampled" also an offset (dy, dx) and an importance for each of the two frames
         planes = 3 + (6 if config.skip == "sampled" else 0)
         # kernel 4 at stride 2 covers every output pixel with equally many taps: no checkerboard
         self.decoder = nn.Sequential(
@@ -104,21 +107,24 @@ class VILS3D(nn.Module, Interpolator):
 
     @property
     def reach(self) -> int:
-        """Pixels of context a result depends on, on each side, while learned offsets are near zero.
+        """Pixels of context a result depends on, on each side, if learned offsets are zero.
 
         Encoder 1 + 2, decoder 4 + 2, and at a quarter of the size two convolutions in each of six blocks and one in
-        each of two deconvolutions; LS3D-Conv looks as far as its offsets, which the network learns.
+        each of two deconvolutions. LS3D-Conv reaches further by its offsets, which are learned and not limited.
         """
         context = 3 + 6 + 4 * (2 * len(BLOCKS) + 2)
         return context + (2 * RADIUS + 8 if self.config.matching else 0)
 
     def reset_parameters(self) -> None:
-        """He initialisation; each residual block starts small, and the whole network as its skip connection."""
+        """He initialisation; each residual block starts as a small correction, the network as its skip connection.
+
+        Without a skip connection, the output starts around mid-grey.
+        """
         for module in self.modules():
             if isinstance(module, SamplingConv):
-                continue  # it starts at zero, so that LS3D-Conv samples where a plain convolution does
+                continue  # its offsets start at zero, so that LS3D-Conv samples where a plain convolution does
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                # values that one output sums over, whatever the layer's direction
+                # number of input values that one output value is the sum of, in convolutions and deconvolutions
                 taps = module.in_channels * math.prod(module.kernel_size)
                 if isinstance(module, nn.ConvTranspose3d):
                     taps //= math.prod(module.stride)
@@ -138,7 +144,7 @@ class VILS3D(nn.Module, Interpolator):
             nn.init.zeros_(last.weight)
 
     def forward(self, clip: Tensor) -> Tensor:
-        """[N, 3, 2, H, W] -> [N, 3, 5, H, W], the frames at 0, 1/4, 1/2, 3/4 and 1; same range, not clamped.
+        """[N, 3, 2, H, W], RGB in [0, 1] -> [N, 3, 5, H, W], the frames at 0, 1/4, 1/2, 3/4 and 1, not clamped.
 
         Raises ValueError for any other number of frames or channels, or a size that is no multiple of `size_multiple`.
         """
@@ -146,7 +152,9 @@ class VILS3D(nn.Module, Interpolator):
         return self.compose(clip, self.decode(clip))
 
     def decode(self, clip: Tensor) -> Tensor:
-        """What the decoder says. [N, 3, 2, H, W] -> [N, 3 or 9, 5, H, W]: colour, then what `sample` takes."""
+        """The decoder's output. [N, 3, 2, H, W] -> [N, 3 or 9, 5, H, W]: colour, and with skip="sampled" the
+        `sampling` that `sample` takes.
+        """
         x = (clip - 0.5).contiguous(memory_format=torch.channels_last_3d)
         # oneDNN's bfloat16 weight gradient of a strided convolution is not finite at times (seen in torch 2.13)
         with torch.autocast(clip.device.type, enabled=False):
@@ -157,7 +165,7 @@ class VILS3D(nn.Module, Interpolator):
         return decoded
 
     def compose(self, clip: Tensor, decoded: Tensor) -> Tensor:
-        """The five frames, from the two and what the decoder said of them."""
+        """The five frames, from the clip [N, 3, 2, H, W] and the output of `decode`. -> [N, 3, 5, H, W]"""
         if self.config.skip == "none":
             return decoded
         if self.config.skip == "blend":
@@ -165,27 +173,29 @@ class VILS3D(nn.Module, Interpolator):
         return decoded[:, :3] + sample(clip, decoded[:, 3:])
 
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
-        """Frames at any instants between two frames, each to the nearest 1/16 of the interval.
+        """Frames at any instants between two frames; instants are rounded to multiples of 1/16 of the interval.
 
-        The network itself gives quarters, and a sixteenth is a quarter of the quarter it lies in; without
-        `own_quarters`, every frame is the middle of two others.
+        The network gives the frames at quarters. Called again on two neighbouring ones, it gives quarters of a quarter,
+        that is, sixteenths. Without `own_quarters`, only the middle frame of each call is used.
 
-        clip    [N, 3, 2, H, W]
+        clip    [N, 3, 2, H, W]   RGB, [0, 1]
         times   fractions of the interval, in (0, 1)
-        out     [N, 3, len(times), H, W], in the order of `times`
+        out     [N, 3, len(times), H, W], in the order of `times`; an instant that is rounded to 0 or 1 gives an input
+
+        Raises ValueError for times outside (0, 1), and as `forward`.
         """
         for time in times:
             if not 0 < time < 1:
                 raise ValueError(f"times must lie between 0 and 1, both excluded, got {time}")
         steps = [round(time * GRID) for time in times]
-        # the inputs themselves serve as the outer frames: they are exact
+        # the inputs themselves, not the network's versions of them
         frames = {0: clip[:, :, 0], GRID: clip[:, :, 1]}
         for step in steps:
             self._reach_step(frames, step)
         return torch.stack([frames[step] for step in steps], dim=2)
 
     def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
-        """See `Interpolator.lesson`; `times` are quarters of the interval."""
+        """See `Interpolator.lesson`; `times` must be multiples of 1/4."""
         decoded = self.decode(clip)
         places = [int(4 * time) for time in times]
         inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
@@ -194,7 +204,7 @@ class VILS3D(nn.Module, Interpolator):
         return Lesson(frames[inside], plain[inside], None if offsets is None else offsets[inside])
 
     def _reach_step(self, frames: dict[int, Tensor], step: int) -> None:
-        """Add to `frames`, by sixteenth, the one at `step` and what has to be made on the way there."""
+        """Add the frame at `step` / 16 to `frames`, and all frames that are made on the way to it."""
         parts = 4 if self.config.own_quarters else 2
         low, high = 0, GRID
         while step not in frames:
@@ -216,24 +226,25 @@ class VILS3D(nn.Module, Interpolator):
 
 
 def blend(clip: Tensor) -> Tensor:
-    """The linear blend at 0, 1/4, 1/2, 3/4, 1. [N, C, 2, H, W] -> [N, C, 5, H, W]."""
+    """The linear blend of two frames at 0, 1/4, 1/2, 3/4 and 1. [N, C, 2, H, W] -> [N, C, 5, H, W]"""
     time = torch.linspace(0, 1, 5, dtype=clip.dtype, device=clip.device).view(1, 1, 5, 1, 1)
     return clip[:, :, :1] * (1 - time) + clip[:, :, 1:] * time
 
 
 def sample(clip: Tensor, sampling: Tensor) -> Tensor:
-    """The blend with each frame sampled at an offset and weighed by an importance; all zero is `blend` itself.
+    """The linear blend with each frame sampled at an offset and weighted by an importance.
 
-    Positions outside the frame read its border: zeros would darken the edge.
+    If `sampling` is zero, the result is that of `blend`. Positions outside the frame read its border, since zeros would
+    darken the edges of the result.
 
     clip       [N, C, 2, H, W]
-    sampling   [N, 6, 5, H, W]   (dy, dx) into the first frame, into the second, in units of OFFSET_UNIT pixels; then
-               each frame's importance as a logarithm, relative to the linear blend
+    sampling   [N, 6, 5, H, W]   (dy, dx) in the first frame and (dy, dx) in the second, in units of OFFSET_UNIT pixels;
+               then for each frame the logarithm of a factor on its weight in the linear blend, clamped to +-8
     out        [N, C, 5, H, W]
     """
     n, c, _, h, w = clip.shape
     t = sampling.shape[2]
-    sampling = sampling.float()  # bfloat16 would round positions beyond 256 to whole pixels and more
+    sampling = sampling.float()  # in bfloat16, positions from 256 on would be rounded to whole pixels or more
     time = torch.linspace(0, 1, t, device=clip.device).view(1, t, 1, 1)
     importance = torch.stack([1 - time, time], dim=1) * sampling[:, 4:].clamp(-8, 8).exp()  # [N, 2, T, H, W]
     importance = importance / importance.sum(dim=1, keepdim=True)
@@ -251,22 +262,22 @@ def sample(clip: Tensor, sampling: Tensor) -> Tensor:
 
 @torch.no_grad()
 def match(clip: Tensor) -> Tensor:
-    """How badly the two frames match about each place halfway between them, for motion along a straight line.
+    """Matching costs of the two frames about each position of the middle frame, for uniform motion.
 
-    A scene point that passes the place p in the middle of the interval stands at p - d in the first frame and at p + d
-    in the second. For each d of a square of +-RADIUS positions of the half-size frames, the mean absolute difference
-    of the two over some 12x12 pixels, relative to its mean over d.
+    A scene point that is at p in the middle of the interval is at p - d in the first frame and at p + d in the second.
+    For each d in a square of +-RADIUS pixels of the half-size frames, the cost is the mean absolute difference of the
+    two over about 12x12 pixels of the clip, divided by its mean over all d, minus 1.
 
     clip  [N, 3, 2, H, W]
-    out   [N, MATCHES + 2, H/4, W/4]; the last two are the best d (dy, dx), as a soft minimum, relative to RADIUS
+    out   [N, MATCHES + 2, H/4, W/4]; the last two planes are the best d (dy, dx), as a soft minimum, divided by RADIUS
     """
     n, _, _, h, w = clip.shape
     luma = F.avg_pool2d(clip.float().mean(dim=1), 2)  # [N, 2, H/2, W/2]
-    # without the local mean, so that a change of light is no mismatch
+    # subtracting the local mean makes the cost insensitive to changes of brightness
     detail = luma - F.avg_pool2d(luma, 9, 1, 4, count_include_pad=False)
     padded = F.pad(detail, (RADIUS,) * 4, mode="replicate")
     first, second = (F.unfold(padded[:, i : i + 1], 2 * RADIUS + 1) for i in range(2))  # [N, MATCHES, H/2 * W/2]
-    # reversing the taps of the window negates its displacements
+    # unfold lists the displacements d in raster order, so reversing the list gives -d
     difference = (first.flip(1) - second).abs().view(n, MATCHES, h // 2, w // 2)
     cost = F.avg_pool2d(difference, 6, 2, 2, count_include_pad=False)
     cost = cost / (cost.mean(dim=1, keepdim=True) + 0.004) - 1

@@ -1,9 +1,10 @@
-"""VI-LS3D on motion: flow-blend, corrected by LS3D-Conv.
+"""vi-ls3d-flow: the result of flow-blend, corrected by a network with LS3D-Conv.
 
-Beyond the paper. A classical flow carries both frames to the wanted time (`flow_blend.FlowBlend.candidates`);
-LS3D-Conv samples around these places, so that its offsets begin at the motion instead of at zero; the network says
-which candidate to trust, where the new frame should be sharper or smoother, and what to add. It starts as flow-blend
-itself: docs/choices.md#vi-ls3d-flow.
+Not in the LS3D-Conv paper. Both frames are warped to the wanted time along a classical flow, which gives flow-blend's
+four candidates for the new frame (`FlowBlend.candidates`). A network with LS3D-Conv sees these as a clip, so that its
+offsets start at the motion instead of at zero. It predicts, for each pixel, factors on the candidates' weights, how
+much to sharpen or smooth, and a colour to add. Before training, the result is that of flow-blend with flow down to full
+size. Choices and their measurements: docs/choices.md#vi-ls3d-flow.
 """
 
 from __future__ import annotations
@@ -32,28 +33,28 @@ from refilm.models.flow_blend import (
 )
 
 CANDIDATES = 4
-WINDOW = CANDIDATES + 1  # the candidates, with their mean in the middle
-SHUFFLE = 2  # the network works at half the size
-PLANES = 10  # of a candidate, as the network sees it
-DIFFERENCE = 8.0  # how much larger than pictures it sees what candidates differ by
-AROUND = 9  # side of the square that such a difference is averaged over as well
-SMOOTH = 5  # side of the square whose mean is the smoother frame
-STRONGEST = 6.0  # of a vote's correction, as a logarithm
-BAND_PIXELS = 2**20  # of the frame that the network makes at a time, which bounds the memory
-# what one unit of the network's answer is worth, votes, sharpness, smoothness and colour: at 1 each, the first steps
-# of a training throw it so far off that it does not come back (docs/choices.md#vi-ls3d-flow)
+WINDOW = CANDIDATES + 1  # frames in the network's input: the candidates, with their mean in the middle
+SHUFFLE = 2  # the network works at half the size: squares of 2x2 pixels become channels
+PLANES = 10  # planes of each input frame, see `_seen`
+DIFFERENCE = 8.0  # factor on the differences of candidates from their mean in the network's input
+AROUND = 9  # side, in pixels, of the square over which the size of these differences is averaged
+SMOOTH = 5  # side, in pixels, of the square whose mean is the smoothed frame
+STRONGEST = 6.0  # factors on weights are clamped to exp(+-STRONGEST)
+BAND_PIXELS = 2**20  # pixels of a frame that the network makes at a time, which bounds the memory
+# Factors on the network's outputs: weights, sharpness, smoothness and colour. With factors of 1, the first steps of a
+# training change the result so much that it does not recover (docs/choices.md#vi-ls3d-flow).
 WORTH = (0.3,) * CANDIDATES + (0.3, 0.3) + (0.02,) * 3
 
 
 @dataclass(frozen=True)
 class VILS3DFlowConfig:
-    """Defaults: a network that a laptop runs.
+    """Defaults: a network small enough for a laptop.
 
     channels     width of every hidden layer
-    blocks       residual blocks; the first brings the candidates together, the others see their sum
-    ls3d         whether the first one uses LS3D-Conv; otherwise its plain twin
-    max_offset   positions (two pixels each) that offsets are cut to
-    strength     how far the votes go from flow-blend's, 0, towards what was learned, 1
+    blocks       number of residual blocks; the first merges the candidates into one frame, the others are 2D
+    ls3d         whether the first block uses LS3D-Conv, or a plain 3D convolution
+    max_offset   offsets are clamped to this, in positions of two pixels each
+    strength     exponent on the learned factors of the weights: 0 keeps flow-blend's weights, 1 is as learned
     """
 
     channels: int = 32
@@ -64,11 +65,11 @@ class VILS3DFlowConfig:
 
 
 class VILS3DFlow(nn.Module, Interpolator):
-    """Frames at any time between two frames."""
+    """Frames at any times between two frames: flow-blend, corrected by the network."""
 
     task = "interpolation"
     window = FlowBlend.window
-    reach = None  # the flow is estimated coarse to fine over the whole frame: no tile gives the same result
+    reach = None  # the flow is estimated coarse to fine over the whole frame: tiles would not give the same result
     size_multiple = SHUFFLE  # H and W must be multiples of this
     plain = "flow-blend"
 
@@ -78,7 +79,7 @@ class VILS3DFlow(nn.Module, Interpolator):
         ls3d_blocks = (1,) if config.ls3d else ()
         check_trunk(WINDOW, config.blocks, ls3d_blocks, 1)
         self.flow_blend = FlowBlend(FlowBlendConfig(finest_scale=0))
-        # beside a candidate's planes, how far the new frame is from the frame it comes from
+        # one further plane: the distance in time between the new frame and the one that the candidate was sampled from
         planes = PLANES * SHUFFLE**2 + 1
         self.trunk = LS3DTrunk(
             planes, config.channels, config.blocks, ls3d_blocks, WINDOW, 1, max_offset=config.max_offset
@@ -88,7 +89,7 @@ class VILS3DFlow(nn.Module, Interpolator):
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
     def forward(self, clip: Tensor) -> Tensor:
-        """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; the outer two are the pair, untouched."""
+        """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; first and last are the pair itself."""
         return with_ends(clip, self.between(clip, QUARTERS))
 
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
@@ -106,7 +107,7 @@ class VILS3DFlow(nn.Module, Interpolator):
         return torch.stack(frames, dim=2).to(clip.dtype)
 
     def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
-        """See `Interpolator.lesson`. Inside the margin, where a flow can know what lies beyond the crop."""
+        """See `Interpolator.lesson`. The flow is estimated on the whole clip; the network sees it without margin."""
         inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
         frames, plain = [], []
         for time, candidates in zip(times, self.candidates(clip, times), strict=True):
@@ -116,11 +117,11 @@ class VILS3DFlow(nn.Module, Interpolator):
         return Lesson(torch.stack(frames, dim=2), torch.stack(plain, dim=2))
 
     def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[Candidates]:
-        """What `corrected` wants, at each of `times`: flow-blend's candidates, sampled bilinearly and bicubically."""
+        """Flow-blend's candidates at each of `times`, sampled bilinearly (3 channels) and bicubically (3 more)."""
         return self.flow_blend.candidates(clip, times, ("bilinear", "bicubic"))
 
     def _by_bands(self, candidates: Candidates, time: float) -> Tensor:
-        """As `corrected`, some rows of the frame at a time: the motion is the whole frame's, the correction local."""
+        """As `corrected`, but in bands of rows, with the same result, since the correction is local."""
         height, width = candidates.pictures.shape[3:]
         rows, beyond = self._band(width)
         bands = []
@@ -131,22 +132,22 @@ class VILS3DFlow(nn.Module, Interpolator):
         return torch.cat(bands, dim=2)
 
     def _band(self, width: int) -> tuple[int, int]:
-        """Rows of a band, and rows beyond it on each side that its result depends on."""
-        # what the network and its last convolution see, and what is averaged before and after
+        """(rows of a band, further rows on each side that its result depends on) for a picture of this width."""
+        # the reach of the network and its last convolution, and of the box means before and after it
         beyond = (self.trunk.reach + 1) * SHUFFLE + AROUND // 2 + SMOOTH // 2
         return max(BAND_PIXELS // width // SHUFFLE, 1) * SHUFFLE, beyond + beyond % SHUFFLE
 
     def band_pixels(self, width: int) -> int:
-        """See `Interpolator.band_pixels`: the pixels that the network sees at once, at most."""
+        """See `Interpolator.band_pixels`: the largest number of pixels that the network sees at once."""
         rows, beyond = self._band(width)
         return (rows + 2 * beyond) * width
 
     def before_bands(self, clip: Tensor, times: Sequence[Fraction]) -> None:
-        """See `Interpolator.before_bands`: motion, and the candidates of each time in turn."""
+        """See `Interpolator.before_bands`: the motion, and the candidates at each time, of which none is kept."""
         deque(self.candidates(clip, times), maxlen=0)
 
     def corrected(self, candidates: Candidates, time: float) -> Tensor:
-        """Of pictures [N, 6, 4, H, W], -> [N, 3, H, W]"""
+        """The new frame at `time`, from candidates whose pictures are [N, 6, 4, H, W]. -> [N, 3, H, W], not clamped"""
         votes = candidates.votes / candidates.votes.sum(2, keepdim=True)
         mean, sharp = mixed(candidates.pictures, votes).split(3, dim=1)
         pictures = candidates.pictures[:, :3]
@@ -159,7 +160,12 @@ class VILS3DFlow(nn.Module, Interpolator):
         return blend + sharper * (sharp - mean) + smoother * (box_mean(blend, SMOOTH) - blend) + colour
 
     def _seen(self, candidates: Candidates, mean: Tensor, sharp: Tensor, time: float) -> Tensor:
-        """The network's input, [N, PLANES * SHUFFLE^2 + 1, WINDOW, H / SHUFFLE, W / SHUFFLE]."""
+        """The network's input, [N, PLANES * SHUFFLE^2 + 1, WINDOW, H / SHUFFLE, W / SHUFFLE].
+
+        Planes of a candidate: colour (3), its difference from the mean of the candidates (3), the size of the
+        difference in the pixel and in the square around it, its normalised weight, and the logarithm of how far it was
+        carried. In the middle frame, which is the mean, the difference is that between bicubic and bilinear sampling.
+        """
         pictures, votes, carried = candidates
         far = carried.log1p()
         difference = DIFFERENCE * (pictures - mean.unsqueeze(2))
@@ -168,7 +174,7 @@ class VILS3DFlow(nn.Module, Interpolator):
         planes = torch.cat([pictures - 0.5, difference, size, around, CANDIDATES * votes - 1, far], dim=1)
         middle = [mean - 0.5, DIFFERENCE * (sharp - mean), size.mean(2), around.mean(2)]
         middle += [torch.zeros_like(mean[:, :1]), far.mean(2)]
-        # frame 0 is sampled by the first and the third, frame 1 by the others; they lie on both sides of their mean
+        # candidates 0 and 2 are sampled from frame 0 and come before the mean; 1 and 3, from frame 1, come after it
         before, after = [0, 2], [3, 1]
         x = torch.cat([planes[:, :, before], torch.cat(middle, dim=1).unsqueeze(2), planes[:, :, after]], dim=2)
         x = unshuffle(x, SHUFFLE)

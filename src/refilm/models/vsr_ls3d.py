@@ -3,8 +3,9 @@
 Source   LS3D-Conv, "learnable sampling 3D convolution for video enhancement and action recognition", section 3.2: "an
          image super-resolution model with fewer ResBlocks" over seven frames, whose blocks are LS3D-ResBlocks, and a
          sub-pixel layer; the second form has FSTRN's P3D blocks with their 3x1x1 convolutions replaced (`p3d`).
-Departs  widths, depth and the skip connection (the bicubic enlargement), on which the paper is silent; and, by config,
-         alignment by classical flow and a funnel over time: docs/choices.md#restoration.
+Departs  width, depth and the skip connection (the bicubic enlargement), on which the paper is silent. By config,
+         alignment by classical flow, a funnel over time, clamped offsets and a temporal filter:
+         docs/choices.md#restoration.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from refilm.models.contract import Restorer
 
 @dataclass(frozen=True)
 class VSRLS3DConfig:
-    """Defaults: the paper's network for Vimeo-90K.
+    """Defaults: the paper's network for Vimeo-90K, with a width and a depth that the paper does not give.
 
-    scale        output pixels per input pixel
-    p3d          FSTRN's blocks instead of plain residual blocks
+    scale        output pixels per input pixel, along each side, at least 2
+    p3d          whether the blocks are FSTRN's (P3DResBlock) instead of LS3DResBlock
     channels, blocks, ls3d_blocks, window, funnel, align, max_offset, temporal_filter   as in VDNLS3DConfig
+
+    Raises ValueError for a smaller scale, and for what no trunk can be built from.
     """
 
     scale: int = 4
@@ -49,7 +52,7 @@ class VSRLS3DConfig:
 
 
 class VSRLS3D(nn.Module, Restorer):
-    """The middle frame of a clip, enlarged: its bicubic enlargement, and what the network knows beyond it."""
+    """Enlarges the middle frame of a clip: its bicubic enlargement plus a residual from the network."""
 
     task = "super-resolution"
     size_multiple = 1  # H and W may be anything
@@ -67,7 +70,7 @@ class VSRLS3D(nn.Module, Restorer):
             config.p3d,
             config.max_offset,
         )
-        # for results one after another: what `forward` gives is not filtered
+        # applied to consecutive results by the caller, see Restorer; `forward` does not filter
         self.temporal_filter = TemporalFilter() if config.temporal_filter else None
         self.tail = nn.Conv2d(config.channels, 3 * config.scale**2, 3, padding=1)
         # the network starts as the bicubic enlargement
@@ -76,30 +79,39 @@ class VSRLS3D(nn.Module, Restorer):
 
     @property
     def scale(self) -> int:
-        """Output pixels per input pixel."""
+        """Output pixels per input pixel, along each side."""
         return self.config.scale
 
     @property
     def window(self) -> int:
-        """Frames in."""
+        """Frames in the input; the middle one is enlarged."""
         return self.config.window
 
     @property
     def reach(self) -> int:
-        """Input pixels of context a result of `forward` depends on; without max_offset, while offsets are 0."""
+        """Input pixels of context a result of `forward` depends on, on each side.
+
+        Without `max_offset`, this holds only while all offsets are 0.
+        """
         return self.trunk.reach + 1
 
     def prepare(self, clip: Tensor) -> Tensor:
-        """What is done once for the whole picture, before tiles. [N, 3, T, H, W] -> same shape."""
+        """Align the frames to the middle one, if the config says so. [N, 3, T, H, W] -> same shape."""
         return align_to_centre(clip) if self.config.align else clip
 
     def forward(self, clip: Tensor) -> Tensor:
-        """[N, 3, T, H, W] -> [N, 3, scale * H, scale * W], the middle frame enlarged, not clamped."""
+        """[N, 3, T, H, W], RGB in [0, 1], T = `window` -> [N, 3, scale * H, scale * W], not clamped.
+
+        Raises ValueError for other shapes.
+        """
         check_clip(clip, self.window, self.size_multiple, "vsr-ls3d")
         detail = F.pixel_shuffle(self.tail(self.trunk(clip - 0.5)), self.scale)
         return detail + enlarge(clip[:, :, self.window // 2], self.scale)
 
 
 def enlarge(frames: Tensor, scale: int) -> Tensor:
-    """Bicubic as MATLAB's (a = -0.5; PyTorch's own default is -0.75). [N, C, H, W] -> [N, C, sH, sW]."""
+    """Bicubic enlargement with a = -0.5, as MATLAB's. [N, C, H, W] -> [N, C, sH, sW]
+
+    PyTorch uses a = -0.5 with `antialias=True`, and -0.75 without.
+    """
     return F.interpolate(frames, scale_factor=scale, mode="bicubic", antialias=True)

@@ -1,4 +1,4 @@
-"""What a stage needs of memory: counted where that can be done, measured on a small picture where it cannot."""
+"""The memory that a stage needs: computed where possible, otherwise measured on a small picture."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from pathlib import Path
 
 import torch
 
-# A model is measured on a picture of this side, or on the whole where that is smaller.
+# Side, in pixels, of the picture on which a model is measured; smaller if the video is smaller.
 _MEASURED_SIDE = 192
-# What the measured side does not show: other kernels for other sizes, memory the allocator keeps.
+# Safety factor: for larger pictures, other kernels may run, and the allocator may keep more memory.
 _MARGIN = 1.15
-# Bytes a pixel where the system does not tell a process's peak: more than any model here takes.
+# Bytes per pixel that are assumed if the system cannot tell a process's peak: more than any model here needs.
 _UNMEASURED = 8000.0
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Bytes that one stage needs.
+    """The memory that one stage needs, in bytes.
 
-    name        of the model, or of the stage, for messages
-    held        throughout
-    around      for a picture as a whole, before its model sees it or after
-    whole       while its model works on a picture, whatever the tile
-    per_pixel   for each pixel that its model sees at once, with that part of its input and result
-    width, height, reach   of the pictures that it is fed, and of the model: None sees the whole picture
-    task        of its model, so that others can be named where this one does not fit
+    name            of the stage, for messages
+    held            needed all the time, for the frames that the stage keeps
+    around          needed before or after the model runs, for steps on whole pictures such as alignment
+    whole           needed while the model runs, for a whole picture, whatever the size of the tiles
+    per_pixel       needed while the model runs, for each pixel that it sees at once
+    width, height   of the stage's input, in pixels
+    reach           of the model, see `refilm.models.contract`; None: it cannot work in tiles
+    task            of the model, so that an error can name other models for the task
     """
 
     name: str
@@ -43,7 +44,7 @@ class Demand:
     task: str | None = None
 
     def working(self, tile: int | None) -> float:
-        """While it works on a picture in tiles of that side."""
+        """Bytes needed besides `held` while the stage works on a picture, in tiles of side `tile`; None: no tiles."""
         sides = (self.width, self.height)
         if tile is not None and self.reach is not None:
             sides = (min(self.width, tile + 2 * self.reach), min(self.height, tile + 2 * self.reach))
@@ -51,27 +52,27 @@ class Demand:
 
 
 def measured(run: Callable[[int, int], object], width: int, height: int, multiple: int, device: torch.device) -> float:
-    """Bytes for each pixel that `run(width, height)` takes at its height, judged by a small picture.
+    """The peak memory of `run(width, height)`, in bytes per pixel, measured on a small picture.
 
-    multiple   that sides must have
+    multiple   sides of the picture are rounded up to multiples of this
     """
     width, height = (-(-min(side, _MEASURED_SIDE) // multiple) * multiple for side in (width, height))
-    run(width, height)  # what is only made once
+    run(width, height)  # a first run, for what is allocated only once
     return _peak(lambda: run(width, height), device) / (width * height)
 
 
 def _peak(run: Callable[[], object], device: torch.device) -> float:
-    """How much more memory is in use while `run` runs than before."""
+    """The peak memory while `run` runs, less the memory in use before, in bytes."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run()
         return float(torch.cuda.max_memory_allocated(device) - before)
     gc.collect()
-    with suppress(OSError, AttributeError):  # not glibc: then some of what is free counts as in use
+    with suppress(OSError, AttributeError):  # without glibc, some free memory counts as in use
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
     except OSError:
         return _UNMEASURED * _MEASURED_SIDE**2
     before_bytes = process_status("VmRSS")
@@ -80,6 +81,7 @@ def _peak(run: Callable[[], object], device: torch.device) -> float:
 
 
 def process_status(field: str) -> float:
+    """A field of /proc/self/status such as VmRSS, in bytes; 0 if the system has none."""
     with suppress(OSError):
         for line in file_lines("/proc/self/status"):
             if line.startswith(field + ":"):

@@ -1,4 +1,4 @@
-"""What stages notice while they work, for the report: sums over a segment, which add up over a job's segments."""
+"""Findings: figures that a stage collects for the report, as sums over a segment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Finding:
-    """Numbers of one kind. Those of two segments are added field by field."""
+    """Sums of one kind over a segment. Findings of several segments are added field by field."""
 
     def __add__(self, other: Self) -> Self:
         return type(self)(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -16,7 +16,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class SelfCheck(Finding):
-    """How well frames of this very film are predicted from their neighbours: summed mean squared errors, samples."""
+    """How well a model predicts real frames of the film from their two neighbours.
+
+    samples               number of frames predicted
+    model, blend, repeat  sums of the mean squared errors of the model, of blending, and of repeating the earlier frame
+    """
 
     samples: int = 0
     model: float = 0.0
@@ -26,22 +30,27 @@ class SelfCheck(Finding):
 
 @dataclass(frozen=True)
 class Change(Finding):
-    """How much a restoration changes frames: the sum of their mean absolute changes, in codes of 8 bit."""
+    """How much a restoration changes frames.
+
+    frames   number of frames
+    change   sum of their mean absolute changes, in 8-bit codes
+    """
 
     frames: int = 0
     change: float = 0.0
 
 
-# What a finding is called in the record of a piece.
+# The names of the kinds in the record of a piece.
 KINDS: dict[str, type[Finding]] = {"self-check": SelfCheck, "change": Change}
 
 
 def to_json(finding: Finding) -> dict[str, Any]:
+    """The finding in JSON's types, with its kind."""
     (kind,) = (name for name, of_kind in KINDS.items() if of_kind is type(finding))
     return {"kind": kind, **asdict(finding)}
 
 
 def from_json(record: dict[str, Any]) -> Finding:
-    """The inverse of `to_json`. Raises KeyError or TypeError for what is no finding."""
+    """The inverse of `to_json`. Raises KeyError or TypeError if the record is no finding."""
     values = dict(record)
     return KINDS[values.pop("kind")](**values)

@@ -1,4 +1,4 @@
-"""New frames between the ones that are there, at exact times."""
+"""The stage that interpolates frames, at exact times."""
 
 from __future__ import annotations
 
@@ -18,16 +18,23 @@ from refilm.stages.running import Interpolating, Interval
 from refilm.stages.stage import StreamShape
 from refilm.video import Frame
 
-# MP4's clock counts in 32 bits; a finer one is refused by the container, so times are then rounded to this.
+# The clock of MP4 has 32 bits, and a finer time base is refused. Times are then rounded to microseconds.
 _FINEST_CLOCK = 2**31 - 1
 
 
 class Interpolate:
-    """Keeps every frame at its time and adds N - 1 between each two (`times`), or resamples on a grid (`fps`).
+    """Multiplies the frame rate by `times`, or resamples to the frame rate `fps`.
 
-    With `fps` the grid begins at the first frame and runs to the end of the last; a source frame appears where its time
-    lies on the grid. Nothing is blended across a scene cut: the nearer frame is shown again instead. A model that
-    redraws its inputs takes the place of the source's frames as well, but for scenes of a single frame.
+    With `times`, every source frame keeps its time, and times - 1 frames are added in each interval between two. With
+    `fps`, frames lie on a grid of times that begins at the first frame and ends with the last one; a source frame is
+    kept if its time lies on the grid. At a scene cut and at the end, the nearer frame is repeated instead of
+    interpolating. A model that redraws its inputs also replaces the source's frames, except in scenes of a single
+    frame.
+
+    start_time   time of the first source frame, in seconds: where the grid begins
+    tile         see `run_tiled`
+
+    Raises UsageError unless exactly one of `times` and `fps` is given, and is positive.
     """
 
     keeps_rate = False
@@ -72,7 +79,7 @@ class Interpolate:
         model, pixels, device = self._model, source.width * source.height, torch.device(self._device)
         rate = self.shape(source).frame_rate
         count = max(1, math.ceil(rate / source.frame_rate) - (self._times is not None))  # new frames of an interval
-        # further ones cost their own pictures only
+        # measured with at most 3, since each further one adds only its own picture
         instants = [Fraction(k + 1, min(count, 3) + 1) for k in range(min(count, 3))]
 
         def clip(width: int, height: int) -> Tensor:
@@ -96,9 +103,9 @@ class Interpolate:
         return [
             Demand(
                 name="interpolate",
-                # frames as they came, and as RGB in single precision
+                # source frames, as decoded and as RGB in single precision
                 held=max(model.window, 3) * (3 + 12) * pixels,
-                # the window in one tensor, and the new ones
+                # the window in one tensor, and the new frames
                 whole=12 * (model.window + count) * pixels + band,
                 per_pixel=per_pixel + 24 * (count - len(instants)),
                 width=source.width,
@@ -119,7 +126,7 @@ class Interpolate:
             yield from self._shown(interval)
 
     def _shown(self, interval: Interval[Frame]) -> Iterator[Frame]:
-        """All output frames from the interval's first frame on up to, and without, the next source frame."""
+        """The output frames of an interval: from the time of its first frame up to that of the next, exclusive."""
         first, second = interval.first, interval.second
         length = first.duration if second is None else second.time - first.time
         if self._fps is not None:
@@ -147,20 +154,21 @@ class Interpolate:
                 yield replace(nearer.at(instant, step), starts_scene=False, origin="repeated")
 
     def _grid(self, begin: Fraction, end: Fraction) -> list[Fraction]:
-        """Grid times in [begin, end)."""
+        """The times of the grid in [begin, end)."""
         assert self._fps is not None
         first = math.ceil((begin - self._start) * self._fps)
         return [self._start + n / self._fps for n in range(first, math.ceil((end - self._start) * self._fps))]
 
     def _check_itself(self) -> None:
-        """Predict the middle one of three real frames, and note how far off the model and the plain ways are."""
+        """Predict the middle one of three real frames from the other two, and keep the errors in `check`."""
         latest = self._run.latest[-3:]
         if len(latest) < 3 or any(frame.starts_scene for frame, _ in latest[-2:]):
             return
         times = [frame.time for frame, _ in latest]
         before, middle, after = (picture() for _, picture in latest)
         fraction = (times[1] - times[0]) / (times[2] - times[0])
-        # frames beyond lie too near in time to tell of motion at this pace
+        # The frames before and after this pair are only half as far from it as its frames are from each other. They are
+        # not used, and the pair's own frames are repeated instead.
         half = self._model.window // 2
         predicted = self._run.predict(torch.stack([before] * half + [after] * half, dim=1), [fraction])[0]
         blend = torch.lerp(before, after, float(fraction))

@@ -1,4 +1,4 @@
-"""The frames of a film made better, one by one, each from itself and its neighbours."""
+"""The stage that restores each frame, from the frame itself and its neighbours."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from refilm.video import Frame
 
 
 class Restore:
-    """Each frame through a model that restores it from a window of frames.
+    """Restores each frame by a model that sees a window of frames.
 
-    name      of what is done, for the report: "denoise", "deblock", "upscale"
-    options   what the model's call takes beside the clip
+    name      for the report: "denoise", "deblock" or "upscale"
+    options   further arguments of the model's call, beside the clip
+    tile      see `run_tiled`
     """
 
     keeps_rate = True
@@ -79,10 +80,10 @@ class Restore:
         return [
             Demand(
                 name=self._name,
-                # each frame as it came, and as RGB in single precision
+                # source frames, as decoded and as RGB in single precision
                 held=(model.window * (3 + 12) + remembered) * pixels,
                 around=max(12 * model.window + measured(prepare, *size), finished) * pixels,
-                # the window in one tensor, once more when prepared, and the result
+                # the window in one tensor, again after `prepare`, and the result
                 whole=(24 * model.window + 12 * scale**2) * pixels,
                 per_pixel=measured(restore, *size),
                 width=source.width,
@@ -108,7 +109,11 @@ def _shown(results: Iterable[tuple[Frame, Later[Tensor]]]) -> Iterator[Frame]:
 
 
 def change(picture: Tensor, restored: Tensor) -> float:
-    """The mean absolute difference of the two in codes of 8 bit, after `restored` is reduced to the picture's size."""
+    """The mean absolute difference of a picture and its restored version, in 8-bit codes.
+
+    picture    [N, 3, H, W]     RGB, nominal range [0, 1]
+    restored   [N, 3, sH, sW]   reduced bicubically if it is larger
+    """
     if restored.shape != picture.shape:
         restored = F.interpolate(restored, picture.shape[-2:], mode="bicubic", antialias=True)
     return 255 * float((restored.clamp(0, 1) - picture.clamp(0, 1)).abs().mean())

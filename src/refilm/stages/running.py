@@ -1,11 +1,11 @@
-"""How a model meets frames: windows, stand-in frames at cuts and ends, padding, tiles, the filter afterwards.
+"""Running a model over a stream of frames: windows, scene cuts and ends, padding, tiles, and the temporal filter.
 
-Jobs, evaluation, validation during training and `explain` all run models through the two classes here, `Restoring` and
-`Interpolating`, so that a published figure is a figure of the path that users run. Both are streams: they are fed one
-picture at a time and hold no more than a window.
+Jobs, evaluation, validation in trainings and `explain` all run models by the two classes `Restoring` and
+`Interpolating`, so that measured figures apply to what users run. Both are fed one frame at a time, and keep only as
+many as a window needs.
 
-Where a window would reach across a scene cut or an end of the stream, the nearest frame of the scene stands in.
-Pictures are neither clamped nor rounded on the way: codes beyond black and white stay what they are.
+Where a window would reach across a scene cut or an end of the stream, the nearest frame of the scene is repeated.
+Pictures are neither clamped nor rounded, so codes beyond black and white are kept.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from refilm.stages.tiles import run_tiled
 K = TypeVar("K")
 V = TypeVar("V")
 
-# How much neighbouring steps in time may differ for a frame beyond a pair to tell of its motion: a clock that counts in
-# milliseconds makes 60 frames a second come 16 and 17 apart.
+# Largest relative difference in length between the interval of a pair and the one before or after it, with which the
+# frame beyond the pair is still used. With a clock in milliseconds, intervals at 60 frames per second are 16 and 17 ms
+# long.
 _UNEVEN = 0.15
 
 
 def stand_in(places: Iterable[int], first: int, last: int) -> list[int]:
-    """The places of a window of which `first` to `last` may be used: the nearest of these stands in for the others."""
+    """The indices of a window, with those outside `first` ... `last` replaced by the nearest index inside."""
     return [min(max(place, first), last) for place in places]
 
 
 class Later(Generic[V]):
-    """A value that is made when it is first asked for, and kept; what it is made from is let go then."""
+    """A value that is computed on first use and then kept. What it was computed from is released then."""
 
     def __init__(self, make: Callable[[], V]) -> None:
         self._make: Callable[[], V] | None = make
@@ -50,7 +51,12 @@ class Later(Generic[V]):
 
 @dataclass(frozen=True)
 class Shot(Generic[K]):
-    """A picture of a stream: whose it is, whether a scene begins with it, and its pixels [3, H, W] once asked for."""
+    """A picture of a stream.
+
+    key            identifies it for the caller, such as its Frame
+    starts_scene   whether a scene begins with it
+    picture        its pixels [3, H, W], computed on first use
+    """
 
     key: K
     starts_scene: bool
@@ -58,12 +64,15 @@ class Shot(Generic[K]):
 
 
 class Windows(Generic[K]):
-    """The shots around each shot of a stream: 2 * radius + 1 of them, none of another scene."""
+    """The window around each shot of a stream: 2 * radius + 1 shots of its scene.
+
+    Beyond the ends of the scene, its first or last shot is repeated.
+    """
 
     def __init__(self, radius: int) -> None:
         self.radius = radius
         self._held: list[Shot[K]] = []
-        self._centre = 0  # the place in `_held` of the next shot to stand in the centre
+        self._centre = 0  # index in `_held` of the shot in the centre of the next window
 
     def push(self, shot: Shot[K]) -> Iterator[list[Shot[K]]]:
         self._held.append(shot)
@@ -89,16 +98,15 @@ class Windows(Generic[K]):
 
 
 class Restoring(Generic[K]):
-    """A restorer over a stream of pictures. Holds at most its window of them, and three results if it filters.
+    """Runs a restorer over a stream of pictures. Keeps at most a window of pictures, and three results for the filter.
 
-    options    what the model's call takes beside the clip
-    device     where the model runs; pictures come from the CPU, and results go there
+    options    further arguments of the model's call, beside the clip
+    device     where the model runs; pictures and results are on the CPU
     tile       see `run_tiled`
-    filtered   whether the model's own temporal filter, if it has one, is applied
-    on_result  is told of each frame that the model was shown and of what it made of it, [1, 3, H, W] and
-               [1, 3, sH, sW], before the filter
+    filtered   whether the model's temporal filter is applied, if it has one
+    on_result  called with each frame and its restored version before the filter, [1, 3, H, W] and [1, 3, sH, sW]
 
-    Results are computed when they are asked for, those of a recurrent model at once and in their order.
+    Results are computed on first use, except those of a recurrent model, which are computed at once and in order.
     """
 
     def __init__(
@@ -121,17 +129,17 @@ class Restoring(Generic[K]):
     def push(
         self, key: K, picture: Callable[[], Tensor], starts_scene: bool = False
     ) -> Iterator[tuple[K, Later[Tensor]]]:
-        """The next picture, [3, H, W]. Gives back keys of earlier ones, each with its result [3, sH, sW]."""
+        """Takes the next picture [3, H, W], and yields (key, result [3, sH, sW]) of an earlier one once it can."""
         return self._restored(self._windows.push(Shot(key, starts_scene, Later(picture))))
 
     def over(self, pictures: Iterable[tuple[K, Callable[[], Tensor]]]) -> Iterator[tuple[K, Later[Tensor]]]:
-        """The results of a whole stream, all of one scene."""
+        """The results of a whole stream that is a single scene."""
         for key, picture in pictures:
             yield from self.push(key, picture)
         yield from self.flush()
 
     def flush(self) -> Iterator[tuple[K, Later[Tensor]]]:
-        """The results still owed at the end of the stream; this is then as new."""
+        """The remaining results at the end of the stream. Afterwards, a new stream can begin."""
         yield from self._restored(self._windows.flush())
         yield from map(self._finished, self._results.flush())
         self._is_new = True
@@ -153,14 +161,17 @@ class Restoring(Generic[K]):
 
     @torch.inference_mode()
     def _restore(self, window: list[Shot[K]]) -> Tensor:
-        """[3, sH, sW], from the window's pictures."""
+        """The result for the centre of a window, [3, sH, sW], on the CPU."""
         clip = torch.stack([shot.picture() for shot in window], dim=1)[None].to(self._device)  # [1, 3, T, H, W]
         result = self.restore(clip)
         self._on_result(clip[:, :, clip.shape[2] // 2], result)
         return result[0].cpu()
 
     def restore(self, clip: Tensor) -> Tensor:
-        """One window [1, 3, T, H, W] -> its middle frame restored [1, 3, sH, sW], in tiles if so told, not filtered."""
+        """Restore the middle frame of a window, in tiles if `tile` is set, without the temporal filter.
+
+        [1, 3, T, H, W] -> [1, 3, sH, sW]
+        """
         model = self._model
         return run_tiled(
             lambda part: model(part, **self._options),
@@ -180,7 +191,7 @@ class Restoring(Generic[K]):
 
 
 class Moment(Protocol):
-    """What `Interpolating` is fed, such as a Frame."""
+    """An input frame of `Interpolating`, such as a Frame."""
 
     @property
     def time(self) -> Fraction: ...
@@ -199,13 +210,13 @@ M = TypeVar("M", bound=Moment)
 
 @dataclass(frozen=True)
 class Interval(Generic[M]):
-    """From a frame to the next one, or to the end of the stream.
+    """The interval from a frame to the next one, or to the end of the stream.
 
-    clip      [3, window, H, W], what the model is shown: the two in the middle, and those beyond; not to be asked for
-              at a cut or an end
-    between   new pictures [3, H, W] at fractions of the interval, for each its own; likewise
-    redrawn   the first frame as a model that redraws its inputs has it, where no new frames follow it, at a cut or
-              an end; None for a scene of one frame
+    first, second   the frames at its ends; `second` is None at the end of the stream
+    clip            the model's input [3, window, H, W]; only if `is_whole`
+    between         makes the new frames [3, H, W] at given fractions of the interval; only if `is_whole`
+    redrawn         makes the first frame's version by a model that redraws its inputs, for intervals that are not
+                    whole; None for a scene of one frame
     """
 
     first: M
@@ -216,15 +227,19 @@ class Interval(Generic[M]):
 
     @property
     def is_whole(self) -> bool:
-        """Whether there may be new frames in it: neither the stream nor the scene ends with its first frame."""
+        """Whether both frames are of the same scene, so that frames between them can be interpolated."""
         return self.second is not None and not self.second.starts_scene
 
 
 class Interpolating(Generic[M]):
-    """An interpolator over a stream of frames: the intervals between them, in order.
+    """Runs an interpolator over a stream of frames, and yields the intervals between them in order.
 
-    A model that wants frames beyond the two is shown the nearer of the two again across a cut, an end, or a step in
-    time of other length, which would tell it of another motion.
+    The window of a model may have frames before and after the pair. They are replaced by the nearest usable frame
+    across a scene cut, at an end, and where the interval between frames differs in length from the pair's, because the
+    motion in these could not be compared.
+
+    device   where the model runs; frames and results are on the CPU
+    tile     see `run_tiled`
     """
 
     def __init__(self, model: Interpolator, device: torch.device | str = "cpu", tile: int | None = None) -> None:
@@ -232,16 +247,16 @@ class Interpolating(Generic[M]):
         self._beyond = model.window // 2 - 1
         self.past, self.future = self._beyond + model.redraws_inputs, 1 + self._beyond
         self._held: list[tuple[M, Later[Tensor]]] = []
-        self._next = 0  # the place in `_held` of the frame that the next interval begins with
+        self._next = 0  # index in `_held` of the first frame of the next interval
         self._is_new = True
 
     @property
     def latest(self) -> list[tuple[M, Later[Tensor]]]:
-        """The latest frames and their pictures: all that a window needs, and at least three if there are so many."""
+        """The latest frames and their pictures: all that are kept, at least three if there have been so many."""
         return self._held
 
     def push(self, frame: M) -> Iterator[Interval[M]]:
-        if self._next > max(self.past, 1):  # so many frames before an interval are needed
+        if self._next > max(self.past, 1):  # the number of frames that are needed before an interval
             del self._held[0]
             self._next -= 1
         self._held.append((frame, Later(lambda: frame.rgb)))
@@ -255,7 +270,7 @@ class Interpolating(Generic[M]):
         yield from self.flush()
 
     def flush(self) -> Iterator[Interval[M]]:
-        """What is owed at the end of the stream, the last interval from the last frame on; this is then as new."""
+        """The remaining intervals, the last of which begins with the last frame. Afterwards, a new stream can begin."""
         while self._next < len(self._held):
             yield self._interval()
         self._held, self._next, self._is_new = [], 0, True
@@ -274,7 +289,7 @@ class Interpolating(Generic[M]):
         return interval
 
     def _clip(self, held: Sequence[tuple[M, Later[Tensor]]], place: int) -> Tensor:
-        """What the model is shown for the interval from the frame held at `place` on. [3, window, H, W]"""
+        """The model's input for the interval that begins with frame `place` of `held`. -> [3, window, H, W]"""
         frames = [frame for frame, _ in held]
         first, last = place, place + 1
         while first > place - self._beyond and first > 0 and _goes_on(frames, place, first - 1):
@@ -291,7 +306,7 @@ class Interpolating(Generic[M]):
 
     @torch.inference_mode()
     def predict(self, clip: Tensor, times: Sequence[Fraction]) -> list[Tensor]:
-        """[3, window, H, W] -> pictures [3, H, W] on the CPU, one for each of `times`, fractions of the interval."""
+        """The frames at `times`, fractions of the interval. [3, window, H, W] -> [3, H, W] each, on the CPU."""
         result = run_tiled(
             lambda part: self._model.between(part, times),
             clip[None].to(self._device),
@@ -303,7 +318,7 @@ class Interpolating(Generic[M]):
 
 
 def _goes_on(frames: Sequence[Moment], place: int, other: int) -> bool:
-    """Whether the interval from frame `other` on is of the same scene and length as that from frame `place` on."""
+    """Whether the interval from frame `other` on has no scene cut and about the same length as that from `place` on."""
     (before, after), (first, second) = (frames[p : p + 2] for p in (other, place))
     uneven = (after.time - before.time) / (second.time - first.time) - 1
     return not after.starts_scene and abs(uneven) <= _UNEVEN

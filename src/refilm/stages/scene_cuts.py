@@ -1,12 +1,12 @@
-"""Where one scene ends and the next begins: marks the frames that nothing may be blended or warped into from before.
+"""Detection of scene cuts: marks the first frame of each scene, so that nothing is blended or warped across a cut.
 
-Source   the content measure is PySceneDetect's (ContentDetector, version 0.7: weights 1, 1, 1, 0), at a reduced size.
-Departs  it alone takes fast motion, flashing lights and moving shadows for cuts. So it only proposes, at a low
-         threshold, and a second measure decides, which asks three things motion leaves alone: are the blocks of one
-         frame still found near their place in the other, are the colours the same, is the layout of light and dark
-         the same. Figures: results/bench/scene_cuts.md.
+Source   the first measure is PySceneDetect's (ContentDetector, version 0.7, weights 1, 1, 1, 0), on reduced frames.
+Departs  that measure alone also detects fast motion, flashing lights and moving shadows. Here it only proposes cuts,
+         with a low threshold, and a second measure decides. It combines three properties that motion hardly changes:
+         whether the blocks of one frame are found near their position in the other, whether the colours are the same,
+         and whether the layout of light and dark is. Figures: results/bench/scene_cuts.md.
 
-A verdict depends on a frame and its predecessor only. It is therefore the same wherever a segment begins.
+Whether a frame is a cut depends on this frame and the one before it only, and so not on where a segment begins.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ import numpy as np
 
 from refilm.video.frame import Frame
 
-# Every frame is judged at one size, (width, height), whatever its own: figures and cost are then the same for all.
+# Frames are reduced to this size, (width, height), whatever their own, so that thresholds and cost are the same for
+# all.
 SIZE = (128, 72)
 COARSE_SIZE = (32, 18)
-BLOCKS = (8, 6)  # blocks across and down a coarse picture
-SEARCH = 4  # how far a block may have moved, coarse pixels: an eighth of the width
+BLOCKS = (8, 6)  # number of blocks in a row and in a column of a coarse frame
+SEARCH = 4  # largest displacement of a block, in pixels of the coarse frame: an eighth of the width
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """What is kept of a frame for the comparison with the next.
+    """A reduced frame, for the comparison with the next.
 
-    hsv      [72, 128, 3] uint8, OpenCV's: hue in [0, 180), saturation and value in [0, 255]
-    luma     [18, 32] float32, in [0, 255]
+    hsv      [72, 128, 3]   uint8, as in OpenCV: hue in [0, 180), saturation and value in [0, 255]
+    luma     [18, 32]       float32, in [0, 255]
     """
 
     hsv: np.ndarray
@@ -39,7 +40,7 @@ class Thumbnail:
 
 
 def thumbnail(frame: Frame) -> Thumbnail:
-    """Reduced in the frame's own planes, where there is least to average; only then converted."""
+    """The reduced frame. Its planes are reduced first and then converted to RGB, which is faster."""
     planes = tuple(cv2.resize(plane, SIZE, interpolation=cv2.INTER_AREA) for plane in frame.planes)
     small = replace(frame, planes=planes, format=replace(frame.format, chroma_w=0, chroma_h=0))
     channels = small.rgb.mul_(255).round_().clamp_(0, 255).byte()
@@ -50,19 +51,19 @@ def thumbnail(frame: Frame) -> Thumbnail:
 
 
 def content_change(before: Thumbnail, after: Thumbnail) -> float:
-    """PySceneDetect's content_val: the mean of |dH|, |dS| and |dV| over the picture, in codes of 8-bit HSV.
+    """PySceneDetect's content_val: the mean of |dH|, |dS| and |dV| over the frame, in codes of 8-bit HSV.
 
-    Hue is not taken round its circle, exactly as there.
+    As there, the difference of hues does not take into account that hue is periodic.
     """
     return cv2.norm(before.hsv, after.hsv, cv2.NORM_L1) / before.hsv.size
 
 
 def unlikeness(before: Thumbnail, after: Thumbnail) -> float:
-    """How little two frames look like the same scene: residual * colours * (1 - layout), from 0 up.
+    """How different two frames look: residual * colours * (1 - layout), 0 or more.
 
-    residual   mean absolute difference of luma after each block has moved to where it fits best, in codes
-    colours    the share of pixels whose colour (8 x 4 x 8 bins of HSV) is not matched in the other frame, in [0, 1]
-    layout     correlation of the luma pictures, in [-1, 1]; 0 if one of them is flat
+    residual   mean absolute difference of luma, in codes, after each block has been moved to where it fits best
+    colours    share of pixels in which the colour histograms (8 x 4 x 8 bins of HSV) differ, in [0, 1]
+    layout     correlation of luma, in [-1, 1]; 0 if one of the frames is flat
     """
     colours = np.abs(_colour_shares(before.hsv) - _colour_shares(after.hsv)).sum() / 2
     return _residual(before.luma, after.luma) * float(colours) * (1 - _correlation(before.luma, after.luma))
@@ -70,19 +71,27 @@ def unlikeness(before: Thumbnail, after: Thumbnail) -> float:
 
 @dataclass(frozen=True)
 class SceneCuts:
-    """The detector. Verdicts need `context_past` frames before the frame in question and `context_future` after it."""
+    """The detector.
 
-    least_change: float = 15.0  # content change below which a frame is taken for a continuation unseen
-    threshold: float = 2.5  # unlikeness from which it starts a scene: results/bench/scene_cuts.md
+    least_change     `content_change` below which a frame does not start a scene
+    threshold        `unlikeness` from which it does, if the content change is large enough; see
+                     results/bench/scene_cuts.md
+    context_past     frames before a frame that have to be known to decide about it
+    context_future   frames after it
+    """
+
+    least_change: float = 15.0
+    threshold: float = 2.5
 
     context_past = 1
     context_future = 0
 
     def is_cut(self, before: Thumbnail, after: Thumbnail) -> bool:
+        """Whether `after` is the first frame of a scene."""
         return content_change(before, after) >= self.least_change and unlikeness(before, after) >= self.threshold
 
     def mark(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The same frames with `starts_scene` set. The first has no predecessor here and passes as it came."""
+        """The same frames with `starts_scene` set, except for the first one, which is not changed."""
         before = None
         for frame in frames:
             after = thumbnail(frame)
@@ -105,5 +114,5 @@ def _residual(before: np.ndarray, after: np.ndarray) -> float:
 
 def _correlation(before: np.ndarray, after: np.ndarray) -> float:
     a, b = before - before.mean(), after - after.mean()
-    # the 1 keeps a flat picture, which has nothing to correlate, at 0
+    # + 1, so that the correlation is 0 for a flat frame
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1))

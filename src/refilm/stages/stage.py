@@ -1,4 +1,4 @@
-"""The one shape of everything that works on a stream of frames."""
+"""The protocol of stages, which process a stream of frames, and chains of several stages."""
 
 from __future__ import annotations
 
@@ -16,29 +16,35 @@ from refilm.video import Frame, VideoInfo
 
 @dataclass(frozen=True)
 class StreamShape:
-    """What a stage's output looks like before a frame of it exists; encoders want to know."""
+    """The properties of a stream that have to be known, for instance to an encoder, before its first frame.
+
+    frame_rate   nominal, in frames per second
+    time_base    in seconds; all times of frames are multiples of it
+    start_time   time of the first frame, in seconds
+    """
 
     width: int
     height: int
-    frame_rate: Fraction  # nominal
-    time_base: Fraction  # every frame time is a whole number of these seconds
-    start_time: Fraction  # of the first frame
+    frame_rate: Fraction
+    time_base: Fraction
+    start_time: Fraction
 
     @classmethod
     def of(cls, source: VideoInfo) -> StreamShape:
-        """What a file's frames look like before any stage."""
+        """The properties of a source's frames, before any stage."""
         return cls(source.width, source.height, source.frame_rate, source.time_base, source.start_time)
 
 
 class Stage(Protocol):
-    """Is fed one frame at a time and gives back zero or more items, in order of time.
+    """Processes a stream: is fed one frame at a time, and yields zero or more items, in order of time.
 
-    An item is a Frame, an event of a recogniser, or what a codec makes of a frame. Its `time` says when it begins,
-    seconds on the source's clock.
+    An item is a Frame, an event found by a recogniser or detector, or what a codec makes of a frame. Its `time` is when
+    it begins, in seconds on the source's clock.
 
-    past, future   frames before and after a frame that its result depends on: the context a segment is given
-    keeps_rate     whether it gives one frame for each that it is fed, at the same time. Only the last stage of a chain
-                   may do otherwise
+    past, future   number of frames before and after a frame that its result depends on; a segment is given them as
+                   context
+    keeps_rate     whether it yields exactly one frame for each that it is fed, with the same time. In a chain, all
+                   stages but the last must
     """
 
     past: int
@@ -47,29 +53,31 @@ class Stage(Protocol):
 
     @property
     def findings(self) -> Mapping[str, Finding]:
-        """What it noticed since it was made, by its name."""
+        """The figures for the report that it has collected since it was made, by the stage's name."""
         ...
 
     def shape(self, source: StreamShape) -> StreamShape:
-        """The stream it makes of `source`."""
+        """The properties of its output for an input with those of `source`."""
         ...
 
     def demands(self, source: StreamShape) -> list[Demand]:
-        """What it needs of memory on the way from `source`."""
+        """The memory that it needs for an input with the properties of `source`, one entry per stage."""
         ...
 
-    def push(self, frame: Frame) -> Iterator[Any]: ...
+    def push(self, frame: Frame) -> Iterator[Any]:
+        """Takes the next frame, and yields the items that are complete."""
+        ...
 
     def flush(self) -> Iterator[Any]:
-        """The items still owed at the end of the stream; the stage is then as new."""
+        """The remaining items at the end of the stream. Afterwards, a new stream can begin."""
         ...
 
 
 class Chain:
-    """Several stages in one pass: each is fed what the one before it gives.
+    """Several stages as one: each is fed the output of the one before it.
 
-    Raises UsageError if a stage before the last one changes the frame rate: the context of the stages after it is
-    counted in frames of the source, so that frames at a segment's end would be missing.
+    Raises UsageError if a stage before the last one changes the frame rate. The context of a segment is counted in
+    frames of the source, and would then be too short for the stages after that one.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
@@ -103,7 +111,7 @@ class Chain:
         return self._through((frame,), 0)
 
     def flush(self) -> Iterator[Any]:
-        """What a stage still owes passes through the ones after it before they are flushed in turn."""
+        """Flushes the stages in order; the remaining frames of each pass through the stages after it."""
         for place, stage in enumerate(self._stages):
             yield from self._through(stage.flush(), place + 1)
 

@@ -1,4 +1,4 @@
-"""The stage of each task, and the chain of several tasks."""
+"""The stage of each task, and the chain of stages for several tasks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from refilm.video import VideoInfo
 
 @dataclass(frozen=True)
 class Work:
-    """One task of a job, and the model that does it. Can be pickled: the model is made where it is wanted.
+    """One task of a job with its model. Can be pickled: the model is left out, and made again on first use.
 
-    weights   as for `create_model`: "default", the path of a file, or None for a random start
-    options   the task's own, an instance of `task.options`
+    weights   as for `create_model`: "default", the path of a file, or None for random initialisation
+    options   the task's own options, an instance of `task.options`
     """
 
     task: Task
@@ -34,7 +34,7 @@ class Work:
 
     @cached_property
     def model(self) -> Any:
-        """Ready to run, on the CPU. Made once in each process."""
+        """The model in evaluation mode, made on the CPU on first use; `stage` moves it to its device."""
         return create_model(self.model_name, weights=self.weights).eval()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -42,25 +42,31 @@ class Work:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Whatever decides its result, for the identity of a job."""
+        """Everything that the result of the task depends on, for the identity of a job."""
         return {"model": self.model_name, "weights": self.weights_file, **self.options.settings()}
 
     @property
     def weights_file(self) -> str | None:
-        """The name of the weight file; None where there is none."""
+        """The name of the weight file; None if there is none."""
         if self.weights == "default":
             return MODELS[self.model_name].weights
         return None if self.weights is None else self.weights.rpartition("/")[2]
 
     def stage(self, start_time: Fraction, device: str, tile: int | None) -> Stage:
-        """A fresh one. Raises UsageError where the options and the model do not go together."""
+        """A new stage.
+
+        start_time   time of the first source frame, in seconds
+        tile         side of the tiles in pixels; None: no tiles
+
+        Raises UsageError if the options do not fit the model.
+        """
         self.model.to(device)
         return STAGES[self.task.name](self, start_time, device, tile)
 
 
 @dataclass(frozen=True)
 class TaskStages:
-    """Makes the chain of several tasks, in their order; see `refilm.jobs.pieces.PieceSpec.make_stage`."""
+    """Makes the chain of the stages of `works`, in this order; see `refilm.jobs.pieces.PieceSpec.make_stage`."""
 
     works: tuple[Work, ...]
     device: str

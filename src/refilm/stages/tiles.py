@@ -17,13 +17,17 @@ def run_tiled(
     scale: int = 1,
     tile: int | None = None,
 ) -> Tensor:
-    """`run` on a clip, by overlapping tiles if `tile` is given and the clip is larger.
+    """Apply `run` to a clip, in overlapping tiles if the clip is larger than `tile`.
 
     run        [N, C, T, h, w] -> [..., scale * h, scale * w], for any h and w that are multiples of `multiple`
     clip       [N, C, T, H, W], any H and W
-    reach      pixels around a result that it depends on; tiles overlap by so much and their margins are thrown away, so
-               a finite true reach leaves no seam. None: the model needs the whole picture, which is never tiled
-    tile       side of the part of a tile that is kept, input pixels; None: the whole picture at once
+    reach      pixels of context, on each side, that a result depends on. Tiles overlap by this much and their margins
+               are cut off, so that the result is the same as without tiles. None: the whole picture is needed, and
+               `tile` is ignored
+    tile       side of the part of a tile that is kept, in input pixels; None: no tiles
+    out        [..., scale * H, scale * W]
+
+    Raises ValueError if `tile` is below 1.
     """
     height, width = clip.shape[-2:]
     if tile is None or reach is None or (height <= tile and width <= tile):
@@ -45,7 +49,7 @@ def run_tiled(
 
 
 def _margin_start(begin: int, reach: int, multiple: int) -> int:
-    """Where a tile starts: far enough before its kept part, and where the whole picture's strides also fall."""
+    """The start of a tile: `reach` before its kept part, rounded down to a multiple, as the model's strides require."""
     return max(begin - reach, 0) // multiple * multiple
 
 
@@ -54,7 +58,7 @@ def _spans(length: int, tile: int) -> Iterator[tuple[int, int]]:
 
 
 def _run_padded(run: Callable[[Tensor], Tensor], clip: Tensor, multiple: int, scale: int) -> Tensor:
-    """Pads right and bottom by repeating the border; the padding's share of the result is cut off."""
+    """Pad height and width to multiples, at the right and bottom by repeating the border, and crop the result."""
     height, width = clip.shape[-2:]
     below, beside = -height % multiple, -width % multiple
     if below or beside:

@@ -1,4 +1,8 @@
-"""Training: recipes, the problems they describe, and the run itself."""
+"""Training a model from a recipe.
+
+`train` makes a checkpoint, `measure` evaluates it on the validation set, `export` turns it into a weight file, and
+`ablate` trains and compares several variants.
+"""
 
 from refilm.training.ablation import ablate
 from refilm.training.config import TrainConfig

@@ -1,4 +1,4 @@
-"""A paper's comparison in small: arms that differ in a setting or two, all else equal, and the table they give."""
+"""Ablations: a paper's comparison on a small scale, as trainings (arms) that differ in one or two settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from refilm.training.train import measure, train
 
 @dataclass(frozen=True)
 class Arm:
-    """One row: what it is called, and what it sets beyond the others."""
+    """One training of an ablation, a row of its table.
+
+    settings  "key=value" each, as for `read_recipe`: where this arm differs from the others
+    """
 
     name: str
     settings: tuple[str, ...] = ()
@@ -25,12 +28,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What a file of `recipes/ablations` says.
+    """The content of a file in `recipes/ablations`.
 
     claim     what the paper shows, with its figures
-    recipe    the recipe all arms start from, beside the ablation's folder
-    settings  what all arms set: the steps, above all
-    arms      from the paper's baseline on
+    recipe    path of the recipe of all arms; in the file, relative to the file's folder
+    settings  "key=value" each: what all arms change in the recipe, such as the number of steps
+    arms      the first is the paper's baseline
     """
 
     claim: str
@@ -40,7 +43,7 @@ class Ablation:
 
 
 def read_ablation(path: str | Path) -> Ablation:
-    """Raises RefilmError when the file lacks something or names no recipe that exists."""
+    """Read an ablation from a TOML file. Raises RefilmError if a key is missing or the recipe does not exist."""
     path = Path(path)
     values = tomllib.loads(path.read_text())
     try:
@@ -61,9 +64,16 @@ def ablate(
     device: str = "auto",
     note: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Train every arm with every seed, and write `results/<file's name>.json` and `.md`. -> the table's path.
+    """Train every arm with every seed, write the figures, and return the path of the table.
 
-    Killed and called again, it goes on with what is not done. Arms of one seed see the same batches.
+    path     TOML file, see Ablation
+    seeds    trainings of each arm, with seeds 0, 1, ...; all arms see the same batches for the same seed
+    results  folder for the figures, `<file's name>.json`, and the table, `<file's name>.md`
+    runs     folder for the trainings
+    device   Lightning's accelerator: "auto", "cpu", "gpu"
+    note     called with one line after each training
+
+    If it was interrupted, the same call continues where it stopped. Raises RefilmError as `read_ablation`.
     """
     ablation, name = read_ablation(path), Path(path).stem
     figures: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in ablation.arms}
@@ -73,7 +83,7 @@ def ablate(
             checkpoint = train(ablation.recipe, None, settings, Path(runs) / f"{name}-{number}-{seed}", device)
             figures[arm.name].append(found := measure(checkpoint))
             note(f"{arm.name}, seed {seed}: {statistics.mean(found['psnr']):.3f} dB")
-            gc.collect()  # a trainer and its task hold each other, and with them the clips
+            gc.collect()  # a trainer and its problem refer to each other, and keep the clips in memory until collected
     content = {"claim": ablation.claim, "settings": ablation.settings, "seeds": seeds, "arms": figures}
     folder = Path(results)
     folder.mkdir(parents=True, exist_ok=True)

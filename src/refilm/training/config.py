@@ -1,4 +1,4 @@
-"""The settings of a training: dataclass default < recipe (TOML) < command line."""
+"""The settings of a training. The recipe (TOML) overrides the defaults here, and the command line the recipe."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ from refilm.data import Motion
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What every training is told, but for how long it runs.
+    """The settings of every training, except for its time limit.
 
     model          name in `refilm.models.MODELS`
-    config         fields of the model's config that depart from the table's
-    start          weight file to start from; LS3D-Conv layers may start from plain convolutions
-    train, val     folders of packs; relative ones are looked up from the recipe's folder upwards
-    clip_frames    frames read of each training clip, which bounds the memory; 0: all
-    crop           side of the square crops, pixels of the target
-    batch          crops a step
-    steps          length of the cosine schedule, after which the learning rate stays at its floor
-    warmup         steps over which the learning rate rises from zero
-    learning_rate  of AdamW, at its highest
-    floor          the lowest learning rate, relative to the highest
-    sampling_rate  learning rate of what tells LS3D-Conv where to sample, relative to the rest
+    config         fields of the model's config that differ from those in the table of models
+    start          weight file to start from, in which LS3D-Conv layers may be plain convolutions; "": none
+    train          folders of training clips, packs or other sets that `read_packs` can read
+    val            the same for validation, one folder; "": no validation
+    clip_frames    frames read of each training clip, which limits the memory; 0: all
+    crop           side of the square crops, in pixels of the target, a multiple of 4
+    batch          crops per step and process
+    steps          length of the cosine schedule, after which the learning rate stays at its lowest value
+    warmup         steps over which the learning rate rises linearly from zero
+    learning_rate  highest learning rate of AdamW
+    floor          lowest learning rate, relative to the highest
+    sampling_rate  learning rate of the predictors of offsets and importances in LS3D-Conv, relative to the others
     weight_decay   of AdamW
-    clip_norm      the gradient's norm is cut to this
-    loss           "charbonnier", or "psnr": see `losses.log_error`
-    epsilon        of the Charbonnier loss sqrt(d^2 + epsilon^2); far above the errors it acts as L2, below as L1
-    structure      weight of 1 - SSIM beside it
-    ema_decay      of the running mean of the weights, which is what validates and ships
+    clip_norm      the gradient is scaled down to this norm if its norm is larger
+    loss           "charbonnier", or "psnr" (see `losses.log_error`)
+    epsilon        of the Charbonnier loss sqrt(d^2 + epsilon^2), which is like L1 for errors d far above it and like L2
+                   for errors far below
+    structure      weight of the loss 1 - SSIM, which is added
+    ema_decay      decay of the exponential moving average of the weights, which is validated and exported
     precision      "float32", or "bfloat16" for mixed precision
-    val_every      steps between validations
-    val_frames     frames a clip that a validation predicts, evenly spread; 0: every second frame of each clip
-    seed           of initialisation and crops
+    val_every      steps between validations, and between checkpoints
+    val_frames     frames of each clip that a validation measures, evenly spread; 0: all that the protocol measures
+    seed           seed of the initialisation and the crops
+
+    Relative paths are looked up from the recipe's folder upwards. Raises ValueError for values out of range.
     """
 
     model: str = "vi-ls3d-small"
@@ -77,21 +81,27 @@ class TrainConfig:
             raise ValueError(f'precision must be "float32" or "bfloat16", got {self.precision!r}')
 
     def plain(self) -> dict[str, Any]:
-        """As JSON and TOML can hold it."""
+        """The settings as a dictionary, for JSON; see `restore_config` for the inverse."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class InterpolationConfig(TrainConfig):
-    """What interpolation is told besides.
+    """The further settings for interpolation.
 
-    motion       what the crops are drawn as, in proportion to their weights
-    widen_until  step at which `motion` holds; before it, only its first kind, then a rising share of the others
-    guide        weight of the distance (in quarter-size pixels) between the offsets of a "sampled" skip and a
-                 classical optical flow's, at the start: it leads off the plateau of frame blending
-    guide_until  step from which the guide has gone, so that the flow's own errors are not learned
-    adversarial  weight of the paper's two adversarial losses, on frames and on clips
-    margin       vi-ls3d-flow: pixels at a crop's border that only the flow sees, which cannot know what lies beyond
+    motion       kinds of crops, drawn in proportion to their weights
+    widen_until  step from which `motion` applies as given; the weights of all kinds but the first rise linearly from
+                 zero until then
+    guide        vi-ls3d with skip "sampled": initial weight of the distance between its offsets and those of a
+                 classical optical flow, in pixels of quarter-size frames. Without it, trainings tend to stay at frame
+                 blending
+    guide_until  step at which the weight of the guide, which falls linearly, reaches zero, so that the errors of the
+                 flow are not learned
+    adversarial  weight of the two adversarial losses of the LS3D-Conv paper, on frames and on clips
+    margin       pixels at the border of a crop that are seen by the flow estimation only and left out of the loss,
+                 since the flow cannot know what lies beyond the border
+
+    Raises ValueError for values out of range, and for a guide with another skip.
     """
 
     motion: tuple[Motion, ...] = (Motion(gap=2, shrink=1, weight=1.0),)
@@ -113,14 +123,15 @@ class InterpolationConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class RestorationConfig(TrainConfig):
-    """What denoising, artifact removal and super-resolution are told besides.
+    """The further settings for denoising, removal of compression artifacts, and super-resolution.
 
-    sigma        denoising: strengths of the Gaussian noise, of 255, drawn evenly between these two
-    told         denoising: share of the crops whose strength the model is told
-    film_noise   denoising: share of the other crops whose noise is that of films in 4:2:0 instead of white
-    val_sigma    denoising: the strength that validation measures at, told
-    compression  artifact removal: what training clips are compressed by, in turn, as "h264 37" (crf) or
-                 "jpeg2000 40" (quantiser); validation takes the first
+    sigma        denoising: lowest and highest standard deviation of the Gaussian noise in 8-bit levels; it is drawn
+                 uniformly between them for each crop
+    told         denoising: share of the crops for which the model is given sigma
+    film_noise   denoising: share of the other crops that have noise as in 4:2:0 films instead of white noise
+    val_sigma    denoising: sigma of the noise in validations, which is given to the model
+    compression  removal of artifacts: codec and quality of the training clips in turn, such as "h264 37" (crf) or
+                 "jpeg2000 40" (-q:v of FFmpeg); validations use the first
     kernel       super-resolution: "BI" (bicubic) or "BD" (Gaussian, sigma 1.6)
     """
 

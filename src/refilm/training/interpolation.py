@@ -1,4 +1,4 @@
-"""Frame interpolation: what a step computes, and how it is validated."""
+"""Training of frame interpolation: loss and validation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from refilm.training.problem import Problem, spread
 
 
 class Interpolation(Problem):
-    """Trains on frames of real clips: the inputs are `gap` frames apart, the frames between them are the targets."""
+    """Trains on real clips: input frames are `gap` frames apart (see Motion), and frames between them are the targets.
+
+    A validation predicts the odd frames of each clip from the even ones.
+    """
 
     config: InterpolationConfig
     protocol = "x2, odd frames from even neighbours, RGB PSNR in dB, a value a clip"
@@ -48,14 +51,14 @@ class Interpolation(Problem):
         loss = loss + self._further(lesson.frames, truth)
         guide = guide_at(self.config, step)
         if guide and lesson.offsets is not None:
-            # the unit in which the weight of the guide was chosen: positions of a map a quarter of the size
+            # in pixels of quarter-size frames, the unit of `InterpolationConfig.guide`
             distance = charbonnier(lesson.offsets / 4, classical_offsets(inputs, truth) / 4, 0.1)
             self.log("offset_distance", distance, batch_size=1)
             loss = loss + guide * distance
         return loss
 
     def _further(self, output: Tensor, targets: Tensor) -> Tensor:
-        """The losses beside the distance, with their weights. [N, 3, K, S, S] twice"""
+        """The weighted sum of all losses but the distance. `output`, `targets`: [N, 3, K, S, S]."""
         loss = output.new_zeros(())
         if self.config.structure:
             loss = loss + self.config.structure * dissimilarity(output, targets)
@@ -90,7 +93,7 @@ class Interpolation(Problem):
 
 
 class Blending(nn.Module, Interpolator):
-    """The mean of two frames, weighted by time."""
+    """The mean of two frames weighted by time, as a model: the plain alternative "blending"."""
 
     task = "interpolation"
     window, reach = 2, 0
@@ -102,7 +105,7 @@ class Blending(nn.Module, Interpolator):
 
 @dataclass(frozen=True)
 class _Still:
-    """A frame of a clip in memory, as `Interpolating` takes it."""
+    """A frame of a clip in memory, in the form that `Interpolating` takes: a `Moment`."""
 
     picture_u8: Tensor
     time: Fraction
@@ -114,13 +117,13 @@ class _Still:
 
 
 def classical_offsets(inputs: Tensor, targets: Tensor) -> Tensor:
-    """Where a classical optical flow (DIS) finds each pixel of the targets in the two inputs.
+    """DIS flow from each target to the two input frames, in the form of `Lesson.offsets`.
 
-    inputs   [N, 3, 2, H, W]
+    inputs   [N, 3, 2, H, W]   RGB, [0, 1]
     targets  [N, 3, K, H, W]
-    out      [N, 4, K, H, W]   (dy, dx) in pixels, into the first input, then into the second
+    out      [N, 4, K, H, W]   (dy, dx) in pixels to the first input, then to the second
     """
-    # the smallest crops are finer than the presets' coarsest scale of patches
+    # in the smallest crops, the coarsest scale is finer than the preset's finest one
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     method.setFinestScale(0)
 
@@ -136,14 +139,14 @@ def classical_offsets(inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def guide_at(config: InterpolationConfig, step: int) -> float:
-    """Weight of the classical offsets: full at the start, then falling, none from `guide_until` on."""
+    """Weight of the guide at a step: falls linearly from `guide` to 0 at `guide_until`."""
     if not config.guide or step >= config.guide_until:
         return 0.0
     return config.guide * (1 - step / config.guide_until)
 
 
 def kinds_at(config: InterpolationConfig, step: int) -> list[Motion]:
-    """The curriculum: the first kind of motion alone at the start, all in their proportions from `widen_until` on."""
+    """The kinds of crops at a step, with their weights; see `InterpolationConfig.widen_until`."""
     first, *others = config.motion
     share = min(1.0, step / config.widen_until) if config.widen_until else 1.0
     return [first, *(Motion(kind.gap, kind.shrink, kind.weight * share) for kind in others)]

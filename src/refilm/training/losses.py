@@ -1,4 +1,4 @@
-"""What a training makes small."""
+"""Loss functions."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 
 def charbonnier(output: Tensor, target: Tensor, epsilon: float) -> Tensor:
-    """Mean of sqrt(d^2 + epsilon^2): L2 far below epsilon, L1 far above."""
+    """Charbonnier loss, the mean of sqrt(d^2 + epsilon^2): like L2 for d far below epsilon, like L1 far above."""
     return ((output - target).square() + epsilon**2).sqrt().mean()
 
 
 def log_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean over crops and frames of log10 of the mean square error: minus PSNR, in tens of dB. [N, C, ...] twice
+    """Mean over crops and frames of log10 of the mean squared error, which is -PSNR / 10. [N, C, (T,) H, W] twice
 
-    Each counts by the share its error falls by, where a sum of errors is ruled by the few that are hopeless. Above 60
-    dB (an error below a quarter of an 8-bit level) there is nothing to gain.
+    What counts is by which share the error of a frame falls, while a mean of errors is dominated by the frames with the
+    largest errors. 1e-6 is added to the mean squared error, so that little can be gained above 60 dB (a root mean
+    square error of a quarter of an 8-bit level).
     """
     error = (output - target).square().mean(dim=(1, -2, -1))
     return (error + 1e-6).log10().mean()
 
 
 def dissimilarity(output: Tensor, target: Tensor) -> Tensor:
-    """1 - SSIM, the mean over all frames. [N, C, H, W] or [N, C, T, H, W] twice."""
+    """1 - SSIM, mean over all frames. [N, C, H, W] or [N, C, T, H, W] twice"""
     if output.ndim == 5:
         output, target = (clip.transpose(1, 2).flatten(0, 1) for clip in (output, target))
     value = structural_similarity_index_measure(output, target, data_range=1.0, sigma=1.5)
@@ -35,9 +36,10 @@ def dissimilarity(output: Tensor, target: Tensor) -> Tensor:
 
 
 class Adversary(nn.Module):
-    """The paper's two judges: one looks at single frames, the other at whole clips (LS3D-Conv, 3.1).
+    """The two discriminators of the LS3D-Conv paper (3.1), one on single frames, the other on clips.
 
-    Their form is open in the paper; chosen: four convolutions with stride, a verdict a patch, and the hinge loss.
+    The paper does not describe them. Here each has four convolutions, the first three with stride 2 in height and
+    width, one output for each patch, and the hinge loss.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -57,11 +59,14 @@ class Adversary(nn.Module):
         self.clips = judge(nn.Conv3d, (3, 4, 4), (1, 2, 2))
 
     def forward(self, clip: Tensor) -> list[Tensor]:
-        """[N, 3, T, H, W] -> verdicts, positive for real, of both judges."""
+        """[N, 3, T, H, W] -> the outputs of both discriminators, positive for real frames and clips."""
         return [self.frames(clip.transpose(1, 2).flatten(0, 1)), self.clips(clip)]
 
     def losses(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(what the generator makes small, what the judges do); neither moves the other's parameters."""
+        """(loss of the generator, loss of the discriminators), for `output` and `target` [N, 3, T, H, W].
+
+        The first has no gradient in the discriminators' parameters, the second none in `output`.
+        """
         own = {name: parameter.detach() for name, parameter in self.named_parameters()}
         verdicts: list[Tensor] = torch.func.functional_call(self, own, (output,))
         generator = torch.stack([-verdict.mean() for verdict in verdicts]).sum()

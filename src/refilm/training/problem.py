@@ -1,4 +1,4 @@
-"""What every training does: the optimiser, the running mean of the weights, the log, the validation."""
+"""What all trainings have in common: optimiser, moving average of the weights, logging and validation."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ from refilm.weights import load_weights
 
 
 class Problem(lightning.LightningModule):
-    """What a model is trained on. A subclass says what a step computes and how a model is measured.
+    """A model with its training data, loss and validation. Subclasses define `loss_of` and `validate`.
 
-    protocol   what `validate` measures, for the weight file
-    plain      name of the plain alternative it measures beside it
-    figure     what it measures, more is better, and the unit
+    protocol   description of what `validate` measures, for the weight file
+    plain      name of the plain alternative that `validate` also measures
+    figure     name and unit of the figure that it measures; more is better
+    pictures   folder for one strip of pictures per validation; None: none are written
+    shown      the pictures of that strip, [3, H, W] each, set by `validate`: plain alternative, result, truth
     """
 
     protocol: str
     plain: str
     figure: tuple[str, str] = ("psnr", "dB")
-    pictures: Path | None = None  # the folder for a strip a validation: plain alternative, result, truth
+    pictures: Path | None = None
     shown: tuple[Tensor, ...] = ()
 
     def __init__(self, config: TrainConfig, val: Any) -> None:
@@ -47,30 +49,36 @@ class Problem(lightning.LightningModule):
 
     @classmethod
     def read(cls, config: TrainConfig, train: bool = True) -> Self:
-        """With the recipe's sets in memory; train=False leaves the training set out."""
+        """The problem of a config, with its data sets read into memory, without the training set if train=False."""
         clips = read_packs(*config.train, max_frames=config.clip_frames or None) if train else Pack([], [])
         return cls(config, clips, read_packs(config.val) if config.val else None)  # type: ignore[call-arg]
 
     def loss_of(self, step: int) -> Tensor:
-        """The loss of one batch. Its number alone decides the batch: a resumed training goes on with the next one."""
+        """The loss of batch number `step`.
+
+        The batch must depend on that number and the seed only, so that a resumed training sees the same batches as one
+        that was not interrupted.
+        """
         raise NotImplementedError
 
     def distance(self, output: Tensor, truth: Tensor) -> Tensor:
-        """How far a result is from the truth, as the recipe has it."""
+        """The loss between a result and the truth that the config names."""
         if self.config.loss == "psnr":
             return log_error(output, truth)
         return charbonnier(output, truth, self.config.epsilon)
 
     def validate(self, model: torch.nn.Module, val: Any, frames_a_clip: int) -> dict[str, list[float]]:
-        """The figure of the model and, under its name with "_plain", of the plain alternative; a value a clip.
+        """Measure a model on the validation clips.
 
-        frames_a_clip  how many, evenly spread; 0: as many as the protocol has
+        frames_a_clip  number of frames measured in each clip, evenly spread; 0: all that the protocol measures
+        out            by name, one value per clip: the figure of the model ("psnr"), and that of the plain alternative
+                       ("psnr_plain")
         """
         raise NotImplementedError
 
     @torch.no_grad()
     def measure(self, model: torch.nn.Module, frames_a_clip: int) -> dict[str, list[float]]:
-        """`validate` on the validation pack, in evaluation mode."""
+        """`validate` on the validation set, with the model in evaluation mode."""
         assert self.val is not None
         was_training = model.training
         model.eval()
@@ -80,7 +88,7 @@ class Problem(lightning.LightningModule):
 
     @torch.no_grad()
     def _average(self, averages: Any, values: Any, count: Tensor | int) -> None:
-        # young averages forget faster, or they would be made of the initialisation
+        # a smaller decay at the start, or the average would be dominated by the initialisation
         decay = min(self.config.ema_decay, (1 + float(count)) / (10 + float(count)))
         torch._foreach_lerp_(averages, values, 1 - decay)
 
@@ -100,7 +108,7 @@ class Problem(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, _: Any, index: int) -> Tensor:
-        # every process draws its own batch, and one process alone those of all numbers in turn
+        # process r of n takes the batches r, r + n, r + 2n, ...
         loss = self.loss_of(self.global_step * self.trainer.world_size + self.trainer.global_rank)
         if not loss.isfinite():
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; lower learning_rate")
@@ -118,7 +126,7 @@ class Problem(lightning.LightningModule):
         self.ema.update_parameters(self.model)
 
     def validation_step(self, *_: Any) -> None:
-        """The figure of the averaged weights beside the plain alternative's."""
+        """Measure the averaged weights and the plain alternative, and log, print and draw the result."""
         if self.val is None:
             return
         figures = self.measure(self.ema.module, self.config.val_frames)
@@ -139,7 +147,7 @@ class Problem(lightning.LightningModule):
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """`wanted` of the places 0 ... count - 1, evenly spread; all of them for 0."""
+    """`wanted` of the indices 0 ... count - 1, evenly spread; all of them if `wanted` is 0."""
     if not wanted:
         return list(range(count))
     wanted = min(wanted, count)
@@ -147,7 +155,7 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def rate(config: TrainConfig, step: int) -> float:
-    """Learning rate relative to its highest: linear warm-up, then a cosine down to the floor."""
+    """Learning rate relative to the highest: linear warm-up, and a cosine down to `floor` at `steps`."""
     warm = min(1.0, (step + 1) / max(config.warmup, 1))
     done = min(1.0, step / config.steps)
     return warm * (config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,4 +1,4 @@
-"""Reading a recipe: a TOML file of settings, and the settings of the command line over it."""
+"""Reading recipes: TOML files of settings, with overrides from the command line."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ def restore_config(plain: Mapping[str, Any]) -> TrainConfig:
 
 
 def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
-    """The config a recipe describes.
+    """Read the config from a recipe.
 
-    settings  "key=value" each, the value in TOML's syntax (a bare word counts as a string); "config.skip=blend"
-              reaches into a table
+    settings  overrides, "key=value" each, with the value in TOML syntax; a bare word is taken as a string.
+              "config.skip=blend" sets a key of a table
 
-    Raises ValueError that names the nearest key for one that does not exist, and RefilmError for a missing pack.
+    Raises ValueError for an unknown key, naming the nearest known one, for an unknown model and for values out of
+    range; RefilmError if a data set or the weight file to start from does not exist.
     """
     path = Path(path)
     values = tomllib.loads(path.read_text())
@@ -76,7 +77,10 @@ def _toml_value(text: str) -> Any:
 
 
 def _find(name: str, folder: Path) -> str:
-    """A file or folder, looked for from the recipe's folder upwards, so that a recipe works from any checkout."""
+    """The absolute path of a file or folder, looked up in the recipe's folder and those above it.
+
+    So a recipe works from any checkout and any current folder. Raises RefilmError if it is not found.
+    """
     for base in (folder.resolve(), *folder.resolve().parents):
         if (base / name).exists():
             return str((base / name).resolve())

@@ -17,7 +17,7 @@ from refilm.training.problem import Problem, spread
 
 
 class Restoration(Problem):
-    """Trains on windows of real clips, degraded by a rule; the middle frame is the target."""
+    """Trains on windows of real clips that are degraded artificially; the original middle frame is the target."""
 
     config: RestorationConfig
 
@@ -31,7 +31,7 @@ class Restoration(Problem):
             ways = config.compression
             copies = [[_compress(frames, ways[i % len(ways)]) for i, frames in enumerate(train.frames)]]
         self.sampler = WindowSampler(train, copies, self.model.window, config.crop, config.batch, config.seed)
-        self._compressed: list[Tensor] | None = None  # the validation clips
+        self._compressed: list[Tensor] | None = None  # the validation clips after compression
 
     def loss_of(self, step: int) -> Tensor:
         drawn, random = self.sampler.draw(step)
@@ -48,7 +48,7 @@ class Restoration(Problem):
         return loss
 
     def _degrade(self, drawn: list[Tensor], random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """The clip a model gets; and, for a denoiser, the strength it is told, [N], NaN where it is not."""
+        """The degraded clips, and for a denoiser the sigma that it is given, [N], NaN where it is not given."""
         clean = drawn[0]
         if self.model.task == "deblocking":
             return drawn[1], None
@@ -71,13 +71,13 @@ class Restoration(Problem):
     def validate(self, model: Any, val: Pack, frames_a_clip: int) -> dict[str, list[float]]:
         figures: dict[str, list[float]] = {"psnr": [], "psnr_plain": []}
         told = {"sigma_8bit": self.config.val_sigma} if self.model.task == "denoising" else {}
-        restore = ModelRestorer(model, self.device, told, filtered=False)  # what is trained
+        restore = ModelRestorer(model, self.device, told, filtered=False)  # as it is trained
         for number, frames in enumerate(val.frames):
             degraded, places = self._degraded(number, frames), spread(len(frames), frames_a_clip)
             rows = []
             for i, restored in zip(places, restore(degraded, places), strict=True):
                 plain = self._plainly(degraded[i][None, :, None])[0]
-                h, w = plain.shape[1:]  # a side that the scale does not divide loses its rest
+                h, w = plain.shape[1:]  # smaller than the frame if the scale does not divide its size
                 self.shown = plain, restored.float(), frames[i, :, :h, :w].float() / 255
                 rows.append(tuple(psnr_db(picture, self.shown[2]) for picture in (self.shown[1], plain)))
             for name, column in zip(figures, zip(*rows, strict=True), strict=True):
@@ -85,7 +85,7 @@ class Restoration(Problem):
         return figures
 
     def _degraded(self, number: int, frames: Tensor) -> Tensor:
-        """A validation clip as a model gets it. [T, 3, H, W] bytes -> [T, 3, h, w]"""
+        """The degraded validation clip of that number. [T, 3, H, W] uint8 -> [T, 3, h, w]"""
         task, clean = self.model.task, frames.float() / 255
         if task == "denoising":
             seeds = [torch.Generator().manual_seed(1000 * number + i) for i in range(len(clean))]
@@ -100,11 +100,13 @@ class Restoration(Problem):
 
 
 def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:
-    """[N, 3, T, H, W] -> [N, 3, T, H / scale, W / scale], the rest of a side left out."""
+    """Reduce a clip, after cropping H and W to multiples of the scale, and round it to 8 bit.
+
+    [N, 3, T, H, W] -> [N, 3, T, H / scale, W / scale]
+    """
     n, _, t, h, w = clip.shape
     frames = clip.transpose(1, 2).flatten(0, 1)[..., : h // scale * scale, : w // scale * scale]
     down = bicubic_down if kernel == "BI" else gaussian_down
-    # what a file holds
     return as_shown(down(frames, scale)).unflatten(0, (n, t)).transpose(1, 2)
 
 

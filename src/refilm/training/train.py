@@ -1,4 +1,4 @@
-"""Running a training: from a recipe to a checkpoint, and from a checkpoint to a weight file."""
+"""Training a model from a recipe to a checkpoint, and exporting a checkpoint as a weight file."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ def train(
     devices: int = 1,
     progress: bool = False,
 ) -> Path:
-    """Train as a recipe says, for as long as given, and return the checkpoint.
+    """Train a model as a recipe says, and return the path of the checkpoint.
 
     recipe    TOML file of `TrainConfig` fields
-    minutes   go on for this long (decoding the packs included), at the lowest learning rate when the recipe's steps
-              are over; None: stop when they are
-    settings  "key=value" each, over the recipe's
-    out       folder of checkpoint, log and resolved config; default runs/<recipe's name>
+    minutes   train for this long, including the decoding of the data sets; after the recipe's steps, it goes on at the
+              lowest learning rate. None: stop after the recipe's steps
+    settings  overrides of the recipe, "key=value" each, see `read_recipe`
+    out       folder of checkpoint, logs, pictures and the resolved config; default runs/<recipe's name>
     device    Lightning's accelerator: "auto", "cpu", "gpu"
-    devices   processes that share each step, a batch each (DDP); above 1, the command that called this is run again
-              for each of them
+    devices   number of processes that share each step, with a batch each (DDP); above 1, Lightning starts the calling
+              command again for each of them
+    progress  whether to show a progress bar
 
-    A training that finds its own checkpoint in `out` goes on from there, exactly as if it had not stopped.
-    Raises ValueError when that checkpoint was made with other settings (the length `steps` may change).
+    If `out` holds a checkpoint, training continues from it exactly as without interruption. Raises ValueError if that
+    was made with other settings; only steps, val_every, val_frames, train, val and start may differ.
     """
     recipe = Path(recipe)
     config = read_recipe(recipe, settings)
@@ -75,7 +76,7 @@ def train(
         enable_progress_bar=progress,
         callbacks=[deadline, Keep(checkpoint, config.val_every)],
     )
-    # the problem draws its own batches; the loaders only count
+    # the problem draws its own batches; the loaders only count steps
     steps: DataLoader[int] = DataLoader(range(config.steps), batch_size=None)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -92,9 +93,11 @@ def train(
 
 
 def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
-    """Write a training's averaged weights as a weight file that ships, with the figures of `measure`.
+    """Write the averaged weights of a checkpoint to `folder` as a weight file, and return its path.
 
-    note  goes with the figures: the budget the training had
+    note  a line for the file, such as the time that the training took
+
+    The file also holds the figures of `measure`. Raises WeightsError if a weight is not finite in half precision.
     """
     recipe, problem, steps = _trained(Path(checkpoint))
     model = problem.ema.module
@@ -109,12 +112,16 @@ def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
 
 
 def measure(checkpoint: str | Path) -> dict[str, Any]:
-    """The averaged weights' figures on the validation pack: psnr and psnr_plain, a value a clip; parameters."""
+    """Measure the averaged weights of a checkpoint on the validation set, on four frames of each clip.
+
+    -> "psnr" and "psnr_plain" (the plain alternative's), one value in dB per clip; "protocol", their description;
+       "parameters", the model's number of parameters
+    """
     _, problem, _ = _trained(Path(checkpoint))
     return {**_figures(problem), "parameters": sum(p.numel() for p in problem.model.parameters())}
 
 
-# `refilm eval` measures every frame; this is for choosing between trainings
+# enough to choose between trainings; `refilm eval` measures every frame
 FRAMES_A_CLIP = 4
 
 
@@ -124,25 +131,25 @@ def _figures(problem: Problem) -> dict[str, Any]:
 
 
 def _trained(checkpoint: Path) -> tuple[str, Problem, int]:
-    """The recipe's name, the problem with its weights as they would ship, and how many steps they had."""
+    """(the recipe's name, the problem with the averaged weights as `export` writes them, the number of steps)."""
     plain = json.loads((checkpoint.parent / "config.json").read_text())
     recipe = plain.pop("recipe")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     problem = create_problem(restore_config(plain), train=False)
     problem.load_state_dict(state["state_dict"])
     model = problem.ema.module
-    # what ships is rounded to half precision, so that is what is measured
+    # weight files are in half precision, so that is what is measured
     model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
     return recipe, problem, state["global_step"]
 
 
 def create_problem(config: TrainConfig, train: bool = True) -> Problem:
-    """What the recipe's model is trained on, see `Problem.read`."""
+    """The problem that belongs to the task of the config's model, see `Problem.read`."""
     return TRAINERS[MODELS[config.model].task].problem.read(config, train)
 
 
 class Deadline(Callback):
-    """Ends a training in time for its last checkpoint."""
+    """Stops a training after the given number of minutes."""
 
     def __init__(self, minutes: float | None) -> None:
         self._clock = time.monotonic
@@ -150,12 +157,12 @@ class Deadline(Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         if self._end is not None:
-            # all processes stop after the same step, or the others would wait for ever
+            # all processes must stop after the same step, or the remaining ones would wait for ever
             trainer.should_stop = trainer.strategy.reduce_boolean_decision(self._clock() > self._end, all=False)
 
 
 class Keep(Callback):
-    """Writes the checkpoint every so many steps: a machine may go away."""
+    """Writes the checkpoint every `every` steps, so that an interruption costs little."""
 
     def __init__(self, path: Path, every: int) -> None:
         self._path, self._every = path, every
@@ -166,7 +173,7 @@ class Keep(Callback):
 
 
 def _save(trainer: lightning.Trainer, path: Path) -> None:
-    """Whole or not at all: a checkpoint cut off in the middle would end the training for good."""
+    """Write the checkpoint under another name, then rename it: a partly written one could not be resumed."""
     partial = path.with_suffix(".part")
     trainer.save_checkpoint(partial)
     if trainer.is_global_zero:
@@ -174,7 +181,7 @@ def _save(trainer: lightning.Trainer, path: Path) -> None:
 
 
 def _check_same(path: Path, config: TrainConfig, resuming: bool) -> None:
-    """Refuse to go on from a checkpoint of other settings."""
+    """Raises ValueError if the training to be resumed, whose config is at `path`, has other settings."""
     if not (resuming and path.exists()):
         return
     before = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Which settings and which problem belong to the training of each task."""
+"""The config and the problem with which models of each task are trained."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from refilm.training.restoration import Restoration
 class Trainer:
     """How models of one task are trained.
 
-    config    what a recipe may set
-    problem   what a step computes, and how a model is validated
+    config    the settings that a recipe may have
+    problem   training data, loss and validation
     """
 
     config: type[TrainConfig]

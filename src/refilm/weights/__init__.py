@@ -1,4 +1,4 @@
-"""The weight files that ship, and their loader."""
+"""The folder of the weight files that ship, and functions to read and write weight files."""
 
 from refilm.weights.files import SHIPPED, Weights, load_weights, save_weights
 

@@ -1,6 +1,6 @@
-"""Weight files: safetensors that carry their own config, recipe and figures, named after their checksum.
+"""Weight files: safetensors files that also hold config, recipe and figures, and are named after their checksum.
 
-Nothing is ever unpickled: a safetensors file holds numbers and strings, no code.
+Pickled files are refused, because unpickling can run code. A safetensors file holds numbers and strings only.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _NAMED = re.compile(r"(?P<model>.+)-(?P<digest>[0-9a-f]{8})\.safetensors")
 
 @dataclass(frozen=True)
 class Weights:
-    """What a weight file holds.
+    """The content of a weight file.
 
     model    name in `refilm.models.MODELS`
-    config   fields of the model's config dataclass
+    config   fields of the model's config
     state    parameter name -> tensor, float32
-    recipe   path of the recipe that trained it, and the settings that departed from it
-    metrics  validation figures, as the training wrote them
+    recipe   name of the recipe ("file"), number of training steps ("steps"), and a note ("note")
+    metrics  validation figures, see `refilm.training.measure`
     """
 
     model: str
@@ -45,7 +45,7 @@ class Weights:
 def save_weights(weights: Weights, folder: str | Path) -> Path:
     """Write `<model>-<first 8 hex digits of its SHA-256>.safetensors` in half precision, and return its path.
 
-    Raises WeightsError when a value does not fit half precision, which would load as infinity.
+    Raises WeightsError if a value is not finite in half precision.
     """
     state = {name: tensor.detach().cpu().half().contiguous() for name, tensor in weights.state.items()}
     for name, tensor in state.items():
@@ -61,9 +61,9 @@ def save_weights(weights: Weights, folder: str | Path) -> Path:
 
 
 def load_weights(path: str | Path) -> Weights:
-    """Read a weight file, after checking that its content has the checksum its name promises.
+    """Read a weight file, and check its content against the checksum in its name. Tensors are converted to float32.
 
-    Raises WeightsError when the file is missing, is no safetensors file of refilm, or does not match its name.
+    Raises WeightsError if the file is missing, is not a weight file of refilm, or does not match the checksum.
     """
     path = Path(path)
     if path.suffix in (".pth", ".pt", ".ckpt", ".pkl"):
@@ -91,6 +91,6 @@ def load_weights(path: str | Path) -> Weights:
 
 
 def _nearby(path: Path, model: str) -> str:
-    """A hint at files for the same model in the same folder."""
+    """For an error message: the weight files of the same model in the same folder; "" if there are none."""
     found = sorted(other.name for other in path.parent.glob(f"{model}-*.safetensors"))
     return f"; the folder has {', '.join(found)}" if found else ""

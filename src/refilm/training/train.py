@@ -109,7 +109,7 @@ def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
 
 
 def measure(checkpoint: str | Path) -> dict[str, Any]:
-    """The averaged weights' figures on the validation pack: psnr and psnr_plain, a value a clip; parameters."""
+    """The averaged weights' figures on the validation set, as `Problem.validate` gives them; parameters."""
     _, problem, _ = _trained(Path(checkpoint))
     return {**_figures(problem), "parameters": sum(p.numel() for p in problem.model.parameters())}
 
@@ -119,6 +119,9 @@ FRAMES_A_CLIP = 4
 
 
 def _figures(problem: Problem) -> dict[str, Any]:
+    """None where the recipe names no validation set."""
+    if problem.val is None:
+        return {}
     figures = problem.measure(problem.ema.module, FRAMES_A_CLIP)
     return {"protocol": f"{problem.protocol}, {FRAMES_A_CLIP} frames a clip", **figures}
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from refilm.data import Motion
 from refilm.errors import RefilmError
 from refilm.models import MODELS
 from refilm.training.config import TrainConfig
@@ -18,13 +17,12 @@ from refilm.training.trainers import TRAINERS
 
 def restore_config(plain: Mapping[str, Any]) -> TrainConfig:
     """The inverse of `TrainConfig.plain`."""
+    kind = TRAINERS[MODELS[plain["model"]].task].config
     values = dict(plain)
-    kind = TRAINERS[MODELS[values["model"]].task].config
-    for name in ("train", "sigma", "compression"):
-        if name in values:
-            values[name] = tuple(values[name])
-    if "motion" in values:
-        values["motion"] = tuple(Motion(**motion) for motion in values["motion"])
+    for field in fields(kind):
+        if field.name in values and isinstance(field.default, tuple):  # JSON and TOML have lists
+            entry = _entry(field)
+            values[field.name] = tuple(v if entry is None else entry(**v) for v in values[field.name])
     return kind(**values)
 
 
@@ -52,8 +50,6 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
     if model not in MODELS:
         raise ValueError(f"{path}: no model is called {model!r}; there are: {', '.join(MODELS)}")
     _check_keys(values, TRAINERS[MODELS[model].task].config, str(path))
-    for kind in values.get("motion", ()):
-        _check_keys(kind, Motion, f"{path}, motion")
     values["train"] = [_find(folder, path.parent) for folder in values.get("train", ())]
     for key in ("val", "start"):
         if values.get(key):
@@ -67,6 +63,16 @@ def _check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             raise ValueError(f"{where}: unknown key {key!r}; did you mean {(near or known)[0]!r}?")
+    for field in fields(kind):
+        if (entry := _entry(field)) is not None:
+            for table in values.get(field.name, ()):
+                _check_keys(table, entry, f"{where}, {field.name}")
+
+
+def _entry(field: Field[Any]) -> type | None:
+    """The dataclass of which a field holds several, such as Motion; None where it holds plain values."""
+    first = field.default[0] if isinstance(field.default, tuple) and field.default else None
+    return type(first) if is_dataclass(first) else None
 
 
 def _toml_value(text: str) -> Any:

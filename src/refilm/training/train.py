@@ -114,8 +114,8 @@ def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
 def measure(checkpoint: str | Path) -> dict[str, Any]:
     """Measure the averaged weights of a checkpoint on the validation set, on four frames of each clip.
 
-    -> "psnr" and "psnr_plain" (the plain alternative's), one value in dB per clip; "protocol", their description;
-       "parameters", the model's number of parameters
+    -> what `Problem.validate` gives, such as "psnr" and "psnr_plain", one value per clip; "protocol", their description;
+       "parameters", the model's number of parameters. Without a validation set, "parameters" alone
     """
     _, problem, _ = _trained(Path(checkpoint))
     return {**_figures(problem), "parameters": sum(p.numel() for p in problem.model.parameters())}
@@ -126,6 +126,9 @@ FRAMES_A_CLIP = 4
 
 
 def _figures(problem: Problem) -> dict[str, Any]:
+    """None where the recipe names no validation set."""
+    if problem.val is None:
+        return {}
     figures = problem.measure(problem.ema.module, FRAMES_A_CLIP)
     return {"protocol": f"{problem.protocol}, {FRAMES_A_CLIP} frames a clip", **figures}
 

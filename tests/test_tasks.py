@@ -1,0 +1,124 @@
+"""Every task is served by every table that keys on it, and every model keeps what its contract promises."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import nn
+
+import refilm
+from refilm.cli.main import run
+from refilm.evaluation.protocols import PROTOCOLS
+from refilm.models import MODELS, create_model
+from refilm.models.contract import Codec, Detector, Interpolator, Recognizer, Restorer
+from refilm.options import Encoding, Running
+from refilm.stages.table import STAGES
+from refilm.tasks import TASKS, of_verb
+
+every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.fixture(scope="module")
+def help_text():
+    """What `refilm --help` prints, in a process that must not load torch for it."""
+    code = "import sys; from refilm.cli.main import run; sys.exit(run(['--help']) or 10 * ('torch' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+@every_task
+def test_a_task_has_a_command_which_the_help_names_without_torch(task, help_text):
+    assert re.search(rf"^\W*{task.verb}\s", help_text, re.MULTILINE)
+    assert of_verb(task.verb) is task
+
+
+@every_task
+def test_a_command_takes_all_the_options_of_its_task(task, capsys):
+    assert run([task.verb, "--help"]) == 0
+    told = capsys.readouterr().out
+    for field in (field for kind in (task.options, Encoding, Running) for field in fields(kind)):
+        assert f"--{field.name.replace('_', '-')}" in told
+
+
+@every_task
+def test_a_task_has_a_public_function_with_all_its_options_and_their_defaults(task):
+    assert task.verb in refilm.__all__
+    parameters = inspect.signature(getattr(refilm, task.verb)).parameters
+    for field in (field for kind in (task.options, Encoding, Running) for field in fields(kind)):
+        assert parameters[field.name].default == field.default, field.name
+
+
+@every_task
+def test_a_task_has_a_stage_a_model_and_a_protocol(task):
+    assert task.name in STAGES
+    assert any(row.task == task.name for row in MODELS.values())
+    assert PROTOCOLS[task.protocol].task == task.name
+
+
+@every_task
+def test_a_task_has_a_trainer(task):
+    pytest.importorskip("lightning")
+    from refilm.training.trainers import TRAINERS
+
+    assert task.name in TRAINERS
+
+
+def test_whatever_keys_on_a_task_names_one_that_there_is():
+    named = {row.task for row in MODELS.values()} | {protocol.task for protocol in PROTOCOLS.values()} | set(STAGES)
+    assert named <= set(TASKS)
+
+
+def test_trainers_are_of_tasks_that_there_are():
+    pytest.importorskip("lightning")
+    from refilm.training.trainers import TRAINERS
+
+    assert set(TRAINERS) <= set(TASKS)
+
+
+@pytest.mark.parametrize("name", ["dncnn", "vdn-ls3d"])
+def test_a_model_of_several_tasks_refuses_any_other_by_naming_its_own(name):
+    with pytest.raises(ValueError, match="nonsense") as caught:
+        create_model(name, weights=None, task="nonsense")
+    assert set(re.findall(r'"([a-z-]+)"', str(caught.value))) == {"denoising", "deblocking"}
+
+
+@every_model
+def test_a_model_states_what_those_who_run_it_have_to_know(name):
+    model = create_model(name, weights=None)
+    (kind,) = {Restorer, Interpolator, Recognizer, Detector, Codec} & set(type(model).__mro__)
+    assert isinstance(model, nn.Module)
+    assert model.task == MODELS[name].task
+    assert type(model.window) is type(model.size_multiple) is int
+    assert model.size_multiple >= 1
+    assert model.reach is None or (type(model.reach) is int and model.reach >= 0)
+    assert not model.recurrent or model.reach is None, "tiles would share one state"
+    if kind is Restorer:
+        assert model.window % 2 == 1
+        assert type(model.scale) is int
+        assert model.scale >= 1
+        assert model.temporal_filter is None or isinstance(model.temporal_filter, nn.Module)
+    if kind is Interpolator:
+        assert model.window % 2 == 0
+        assert model.window >= 2
+        assert model.plain == "blending" or not MODELS[model.plain].learned
+
+
+@every_model
+@torch.inference_mode()
+def test_a_model_gives_what_its_contract_says_at_the_least_size_it_allows(name):
+    model = create_model(name, weights=None).eval()
+    height, width = (-(-side // model.size_multiple) * model.size_multiple for side in (9, 14))
+    clip = torch.rand(1, 3, model.window, height, width)
+    if Interpolator in type(model).__mro__:
+        assert model.between(clip, [Fraction(1, 3), Fraction(2, 3)]).shape == (1, 3, 2, height, width)
+    else:
+        assert model(model.prepare(clip)).shape == (1, 3, model.scale * height, model.scale * width)

@@ -15,7 +15,7 @@ from toys.interpolator import Lean, LeanConfig
 
 import refilm
 from refilm.evaluation import evaluate, psnr_db
-from refilm.jobs.events import EventFile
+from refilm.jobs.event_file import EventFile
 from refilm.jobs.job import Job
 from refilm.jobs.pieces import make_piece
 from refilm.models import MODELS, Model, create_model

@@ -45,6 +45,10 @@ class Runnable(Protocol):
         return 1
 
     @property
+    def scale(self) -> int:
+        return 1
+
+    @property
     def recurrent(self) -> bool:
         return False
 
@@ -64,10 +68,6 @@ class Restorer(Runnable, Protocol):
     """
 
     temporal_filter: nn.Module | None
-
-    @property
-    def scale(self) -> int:
-        return 1
 
     def prepare(self, clip: Tensor) -> Tensor:
         """Preprocessing that needs the whole picture, before it is cut into tiles, such as aligning the neighbours.

@@ -114,7 +114,7 @@ def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
 def measure(checkpoint: str | Path) -> dict[str, Any]:
     """Measure the averaged weights of a checkpoint on the validation set, on four frames of each clip.
 
-    -> what `Problem.validate` gives, such as "psnr" and "psnr_plain", one value per clip; "protocol", their description;
+    -> what `Problem.validate` gives, such as "psnr" and "psnr_plain", one value per clip; "protocol", its description;
        "parameters", the model's number of parameters. Without a validation set, "parameters" alone
     """
     _, problem, _ = _trained(Path(checkpoint))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from frames import gray_frame, level, stream
 
+from refilm.errors import UsageError
 from refilm.models.contract import Interpolator, Restorer
 from refilm.stages.findings import SelfCheck
 from refilm.stages.interpolate import Interpolate
@@ -252,6 +253,12 @@ def test_a_chain_is_its_stages_one_after_another():
 def test_a_chain_asks_for_the_context_of_all_its_stages():
     stage = STAGES["chain"]()
     assert (stage.past, stage.future) == (4, 5)
+
+
+def test_a_chain_refuses_a_change_of_frame_rate_that_is_not_its_last_stage():
+    with pytest.raises(UsageError, match="Interpolate changes which frames there are, so it has to come last"):
+        Chain([Interpolate(Blend(), fps=Fraction(10)), restore(lean, 2)])
+    assert not Chain([restore(lean, 2), Interpolate(Blend(), fps=Fraction(10))]).keeps_rate
 
 
 def test_self_check_predicts_a_real_frame_from_its_neighbours():

@@ -1,4 +1,4 @@
-"""The sink that makes events over time: what recognisers and detectors find, as JSON lines."""
+"""The sink for events over time, which recognisers and detectors find, as JSON lines."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from refilm.video import VideoInfo
 
 
 class Event(Protocol):
-    """What happens from `time` on, seconds on the source's clock; a stage's own dataclass says what."""
+    """An event that begins at `time`, in seconds on the source's clock. Stages have dataclasses of their own for it."""
 
     @property
     def time(self) -> Fraction: ...
 
     def as_json(self) -> dict[str, Any]:
-        """In JSON's types. Times are best given both exactly, as "1001/30000", and in decimals."""
+        """The event in JSON's types. Times should be given both exactly, as "1001/30000", and in decimals."""
         ...
 
 
 class EventWriter:
-    """One event a line."""
+    """Writes the events of a segment, one per line. See Writer."""
 
     def __init__(self, path: Path) -> None:
         self.pts: list[int] = []
@@ -49,7 +49,7 @@ class EventWriter:
 
 @dataclass(frozen=True)
 class EventFile:
-    """A file of JSON lines, such as events.jsonl, in order of time."""
+    """A file of JSON lines, such as events.jsonl, in order of time. See Sink for its methods."""
 
     path: Path
 
@@ -73,7 +73,7 @@ class EventFile:
         return 0.0, 0.0
 
     def rehearse(self, settings: None, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
-        """There is nothing that such a file cannot hold."""
+        """Nothing to check: such a file can hold any event."""
 
     def writer(self, path: Path, settings: None) -> EventWriter:
         return EventWriter(path)

@@ -1,10 +1,11 @@
-"""The bitstream of a learned codec as a file: a sink that writes one, and a source that reads it.
+"""The bitstream of a learned codec as a file: a sink that writes it, and a source that reads it.
 
-    file      MAGIC, a record that describes the video, one record a picture
-    record    length of a JSON object (4 bytes, big-endian), the object, then as many bytes as its field "bytes" says
+    file      MAGIC, a record that describes the video, and one record for each picture
+    record    length of a JSON object (4 bytes, big-endian), the object, and as many bytes as its field "bytes" says
 
-A picture's record has its exact time and duration, whether decoding can begin there, and the CRC-32 of its bytes. Each
-segment of a job begins with such a key picture. Holds the pictures alone: sound and the like are named and left out.
+The record of a picture has its exact time and duration, whether decoding can begin with it (a key picture), and the
+CRC-32 of its bytes. Each segment of a job begins with a key picture. Sound, subtitles and the like are left out, with a
+warning.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ from refilm.video.video_info import BITSTREAM
 
 MAGIC = b"refilm bitstream 1\n"
 _LENGTH = struct.Struct(">I")
-_LONGEST = 1 << 20  # bytes of a record's description; more is damage
+_LONGEST = 1 << 20  # bytes of the JSON object in a record, at most; more means that the file is damaged
 
 
 class Chunk(Protocol):
-    """What a codec's stage gives for each frame."""
+    """The item that the stage of a codec makes of each frame. Times are in seconds."""
 
     @property
     def time(self) -> Fraction: ...
@@ -49,7 +50,7 @@ class Chunk(Protocol):
 
     @property
     def is_key(self) -> bool:
-        """Whether decoding can begin with it."""
+        """Whether decoding can begin with this picture."""
         ...
 
     @property
@@ -58,7 +59,7 @@ class Chunk(Protocol):
 
 @dataclass(frozen=True)
 class BitstreamSettings:
-    """What stands at the head of the file: which codec reads it, and how its pictures are to be shown."""
+    """The first record of the file: which codec decodes it, and how its pictures are to be shown."""
 
     model: str
     weights: str | None
@@ -76,7 +77,7 @@ class BitstreamSettings:
 
 
 class BitstreamWriter:
-    """One segment's records."""
+    """Writes the records of one segment. See Writer."""
 
     def __init__(self, path: Path) -> None:
         self.pts: list[int] = []
@@ -96,7 +97,7 @@ class BitstreamWriter:
 
 @dataclass(frozen=True)
 class BitstreamFile:
-    """A file that the codec `model` decodes, with weights of that file name, or none."""
+    """A file that the codec `model` decodes, with the weight file of that name; None: without weights."""
 
     path: Path
     model: str
@@ -166,7 +167,7 @@ class BitstreamFile:
 
 
 def is_bitstream(path: Path) -> bool:
-    """Whether there is a file that begins as ours do."""
+    """Whether `path` is a file that begins with MAGIC."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -174,11 +175,11 @@ def is_bitstream(path: Path) -> bool:
 
 
 class BitstreamReader:
-    """The frames of a bitstream, decoded by the codec it names. A `Source`.
+    """The frames of a bitstream, decoded by the codec that it names. A `Source`.
 
-    A damaged picture is found by its checksum: decoding goes on at the next key picture, and what lies between is
-    counted in `losses`. Raises VideoError for a file that is none or that breaks off in its head, WeightsError or
-    ValueError where its codec is not here.
+    Damaged pictures are detected by their checksums. Decoding then continues at the next key picture, and the pictures
+    before it are counted in `losses`. Raises VideoError if the file is not a bitstream, ends before its first picture,
+    or needs a codec or weights that are not installed; WeightsError as `create_model`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -213,7 +214,10 @@ class BitstreamReader:
         return self._frames(0)
 
     def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
-        """Decoding begins at the key picture before it, which gives the same picture, or the file has changed."""
+        """See `Source.resume_at`. Decoding begins at the key picture before the bookmark.
+
+        Raises VideoError if this does not give the same picture as before.
+        """
         keys = [number for number, (picture, _) in enumerate(self._pictures) if picture["key"]]
         first = max((number for number in keys if number <= bookmark.index), default=0)
         for number, frame in enumerate(self._frames(first), start=first):
@@ -245,8 +249,8 @@ class BitstreamReader:
         joining.join(pieces, settings, self.info, target, format_name, warn, lambda: None, lambda: None)
 
     def _frames(self, first: int) -> Iterator[Frame]:
-        """From the picture of that number on, at which decoding can begin."""
-        waiting = False  # for a key picture, after a damaged one
+        """The frames from number `first` on, which must be a key picture."""
+        waiting = False  # whether pictures are skipped up to the next key picture, after a damaged one
         for number, (picture, place) in enumerate(self._pictures[first:], start=first):
             self._file.seek(place)
             data = self._file.read(picture["bytes"])
@@ -270,7 +274,7 @@ def _write_record(file: BinaryIO, description: dict[str, Any], data: bytes) -> N
 
 
 def _records(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
-    """The records from here on, and where the bytes of each begin; up to where the file breaks off."""
+    """The remaining records, each with the position of its bytes in the file. Ends where the file is cut off."""
     while len(length := file.read(_LENGTH.size)) == _LENGTH.size:
         (count,) = _LENGTH.unpack(length)
         text = file.read(count) if count <= _LONGEST else b""

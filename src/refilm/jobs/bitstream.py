@@ -178,7 +178,7 @@ class BitstreamReader:
     """The frames of a bitstream, decoded by the codec that it names. A `Source`.
 
     Damaged pictures are detected by their checksums. Decoding then continues at the next key picture, and the pictures
-    before it are counted in `losses`. Raises VideoError if the file is not a bitstream, ends before its first picture,
+    before it are counted in `losses`. Raises VideoError if the file is not a bitstream, ends within its first record,
     or needs a codec or weights that are not installed; WeightsError as `create_model`.
     """
 

@@ -1,4 +1,4 @@
-"""The public functions: a file in, a file out, and a report."""
+"""The public functions, which process a video file into another and return a report."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from refilm.tasks import TASKS, Task, of_verb
 Function = Callable[..., Report]
 
 _COMMON = """
-Sound, subtitles, chapters, attachments and metadata are carried over. Killed and called again with the same arguments,
-it goes on where it stopped. Raises VideoError for the input, JobError for the output, WeightsError; UsageError, a
-ValueError, for bad arguments.
+Sound, subtitles, chapters, attachments and metadata are carried over. If the job is stopped, the same call continues
+it. Raises VideoError if the input cannot be read, JobError if the output cannot be written, WeightsError if weights are
+missing or damaged, and UsageError, a ValueError, for wrong arguments.
 
 path_in, path_out   a video file, or numbered pictures such as frames/%06d.png
 """
 _CALLBACKS = {
-    "leave_finished": (False, "Where the output is there already, made by this very job, leave it."),
-    "on_progress": (None, "Is called with the state of the job, a `Progress`, again and again."),
-    "warn": (None, "Is called with what the user should know."),
+    "leave_finished": (False, "Whether to return the report of an output that this very job has already made."),
+    "on_progress": (None, "Called repeatedly with the progress of the job, a `Progress`."),
+    "warn": (None, "Called with each warning, a text."),
 }
 _MODEL = {
-    "model": (None, "A name of refilm.list_models(). Default: the one with the best measured figure."),
-    "weights": ("default", "Those that ship; or the path of a weight file; or None for a random start."),
+    "model": (None, "A name of refilm.list_models(). Default: the best one, unless a faster one is nearly as good."),
+    "weights": ("default", "The file that ships; or the path of a weight file; or None for random initialisation."),
 }
 
 
 def _documented(function: Function, summary: str, own: type, further: dict[str, tuple[Any, str]]) -> Function:
-    """Give a function that takes keywords the signature and the documentation of the dataclasses they belong to."""
+    """Give a function of **keywords the signature and documentation of the dataclasses that define its keywords."""
     keywords = {
         field.name: (field.default, options.documentation(kind)[field.name])
         for kind in (own, Encoding, Running)
@@ -68,7 +68,7 @@ def _documented(function: Function, summary: str, own: type, further: dict[str, 
 
 
 def _of_task(task: Task) -> Function:
-    """The function that does one task."""
+    """Make the public function of one task."""
 
     def function(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any) -> Report:
         keywords |= dict(zip((field.name for field in fields(task.options)), own, strict=False))
@@ -104,7 +104,13 @@ enhance = _documented(
 
 
 def work_of(task: Task, own: Any, model: str | None = None, weights: str | Path | None = "default") -> Work:
-    """A task of a job with its model, the default one for None. UsageError where they do not go together."""
+    """One task of a job with its model.
+
+    own     the task's options
+    model   name of the model; None: the default one
+
+    Raises UsageError if the model is unknown or for another task, or if there is no default one.
+    """
     name = model if model is not None else default_model(task.name)
     if task_of(name) != task.name:
         others = ", ".join(sorted(other for other in MODELS if task_of(other) == task.name)) or "none"
@@ -113,11 +119,11 @@ def work_of(task: Task, own: Any, model: str | None = None, weights: str | Path 
 
 
 def task_of(model: str) -> str:
-    """The task of a model, by its name. UsageError that names the nearest for one that is not there."""
+    """The name of a model's task. Raises UsageError, with the nearest name, if there is no such model."""
     if model not in MODELS:
         try:
             create_model(model)
-        except ValueError as error:  # says which there are
+        except ValueError as error:  # its message names the nearest model
             raise UsageError(str(error)) from None
     return MODELS[model].task
 
@@ -125,7 +131,7 @@ def task_of(model: str) -> str:
 def _run(
     function: str, path_in: str | Path, path_out: str | Path, works: Sequence[Work], keywords: dict[str, Any]
 ) -> Report:
-    """The job of all `works` in one pass."""
+    """Run a job that does all `works` in one pass. `function` is the name of the public function."""
     encoding, running = options.taken(Encoding, keywords), options.taken(Running, keywords)
     on_progress: Callable[[Progress], None] = keywords.pop("on_progress", None) or (lambda progress: None)
     warn: Callable[[str], None] = keywords.pop("warn", None) or (lambda message: None)
@@ -136,7 +142,7 @@ def _run(
     if running.threads is not None:
         torch.set_num_threads(running.threads)
     for work in works:
-        work.stage(start_time=Fraction(0), device=running.device, tile=None)  # raises before any file is touched
+        work.stage(start_time=Fraction(0), device=running.device, tile=None)  # UsageError before any file is touched
     if running.tile is not None and all(work.model.reach is None for work in works):
         names = " and ".join(work.model_name for work in works)
         raise UsageError(f"{names} needs the whole picture at once; leave out tile")

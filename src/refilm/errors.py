@@ -1,12 +1,15 @@
-"""The errors a user can cause and mend. The command prints them in one line, without a traceback."""
+"""The errors that a user can cause and fix, and exit codes. The command prints these errors without a traceback."""
 
 
 class RefilmError(Exception):
-    """Base of every error about files, jobs and weights; values and types raise ValueError and TypeError."""
+    """Base of all errors about arguments, files, jobs and weights.
+
+    Functions on tensors raise ValueError and TypeError for wrong values and types.
+    """
 
 
 class UsageError(RefilmError, ValueError):
-    """An argument is wrong: the command's exit code 2."""
+    """An argument is wrong. The command ends with exit code 2."""
 
 
 class VideoError(RefilmError):
@@ -14,12 +17,12 @@ class VideoError(RefilmError):
 
 
 class JobError(RefilmError):
-    """A job cannot start or go on: the output exists, the settings changed, the disk is full."""
+    """A job cannot start or continue, because the output exists, settings have changed, or the disk is full."""
 
 
 class WeightsError(RefilmError):
     """A weight file is missing, damaged, or belongs to another model."""
 
 
-# How the command ends.
+# Exit codes of the command.
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -1,7 +1,7 @@
-"""What users may ask for, declared once: flags, Python keywords and the identity of a job are made from this.
+"""The options of jobs, as dataclasses. Flags, Python keywords and the identity of a job are made from them.
 
-Each field has its documentation as the string below it, which `refilm COMMAND --help` and `help(refilm.denoise)` show.
-A value that makes no sense raises UsageError, a ValueError, when the dataclass is made, wherever it came from.
+The documentation of a field is the string below it. `refilm COMMAND --help` and `help(refilm.denoise)` show it. The
+dataclasses raise UsageError, a ValueError, for values out of range.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from refilm.errors import UsageError
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the output is encoded, in FFmpeg's words."""
+    """How the output is encoded, in FFmpeg's terms."""
 
     codec: str | None = None
     "Encoder: libx264, libx265, libsvtav1, ffv1, ... Default: libx264, above 8 bit libx265, for .webm libvpx-vp9."
     crf: float | None = None
-    "Quality; lower is better and larger. Default: near transparent (libx264 17, libx265 19, the others 24)."
+    "Quality: lower is better, and makes larger files. Default: near transparent (libx264 17, libx265 19, others 24)."
     preset: str | None = None
-    "Speed against size: ultrafast ... medium ... veryslow for libx264 and libx265, 0 ... 13 for libsvtav1."
+    "Trades speed for size: ultrafast ... medium ... veryslow for libx264 and libx265, 0 ... 13 for libsvtav1."
     pix_fmt: str | None = None
-    "Pixel format such as yuv420p or yuv420p10le. Default: the source's, if the encoder takes it."
+    "Pixel format such as yuv420p or yuv420p10le. Default: the source's, if the encoder supports it."
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class Running:
     device: str = "cpu"
     "Where the models run: cpu, cuda, cuda:1, ..."
     scene_cuts: Annotated[bool, Parameter(negative="--no-scene-cuts")] = True
-    "Find cuts and keep the models from mixing two scenes; between frames, the nearer one is repeated there."
+    "Find scene cuts, so that models do not mix two scenes; interpolation repeats the nearer frame there."
     tile: int | None = None
-    "Side in pixels of the parts in which large pictures go through a model. Default: as max-memory allows."
+    "Side in pixels of the tiles in which a model processes large frames. Default: as large as max-memory allows."
     max_memory: str | float | None = None
-    "What the job may take, such as 4GB, or of a GPU's memory. Default: three quarters of what is free."
+    "Memory that the job may use, such as 4GB; on a GPU, its memory. Default: three quarters of what is free."
     threads: int | None = None
     "Processor cores to use. Default: all."
     overwrite: bool = False
-    "Replace an existing output, in one step, once the new one is complete."
+    "Replace an existing output, in one step, when the new one is complete."
     restart: bool = False
-    "Forget an unfinished job on this output, and begin anew."
+    "Discard an unfinished job for this output, and start from the beginning."
     force: bool = False
-    "Take an interlaced source as it is, rather than refuse it."
+    "Process an interlaced source as it is, instead of refusing it."
     input_fps: str | float | Fraction | None = None
     "Frame rate of a picture sequence. Default: 25."
 
@@ -69,9 +69,9 @@ class Many:
     output_dir: Path | None = None
     "Folder for the outputs; every path is then an input: a file, a folder of videos, or a pattern such as 'day*.mp4'."
     suffix: str | None = None
-    "Ending of the outputs. Default: the input's, or .mkv where refilm does not write that."
+    "Ending of the outputs. Default: the input's, or .mkv if refilm cannot write that."
     jobs: int = 1
-    "How many to work on at a time; they share the cores."
+    "Number of jobs at a time; they share the processor cores."
 
     def __post_init__(self) -> None:
         _at_least_one(self, "jobs")
@@ -81,21 +81,21 @@ class Many:
 
 @dataclass(frozen=True)
 class Options:
-    """Of one task."""
+    """The options of one task."""
 
     def settings(self) -> dict[str, Any]:
-        """What of them decides the result, for the identity of a job."""
+        """The options that the result depends on, for the identity of a job."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)
 class Interpolate(Options):
-    """Which frames an interpolation gives."""
+    """The frame rate of an interpolation."""
 
     times: int | None = None
-    "Frame rate multiplied by this; every frame keeps its pixels and its time. Default: 2."
+    "Factor for the frame rate; source frames keep their pixels and times. Default: 2."
     fps: str | float | Fraction | None = None
-    "Instead of times: exactly this frame rate, such as 60 or 60000/1001, from the first frame on."
+    "Instead of times: the exact frame rate of the output, such as 60 or 60000/1001."
 
     def __post_init__(self) -> None:
         _at_least_one(self, "times")
@@ -106,7 +106,7 @@ class Interpolate(Options):
 
     @property
     def times_or_default(self) -> int | None:
-        """`times`, or 2 where neither it nor `fps` is given."""
+        """`times`, or 2 if neither it nor `fps` is given; None with `fps`."""
         return 2 if self.times is None and self.fps is None else self.times
 
     def settings(self) -> dict[str, Any]:
@@ -115,10 +115,10 @@ class Interpolate(Options):
 
 @dataclass(frozen=True)
 class Denoise(Options):
-    """What is known of the noise."""
+    """The strength of the noise, if it is known."""
 
     sigma: float | None = None
-    "The standard deviation of white noise, of 255. Default: the model judges for itself, also of what noise it is."
+    "Standard deviation of the noise in 8-bit levels, for white noise. Default: the model estimates any kind of noise."
 
     def __post_init__(self) -> None:
         if self.sigma is not None and not 0 < self.sigma <= 255:
@@ -127,15 +127,15 @@ class Denoise(Options):
 
 @dataclass(frozen=True)
 class Deblock(Options):
-    """Removing compression artifacts has no options."""
+    """The removal of compression artifacts has no options."""
 
 
 @dataclass(frozen=True)
 class Upscale(Options):
-    """How much larger."""
+    """The factor of an enlargement."""
 
     scale: int | None = None
-    "Times as wide and as high. Default: as the model does."
+    "Factor for width and height. Default: the model's."
 
     def __post_init__(self) -> None:
         _at_least_one(self, "scale")
@@ -146,13 +146,13 @@ class Enhance(Denoise, Interpolate):
     """Several tasks in one pass, in the order in which `refilm.tasks.TASKS` lists them."""
 
     denoise: bool = False
-    "Take the noise out."
+    "Remove noise."
     deblock: bool = False
-    "Take out what strong compression has done."
+    "Remove compression artifacts."
     upscale: int | None = None
-    "Make it so many times as wide and as high."
+    "Enlarge width and height by this factor."
     models: Annotated[tuple[str, ...], Parameter(name="--model")] = ()
-    "A name from `refilm models`, in place of the default one for its task; may be given several times."
+    "A name from `refilm models`, instead of the default model for its task; can be given several times."
 
     def __post_init__(self) -> None:
         Interpolate.__post_init__(self)
@@ -164,7 +164,7 @@ class Enhance(Denoise, Interpolate):
             raise UsageError("nothing is asked for; wanted at least one of denoise, deblock, upscale, times, fps")
 
     def wanted(self) -> dict[str, Any]:
-        """The options of each task that is asked for, by its verb, in the order of the work."""
+        """The options of the tasks that are wanted, by the task's verb, in the order in which they run."""
         found: dict[str, Any] = {}
         if self.denoise:
             found["denoise"] = Denoise(self.sigma)
@@ -178,7 +178,11 @@ class Enhance(Denoise, Interpolate):
 
 
 def frame_rate(value: Fraction | float | str) -> Fraction:
-    """60, "60000/1001", 59.94 -> an exact rate; 23.976, 29.97 and 59.94 are taken for NTSC's n * 1000/1001."""
+    """The exact frame rate for a value such as 60, "60000/1001" or 59.94.
+
+    Rounded values such as 23.976, 29.97 and 59.94 become NTSC's n * 1000/1001. Raises UsageError for other than
+    positive numbers.
+    """
     try:
         rate = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
@@ -192,7 +196,7 @@ def frame_rate(value: Fraction | float | str) -> Fraction:
 
 @cache
 def documentation(kind: type) -> dict[str, str]:
-    """The documentation of each field of one of these dataclasses, by the field's name."""
+    """The documentation of the fields of one of these dataclasses, by their names."""
     told = {entry.arg_name: entry.description or "" for entry in docstring_parser.parse_from_object(kind).params}
     for base in kind.__mro__[1:-1]:
         told = documentation(base) | told
@@ -200,7 +204,7 @@ def documentation(kind: type) -> dict[str, str]:
 
 
 def taken(kind: type, keywords: dict[str, Any]) -> Any:
-    """An instance of `kind`, from those of the keywords that are its fields; they are taken out of `keywords`."""
+    """An instance of `kind`, made from the keywords that are its fields. They are removed from `keywords`."""
     return kind(**{field.name: keywords.pop(field.name) for field in fields(kind) if field.name in keywords})
 
 
@@ -212,7 +216,7 @@ def _at_least_one(options: object, *names: str) -> None:
 
 
 def check_all_known(keywords: Iterable[str], kinds: Iterable[type], function: str) -> None:
-    """TypeError, with the nearest name, for a keyword that none of the dataclasses has."""
+    """Raises TypeError, with the nearest name, if there is a keyword that is a field of none of the dataclasses."""
     import difflib
 
     known = [field.name for kind in kinds for field in fields(kind)]

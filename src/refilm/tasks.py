@@ -1,6 +1,6 @@
-"""The tasks: one row each, on which commands, models, stages, trainers and protocols key.
+"""The table of tasks. Commands, models, stages, trainers and evaluation protocols refer to its rows.
 
-Imports no torch, so that the command can name the tasks without waiting for it.
+This module does not import torch, so that the command can list the tasks without loading it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from refilm import options
 
 @dataclass(frozen=True)
 class Task:
-    """One row.
+    """One task.
 
-    name            what models, recipes and results call it
-    verb            the command, the Python function and the key of a job's settings
-    makes           what its jobs give: pictures, events over time, or the bitstream of a learned codec
-    options         the dataclass of its own options
-    protocol        name of the evaluation protocol that ranks its models
-    summary         the command's help: what it does, and an example
-    figure          the mean in a result that ranks them, and whether more of it is better
-    worth_waiting   how much better, by that figure, a slower model must be to be the default before a faster one
+    name             its name in models, recipes and results
+    verb             name of the command and of the Python function, and key in the settings of a job
+    makes            what its jobs make: pictures, events over time, or the bitstream of a learned codec
+    options          the dataclass of its options
+    protocol         name of the evaluation protocol by which its models are ranked
+    summary          help of the command: what it does, and an example
+    figure           name of the mean in the results by which models are ranked
+    more_is_better   whether more of that figure is better
+    worth_waiting    difference in that figure by which a slower model must be better than a faster one to be the
+                     default
     """
 
     name: str
@@ -33,10 +35,10 @@ class Task:
     summary: str
     figure: str = "psnr_db"
     more_is_better: bool = True
-    worth_waiting: float = 0.5  # dB of PSNR; less is hardly seen
+    worth_waiting: float = 0.5  # in dB of PSNR, since a smaller difference is hardly visible
 
 
-# In the order in which a chain does them.
+# In the order in which a job of several tasks does them.
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -46,7 +48,7 @@ TASKS: dict[str, Task] = {
             "pictures",
             options.Denoise,
             "denoising-sigma25",
-            "Take the noise out of a video.\n\nrefilm denoise night.mp4 clean.mp4",
+            "Remove noise from a video.\n\nrefilm denoise night.mp4 clean.mp4",
         ),
         Task(
             "deblocking",
@@ -54,7 +56,7 @@ TASKS: dict[str, Task] = {
             "pictures",
             options.Deblock,
             "deblocking-h264-crf37",
-            "Take out of a video what strong compression has done to it.\n\nrefilm deblock small.mp4 clean.mp4",
+            "Remove compression artifacts from a video.\n\nrefilm deblock small.mp4 clean.mp4",
         ),
         Task(
             "super-resolution",
@@ -77,5 +79,5 @@ TASKS: dict[str, Task] = {
 
 
 def of_verb(verb: str) -> Task:
-    """The task that a command or function of this name does."""
+    """The task whose command and function have this name."""
     return next(task for task in TASKS.values() if task.verb == verb)

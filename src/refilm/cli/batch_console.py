@@ -1,4 +1,4 @@
-"""What many jobs at a time show: bars on a terminal, plain lines elsewhere, JSON lines for programs; then a table."""
+"""The output of many jobs: progress bars on a terminal, plain lines elsewhere, or JSON lines; and a summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refilm.jobs.batch import Outcome
 
 
 class BatchConsole:
-    """A bar a running job on a terminal, plain lines elsewhere, JSON lines for programs; then a table of all."""
+    """Shows the events of many jobs, and a summary at the end. A `Listener`, and a context manager."""
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
@@ -41,7 +41,7 @@ class BatchConsole:
             self._progress.stop()
 
     def event(self, source: Path, output: Path, event: dict[str, Any]) -> None:
-        """What a child says, passed on with the names of its files."""
+        """Show an event of a job. JSON lines are passed on with the names of its files."""
         with self._lock:
             if self._json:
                 print(json.dumps(event | {"input": str(source), "output": str(output)}), flush=True)
@@ -63,7 +63,7 @@ class BatchConsole:
                 self._progress.remove_task(self._bars.pop(source))
 
     def summary(self, outcomes: Sequence[Outcome]) -> None:
-        """The table that ends it all."""
+        """Show how all jobs ended, as a table or as a JSON line."""
         if self._json:
             print(json.dumps({"event": "summary", "jobs": [asdict(outcome) for outcome in outcomes]}), flush=True)
             return

@@ -1,4 +1,4 @@
-"""What a running job shows: a bar on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""The output of a running job: a progress bar on a terminal, plain lines elsewhere, or JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class JobConsole:
-    """Use as a context manager around the job. Everything goes to standard error, but JSON to standard output."""
+    """Shows the progress, the warnings and the report of a job. A context manager, to be used around the job.
+
+    JSON goes to standard output, everything else to standard error.
+    """
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
@@ -46,7 +49,7 @@ class JobConsole:
             self._bar.stop()
 
     def progress(self, progress: Progress) -> None:
-        """At most one line every few seconds; the bar follows each frame."""
+        """Show the progress: the bar each time, a line at most every few seconds."""
         if progress.resumed_from and not self._resumed_told:
             self._resumed_told = True
             self._say("resumed", f"going on from source frame {progress.resumed_from}", frames=progress.resumed_from)
@@ -78,7 +81,7 @@ class JobConsole:
         self._say("warning", f"warning: {message}", style="yellow", message=message)
 
     def report(self, report: Report) -> None:
-        """The table that ends a job; the same stands in the JSON file beside the output."""
+        """Show the report at the end of a job, as a table or as JSON."""
         if self._json:
             print(json.dumps({"event": "done", "report": asdict(report)}), flush=True)
         else:
@@ -92,6 +95,7 @@ class JobConsole:
 
 
 def report_table(report: Report) -> Table:
+    """The report as a table of two columns."""
     table = Table(show_header=False, box=None, title=f"{report.output}", title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(overflow="fold")

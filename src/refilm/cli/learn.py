@@ -1,4 +1,4 @@
-"""The commands for research: preparing material, training, comparing and measuring models."""
+"""The commands for research: preparing data, training, comparing and measuring models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cyclopts import App
 
 from refilm.errors import DONE, UsageError
 
-data = App(name="data", help="Prepare material for training.", help_format="plaintext")
+data = App(name="data", help="Prepare data for training.", help_format="plaintext")
 
 
 def add_commands(app: App) -> None:
@@ -33,28 +33,28 @@ def pack(
     shrink: float = 2.0,
     crf: float = 18,
 ) -> int:
-    """Cut films into short clips worth training on: cut at scene changes, cropped, made smaller, listed.
+    """Cut films into short clips for training, which are cropped, reduced in size and listed in an index.
 
-    Static, dark and badly compressed stretches are left out. Run again, it goes on where it was.
+    Clips lie within a scene, without its still, dark and badly compressed parts. A stopped run is continued.
 
     Parameters
     ----------
     folder
-        Videos and folders of pictures, or Vimeo-90K, REDS or DAVIS as they are unpacked.
+        A folder of videos or folders of pictures, or Vimeo-90K, REDS or DAVIS in the layout of their archives.
     out
-        The pack's folder, such as films.pack.
+        The folder for the clips, such as films.pack.
     longest
-        Frames of a clip at most.
+        Most frames of a clip.
     shortest
-        Frames of a clip at least.
+        Fewest frames of a clip.
     gap
-        Frames left out after each clip, so that long takes do not fill the pack.
+        Frames left out after each clip, so that long takes do not dominate.
     short_side
-        Of a clip at most, in pixels.
+        Longest that the shorter side of a clip may be, in pixels.
     shrink
-        How many times smaller than its film a clip is at least, which cleans away the film's own compression.
+        Smallest factor by which frames are reduced, which removes the compression artifacts of the film.
     crf
-        Quality of the clips; lower is better and larger.
+        Quality of the clips: lower is better, and makes larger files.
     """
     from refilm.data import packing
     from refilm.stages.scene_cuts import SceneCuts
@@ -81,7 +81,7 @@ def evaluate(
     device: str = "cpu",
     pictures: Path | None = None,
 ) -> int:
-    """Measure a model on videos, beside the plain ways to do the same, and write the tables.
+    """Measure a model and the baselines of its task on videos, and write tables of the results.
 
     Parameters
     ----------
@@ -89,22 +89,22 @@ def evaluate(
         A name from `refilm models`, or a baseline: frame-repeat, frame-blend, minterpolate, input, hqdn3d, nlmeans,
         deblock, bicubic, lanczos.
     folder
-        Videos of one scene each; its name becomes the set's.
+        A folder of videos of one scene each; its name becomes the name of the data set.
     protocol
-        What is asked of the model: interpolation-x2, interpolation-x4, denoising-sigma15, denoising-sigma25,
+        The evaluation protocol: interpolation-x2, interpolation-x4, denoising-sigma15, denoising-sigma25,
         deblocking-h264-crf37, deblocking-jpeg2000-q40, deblocking-jpeg2000-q20, super-resolution-x4-bi or
-        super-resolution-x4-bd. Default: the one by which models of its task are ranked.
+        super-resolution-x4-bd. Default: the one by which models of the task are ranked.
     every
-        Of so many frames measure two, where all would take too long; not for interpolation.
+        Measure only the first two of every so many frames, to save time; not for interpolation.
     results
-        Where the figures go: RESULTS/SET/MODEL.json and a table.
+        Folder for the results: RESULTS/SET/MODEL.json and a table.
     weights
         "default", or a weight file.
     device
         Where the model runs: cpu, cuda, ...
     pictures
-        A folder for strips of frames: before, truth, result, after; where pictures are restored: input, baseline,
-        result, truth.
+        Folder for strips of frames. Interpolation: frame before, real frame, result, frame after. Restoration: input,
+        baseline, result, original.
     """
     from refilm import evaluation
 
@@ -130,26 +130,26 @@ def train(
     export: Path | None = None,
     note: str = "",
 ) -> int:
-    """Train a model as a recipe says; called again, it goes on from its checkpoint.
+    """Train a model as a recipe says. The same command continues from the last checkpoint.
 
     Parameters
     ----------
     recipe
         A TOML file, such as recipes/vdn_ls3d_small.toml.
     minutes
-        Stop after this long, with a checkpoint to go on from.
+        Stop after this long. Default: after the steps of the recipe.
     set
-        KEY=VALUE over the recipe's, such as --set batch=4; may be given again.
+        KEY=VALUE overrides the recipe, such as --set batch=4; can be given several times.
     out
-        Folder of checkpoint, log and pictures. Default: runs/RECIPE.
+        Folder for checkpoint, logs and pictures. Default: runs/RECIPE.
     device
         auto, cpu or gpu.
     devices
-        Processes that share each step (DDP).
+        Number of processes that share each step (DDP).
     export
-        A folder to write the weight file into at the end.
+        Write a weight file to this folder at the end.
     note
-        A line that goes into the weight file, such as the budget.
+        A line for the weight file, such as the time that the training took.
     """
     training = _training()
     try:
@@ -163,16 +163,16 @@ def train(
 
 
 def ablate(file: Path, /, *, seeds: int = 1, results: Path = Path("results/ablations"), device: str = "auto") -> int:
-    """Train the arms of a paper's comparison on the same batches, and write the table.
+    """Train the variants of a model that a paper compares, on the same batches, and write a table of the results.
 
     Parameters
     ----------
     file
-        One of recipes/ablations.
+        A TOML file, such as recipes/ablations/table7.toml.
     seeds
-        Trainings of each arm.
+        Number of trainings of each variant.
     results
-        Where the figures go.
+        Folder for the results.
     device
         auto, cpu or gpu.
     """
@@ -189,7 +189,7 @@ def _note(line: str) -> None:
 
 
 def _training() -> Any:
-    """refilm.training, which needs packages that running a model does not."""
+    """Import refilm.training, which needs packages that are not needed to run models. UsageError without them."""
     try:
         from refilm import training
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The commands that look: at files, models and this installation."""
+"""The commands that show something: about files, models and this installation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def add_commands(app: App) -> None:
 
 
 def probe(source: Annotated[Path, Parameter(name="IN")], /, *, json: bool = False) -> int:
-    """Say what a video file holds, and how refilm will read it.
+    """Show what a video file contains, and how refilm will read it.
 
     Parameters
     ----------
     source
         A video file or picture sequence.
     json
-        As JSON, for programs.
+        Print JSON, for programs.
     """
     from refilm.cli.tables import video_table
     from refilm.video import probe as look
@@ -43,20 +43,20 @@ def compare(
     from_start: bool = False,
     json: bool = False,
 ) -> int:
-    """Say how much two videos differ, in the frames that they show at the same times.
+    """Measure how much two videos differ, in the frames that they show at the same times.
 
     Parameters
     ----------
     a
         A video file or picture sequence.
     b
-        Another of the same size.
+        Another one of the same size.
     pictures
         A new folder for a curve over time, frames side by side, and the figures of every frame.
     from_start
         Count times from each video's own first frame.
     json
-        As JSON, for programs.
+        Print JSON, for programs.
     """
     from refilm.cli.console import JobConsole
     from refilm.cli.tables import comparison_table
@@ -77,7 +77,7 @@ def models(pattern: str = "*", /, *, json: bool = False) -> int:
     pattern
         Names to list, such as "*ls3d*".
     json
-        As JSON, for programs.
+        Print JSON, for programs.
     """
     from refilm.cli.tables import models_table, models_with_figures
 
@@ -91,7 +91,7 @@ def doctor(*, json: bool = False) -> int:
     Parameters
     ----------
     json
-        As JSON, for programs.
+        Print JSON, for programs.
     """
     from refilm.cli.tables import doctor_table, examine
 
@@ -108,7 +108,7 @@ def explain(
     model: str = "vi-ls3d-small",
     weights: str = "default",
 ) -> int:
-    """Show where a model looks to make one pixel of a new frame, as red points over the two frames around it.
+    """Show which pixels of two frames a model uses for one pixel of a frame between them, as red points.
 
     refilm explain holiday.mp4 looks.png --at 2.5,320,180
 
@@ -119,10 +119,10 @@ def explain(
     output
         A PNG picture.
     at
-        T,X,Y: a time in seconds, and the pixel, counted from the upper left corner. The new frame lies half-way between
-        the two frames around the time.
+        T,X,Y: a time in seconds, and the position of the pixel, from 0,0 in the upper left corner. The new frame lies
+        half-way between the two frames around that time.
     model
-        A learned model for interpolation.
+        A model for interpolation.
     weights
         "default", or a weight file.
     """

@@ -1,4 +1,4 @@
-"""The command `refilm`: parse, call, print."""
+"""The command `refilm`: parses arguments, calls the package, and prints results and errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from refilm.errors import DONE, FAILED, INTERRUPTED, WRONG_USAGE, RefilmError, U
 app = App(
     name="refilm",
     version=refilm.__version__,
-    help="Make video better. Sound, subtitles, timing and colour stay as they are; stopped jobs go on where they were.",
+    help="Make video better. Sound, subtitles, timing and colour are kept; the same command continues a stopped job.",
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
-    default_parameter=Parameter(negative=()),  # flags that are off cannot be switched off again
+    default_parameter=Parameter(negative=()),  # no --no-... for flags that are off by default
 )
 make.add_commands(app)
 look.add_commands(app)
@@ -30,22 +30,22 @@ learn.add_commands(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """The entry point of the command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     code = run(sys.argv[1:] if arguments is None else arguments)
     if code == INTERRUPTED:
-        # at once: threads in the middle of a frame would meet an interpreter that is being taken down
+        # without the interpreter's own shutdown, during which threads may still be working on a frame
         sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code of `refilm ARGUMENTS`; errors a user can mend are printed in one line, without a traceback."""
+    """Run `refilm ARGUMENTS` and return the exit code. Errors that a user can fix are printed without a traceback."""
     as_json = "--json" in arguments
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is a Ctrl-C
-    # Idle OpenMP threads that spin take the cores from decoder and encoder; this is read when torch is loaded.
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may not be valid text
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM has the effect of Ctrl-C
+    # Otherwise idle OpenMP threads would spin, and take the cores from decoder and encoder. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return int(app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or DONE)
@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> int:
             signal.signal(impatience, signal.SIG_IGN)
         return _fail("stopped; run the same command again to go on from here", INTERRUPTED, as_json)
     except BrokenPipeError:
-        # whoever read our output has gone; keep the interpreter from complaining about it at exit
+        # the reader of our output has ended; without this, the interpreter would report an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The commands that make files of films: one for each task that makes pictures, and several tasks in one pass."""
+"""The commands that make videos: one for each task that makes pictures, and `enhance` for several tasks in one pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from refilm.tasks import TASKS, Task
 Paths = Annotated[Path, Parameter(name="IN OUT")]
 _OWN = Parameter(name="*")
 _ENCODING = Annotated[
-    options.Encoding, Parameter(name="*", group=Group("Encoding of the output, in FFmpeg's words", sort_key=2))
+    options.Encoding, Parameter(name="*", group=Group("Encoding of the output, in FFmpeg's terms", sort_key=2))
 ]
 _RUNNING = Annotated[options.Running, Parameter(name="*", group=Group("Running", sort_key=3))]
 _MANY = Annotated[options.Many, Parameter(name="*", group=Group("Many inputs", sort_key=4))]
@@ -28,17 +28,17 @@ _PARAMETERS = """
 Parameters
 ----------
 paths
-    A video file, or a picture sequence such as frames/%06d.png; and a file whose ending names the container (.mkv
-    holds nearly everything), or a picture sequence. With --output-dir: any number of inputs.
+    The input: a video file, or a picture sequence such as frames/%06d.png. The output: a file whose ending names the
+    container (.mkv holds nearly everything), or a picture sequence. With --output-dir: any number of inputs.
 model
-    A name from `refilm models`. Default: the one with the best measured figure.
+    A name from `refilm models`. Default: the best measured one, unless a faster one is nearly as good.
 json
-    Events and the report as JSON lines on standard output, for programs.
+    Print events and the report as JSON lines on standard output, for programs.
 """
 
 
 def add_commands(app: App) -> None:
-    """All of them, whatever models there are: that a task has no default model is told when it is called."""
+    """Add all commands. Whether a task has a default model is checked only when its command is called."""
     for task in TASKS.values():
         if task.makes == "pictures":
             app.command(_command_of(task), name=task.verb)
@@ -83,7 +83,7 @@ def enhance(
     many: _MANY = options.Many(),
     json: bool = False,
 ) -> int:
-    """Several of the other commands in one pass, decoded and encoded once: denoise, deblock, upscale, interpolate.
+    """Several tasks in one pass, so that the video is decoded and encoded once: denoise, deblock, upscale, interpolate.
 
     refilm enhance old.mkv new.mkv --denoise --upscale 4 --fps 60
 
@@ -92,20 +92,20 @@ def enhance(
     paths
         As for `refilm interpolate`.
     json
-        Events and the report as JSON lines on standard output, for programs.
+        Print events and the report as JSON lines on standard output, for programs.
     """
-    own = options.Enhance() if own is None else own  # which says that nothing is asked for
+    own = options.Enhance() if own is None else own  # raises UsageError: nothing is asked for
     return _start("enhance", paths, asdict(own) | asdict(encoding) | asdict(running), many, json)
 
 
 def one_of_many(*, json: bool = False) -> int:
-    """What each child process of a command with many inputs does: the job that standard input describes."""
+    """Run the job that standard input describes: the child process of a command with many inputs."""
     job = read_json(sys.stdin)
     return _run_job(job["verb"], Path(job["source"]), Path(job["output"]), job["options"], json)
 
 
 def _start(verb: str, paths: tuple[Path, ...], wanted: dict[str, Any], many: options.Many, as_json: bool) -> int:
-    """One job, or many, of the function `verb` of `refilm.api`."""
+    """Run one job or many, by the function `verb` of `refilm.api`. -> exit code"""
     if many.output_dir is not None:
         return _run_many(verb, paths, many.output_dir, many, wanted, as_json)
     if len(paths) != 2:
@@ -116,7 +116,7 @@ def _start(verb: str, paths: tuple[Path, ...], wanted: dict[str, Any], many: opt
 
 
 def _run_job(verb: str, source: Path, output: Path, wanted: dict[str, Any], as_json: bool) -> int:
-    from refilm import api  # torch takes a second to load, which --help need not wait for
+    from refilm import api  # imported here, because torch takes a second to load, and --help does not need it
     from refilm.cli.console import JobConsole
 
     console = JobConsole(as_json)

@@ -1,4 +1,4 @@
-"""What `probe`, `models` and `doctor` print."""
+"""The tables that `probe`, `compare`, `models` and `doctor` print."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks
 
 
 def plain(content: Any) -> Any:
-    """The content in JSON's types; fractions as "30000/1001"."""
+    """Convert dataclasses and their contents to JSON's types; fractions become text such as "30000/1001"."""
     if is_dataclass(content) and not isinstance(content, type):
         return plain(asdict(content))
     if isinstance(content, dict):
@@ -99,7 +99,7 @@ def comparison_table(found: Comparison) -> Table:
 
 
 def models_with_figures(pattern: str) -> list[dict[str, Any]]:
-    """A record a model: task, parameters, whether weights ship, and its figures in results/."""
+    """One record per model: task, weight file, whether it is the default, and its figures in results/."""
     records = []
     defaults = default_models(results_folder()).values()
     measured = {result["model"]: result["protocols"] for result in read_results(results_folder())}
@@ -137,7 +137,7 @@ def models_table(records: list[dict[str, Any]]) -> Table:
 
 
 def examine() -> dict[str, Any]:
-    """Everything a bug report needs to say about the installation."""
+    """What a bug report should say about the installation, by name."""
     from refilm.ops import kernels
 
     encoders = {name: "built in" if has_encoder(name) else "not in this FFmpeg" for name in _ENCODERS}

@@ -13,12 +13,14 @@ T = TypeVar("T")
 
 @contextmanager
 def running_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
-    """The same items, made by a thread while the caller works on earlier ones; at most `depth` wait.
+    """A context manager for the same items, made by a thread while the caller works on earlier ones.
 
-    FFmpeg and torch let go of the interpreter lock, so decoding, computing and encoding overlap. An exception of
-    `items` is raised where the next item is asked for. Leaving the block ends the thread.
+    FFmpeg and torch release the interpreter lock, so decoding, computing and encoding overlap. An exception of `items`
+    is raised when the next item is requested. Leaving the block ends the thread.
+
+    depth   number of items that may wait to be taken
     """
-    # an item, or the exception that came instead of it; None at the end
+    # an item, or the exception that was raised instead; None at the end
     waiting: queue.Queue[tuple[T, None] | tuple[None, BaseException] | None] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
 
@@ -37,7 +39,7 @@ def running_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
                 if not put((item, None)):
                     return
             put(None)
-        except BaseException as error:  # handed to the caller, whatever it is
+        except BaseException as error:  # of any kind: the caller raises it
             put((None, error))
 
     def results() -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""One command for many inputs: which files, under which names, and a process for each."""
+"""One command for many inputs: finding them, naming the outputs, and running a process for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refilm.errors import DONE, INTERRUPTED, JobError, UsageError, VideoError
 from refilm.video.joining import WRITABLE
 from refilm.video.picture_sequence import PictureSequence
 
-# What is taken for a video in a folder; a file that is named is tried whatever its ending.
+# Endings of the files in a folder that are taken as videos. A file that is named itself may have any ending.
 VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4",
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
@@ -32,7 +32,8 @@ class Outcome:
     """How one of many jobs ended.
 
     state     "done", "failed" or "stopped"
-    message   what was wrong
+    seconds   that it took
+    message   the error, if it failed
     """
 
     source: str
@@ -45,25 +46,29 @@ class Outcome:
 
 
 class Listener(Protocol):
-    """Is told how the jobs are getting on; called from several threads."""
+    """Receives the events of the jobs. Its methods are called from several threads."""
 
     def event(self, source: Path, output: Path, event: dict[str, Any]) -> None:
-        """One of the lines that `refilm COMMAND --json` prints."""
+        """Called with each line that the job's process prints, as with `refilm COMMAND --json`."""
         ...
 
-    def ended(self, source: Path) -> None: ...
+    def ended(self, source: Path) -> None:
+        """Called when the job's process has ended."""
+        ...
 
 
 def run_many(
     verb: str, pairs: Sequence[tuple[Path, Path]], options: dict[str, Any], jobs: int, listener: Listener
 ) -> list[Outcome]:
-    """How each of these jobs ended, `jobs` at a time, each in a process of its own.
+    """Run several jobs, each in a process of its own, and return how each of them ended.
 
-    verb      the function of `refilm.api`
+    verb      name of the function in `refilm.api`
     pairs     (input, output), see `plan`
-    options   its keywords, in JSON's types
+    options   keywords of the function, in JSON's types
+    jobs      number of jobs at a time
 
-    What goes wrong with one stops no other. Stopped by Ctrl-C and called again, finished outputs are left as they are.
+    If a job fails, the others go on. Ctrl-C stops all; the same call then continues, and leaves finished outputs as
+    they are.
     """
     if jobs > 1:
         options = options | {"max_memory": _share_of_memory(options, jobs)}
@@ -78,7 +83,7 @@ def run_many(
 
 
 def _share_of_memory(options: dict[str, Any], jobs: int) -> float | None:
-    """Bytes for each of so many jobs; None: what they find, on a device that is not ours to look at from here."""
+    """Bytes that each of `jobs` jobs may take; None on another device than the CPU, where each job finds out itself."""
     import torch
 
     from refilm.jobs.budget import amount, free_memory
@@ -89,11 +94,14 @@ def _share_of_memory(options: dict[str, Any], jobs: int) -> float | None:
 
 
 def plan(inputs: Sequence[Path], folder: Path, suffix: str | None) -> list[tuple[Path, Path]]:
-    """(input, output) for each video that `inputs` name, each once, in their order.
+    """(input, output) for each video among `inputs`, without duplicates, in their order.
 
-    An output has its input's name; a picture sequence's has that of its folder. Raises UsageError where two inputs
-    would become one output, JobError where an output would be its input, VideoError where a folder or pattern holds
-    nothing.
+    inputs   files, folders of videos, patterns such as "day*.mp4", and picture sequences
+    folder   the folder of the outputs. An output has the name of its input; for a picture sequence, of its folder
+    suffix   ending of the outputs; None: that of the input, or .mkv if refilm cannot write that
+
+    Raises UsageError for an ending that cannot be written, and if two inputs would have the same output; JobError if
+    `folder` is not one, or an output would be its input; VideoError if a folder or pattern has no videos.
     """
     if suffix is not None and suffix.lower() not in WRITABLE:
         raise UsageError(f"--suffix must be one of {', '.join(sorted(WRITABLE))}, got {suffix!r}")
@@ -119,7 +127,7 @@ def _videos(path: Path) -> list[Path]:
             raise VideoError(f"{path}: holds no video file (looked for {', '.join(VIDEO_SUFFIXES)})")
         return found
     if path.exists() or PictureSequence.of(path) or glob.escape(str(path)) == str(path):
-        return [path]  # a file that is missing fails alone, in its turn
+        return [path]  # if it does not exist, its own job fails
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
     if not found:
         raise VideoError(f"{path}: no such file: nothing matches this pattern")
@@ -135,7 +143,7 @@ def _output_name(source: Path, folder: Path, suffix: str | None) -> Path:
 
 
 class Children:
-    """The processes at work. A context manager that leaves none behind."""
+    """The running processes. A context manager that kills those that still run at its end."""
 
     def __init__(self, verb: str, options: dict[str, Any], jobs: int, listener: Listener) -> None:
         self._verb, self._options, self._listener = verb, options, listener
@@ -150,14 +158,14 @@ class Children:
         self.stop(signal.SIGKILL)
 
     def stop(self, how: int = signal.SIGINT) -> None:
-        """All of them, and begin no other."""
+        """Send a signal to all processes, and start no more."""
         with self._lock:
             self._stopped = True
             for process in self._alive:
                 process.send_signal(how)
 
     def run(self, source: Path, output: Path) -> Outcome:
-        """One job in a process of its own: what crashes, crashes alone."""
+        """Run one job in a process of its own, so that a crash does not affect the others, and wait for its end."""
         began = time.monotonic()
         process = self._begin(source, output)
         if process is None:
@@ -195,7 +203,7 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                # a group of its own, so that a Ctrl-C reaches it once, from us
+                # in a group of its own, so that Ctrl-C reaches it only through `stop`
                 process_group=0,
                 env=os.environ | ({} if self._threads is None else {"OMP_NUM_THREADS": str(self._threads)}),
             )
@@ -207,5 +215,5 @@ class Children:
 
 
 def cores() -> int:
-    """Those this process may run on."""
+    """The number of processor cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,10 +1,11 @@
-"""The bitstream of a learned codec as a file: its format, which one sink writes and one source reads.
+"""The bitstream of a learned codec as a file: its format.
 
-    file      MAGIC, a record that describes the video, one record a picture
-    record    length of a JSON object (4 bytes, big-endian), the object, then as many bytes as its field "bytes" says
+    file      MAGIC, a record that describes the video, and one record for each picture
+    record    length of a JSON object (4 bytes, big-endian), the object, and as many bytes as its field "bytes" says
 
-A picture's record has its exact time and duration, whether decoding can begin there, and the CRC-32 of its bytes. Each
-segment of a job begins with such a key picture. Holds the pictures alone: sound and the like are named and left out.
+The record of a picture has its exact time and duration, whether decoding can begin with it (a key picture), and the
+CRC-32 of its bytes. Each segment of a job begins with a key picture. Sound, subtitles and the like are left out, with a
+warning.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _LONGEST = 1 << 20  # bytes of a record's description; more is damage
 
 @dataclass(frozen=True)
 class BitstreamSettings:
-    """What stands at the head of the file: which codec reads it, and how its pictures are to be shown."""
+    """The first record of the file: which codec decodes it, and how its pictures are to be shown."""
 
     model: str
     weights: str | None
@@ -41,7 +42,7 @@ class BitstreamSettings:
 
 
 def is_bitstream(path: Path) -> bool:
-    """Whether there is a file that begins as ours do."""
+    """Whether `path` is a file that begins with MAGIC."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -55,7 +56,7 @@ def record(description: dict[str, Any], data: bytes = b"") -> bytes:
 
 
 def records(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
-    """The records from here on, and where the bytes of each begin; up to where the file breaks off."""
+    """The remaining records, each with the position of its bytes in the file. Ends where the file is cut off."""
     while len(length := file.read(_LENGTH.size)) == _LENGTH.size:
         (count,) = _LENGTH.unpack(length)
         text = file.read(count) if count <= _LONGEST else b""

@@ -18,7 +18,7 @@ from refilm.video import VideoInfo
 
 
 class Chunk(Protocol):
-    """What a codec's stage gives for each frame."""
+    """The item that the stage of a codec makes of each frame. Times are in seconds."""
 
     @property
     def time(self) -> Fraction: ...
@@ -28,7 +28,7 @@ class Chunk(Protocol):
 
     @property
     def is_key(self) -> bool:
-        """Whether decoding can begin with it."""
+        """Whether decoding can begin with this picture."""
         ...
 
     @property
@@ -36,7 +36,7 @@ class Chunk(Protocol):
 
 
 class BitstreamWriter(RecordWriter):
-    """One record a picture."""
+    """Writes the records of one segment. See Writer."""
 
     def write(self, item: Chunk) -> None:
         description = {"time": str(item.time), "duration": str(item.duration), "key": item.is_key}
@@ -45,7 +45,7 @@ class BitstreamWriter(RecordWriter):
 
 @dataclass(frozen=True)
 class BitstreamFile(Records):
-    """A file that the codec `model` decodes, with weights of that file name, or none."""
+    """A file that the codec `model` decodes, with the weight file of that name; None: without weights."""
 
     model: str
     weights: str | None = None

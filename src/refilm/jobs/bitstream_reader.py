@@ -20,11 +20,11 @@ from refilm.video.video_info import BITSTREAM
 
 
 class BitstreamReader:
-    """The frames of a bitstream, decoded by the codec it names. A `Source`.
+    """The frames of a bitstream, decoded by the codec that it names. A `Source`.
 
-    A damaged picture is found by its checksum: decoding goes on at the next key picture, and what lies between is
-    counted in `losses`. Raises VideoError for a file that is none or that breaks off in its head, WeightsError or
-    ValueError where its codec is not here.
+    Damaged pictures are detected by their checksums. Decoding then continues at the next key picture, and the pictures
+    before it are counted in `losses`. Raises VideoError if the file is not a bitstream, ends within its first record,
+    or needs a codec or weights that are not installed; WeightsError as `create_model`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,10 @@ class BitstreamReader:
         return self._frames(0)
 
     def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
-        """Decoding begins at the key picture before it, which gives the same picture, or the file has changed."""
+        """See `Source.resume_at`. Decoding begins at the key picture before the bookmark.
+
+        Raises VideoError if this does not give the same picture as before.
+        """
         keys = [number for number, (picture, _) in enumerate(self._pictures) if picture["key"]]
         first = max((number for number in keys if number <= bookmark.index), default=0)
         for number, frame in enumerate(self._frames(first), start=first):
@@ -91,7 +94,7 @@ class BitstreamReader:
         joining.join(pieces, settings, self.info, target, format_name, warn, lambda: None, lambda: None)
 
     def _frames(self, first: int) -> Iterator[Frame]:
-        """From the picture of that number on, at which decoding can begin."""
+        """The frames from number `first` on, which must be a key picture."""
         waiting = False  # for a key picture, after a damaged one
         for number, (picture, place) in enumerate(self._pictures[first:], start=first):
             self._file.seek(place)

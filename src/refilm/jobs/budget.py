@@ -1,7 +1,7 @@
-"""What a job needs of memory, and the largest tiles with which it stays under its budget.
+"""The memory that a job needs, and the largest tiles with which it stays within its budget.
 
-What the stages need they say themselves (`stages/demand.py`). The other figures are counted, but for the encoders',
-which `benchmarks/memory.py --encoders` measures.
+The stages state their own needs (`stages/demand.py`). The rest is computed here. The figures of encoders were measured
+by `benchmarks/memory.py --encoders`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from refilm.stages.demand import Demand, file_lines, process_status
 from refilm.video import PixelFormat, VideoInfo
 from refilm.video.encoder import EncoderSettings
 
-# Sides of tiles, input pixels, tried from the largest; below the last one nearly all work would go into the margins.
+# Sides of tiles in input pixels, tried from the largest. With smaller ones, nearly all work would be in the margins.
 TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
-# Frames that wait between decoding, computing and encoding; the smaller number where memory is short.
+# Frames that may wait between decoding and computing, and between computing and encoding; the second if memory is
+# short.
 QUEUES = (8, 2)
-# Interpreter and libraries of the reading process, and what codecs take whatever the size of the picture.
+# Bytes for the interpreter and libraries of the reading process, and for codecs, whatever the size of the frames.
 _READER, _CODECS = 80e6, 60e6
-# Pictures in the decoder: those it refers to, one for each thread, and those on their way through shared memory.
+# Frames in the decoder, besides one for each thread: reference frames, and those in shared memory.
 _REFERENCES, _SLOTS = 6, 3
 
-# Bytes of memory an encoder takes for each byte of a picture, by the fastest preset that takes as much.
+# Memory of an encoder in bytes per byte of a frame, by the slowest preset for which it holds; "": for all presets.
 _ENCODERS: dict[str, dict[str, float]] = {
     "libx264": {"superfast": 24, "veryfast": 70, "medium": 155, "slow": 190, "placebo": 280},
     "libx265": {"veryfast": 135, "medium": 215, "placebo": 240},
@@ -46,7 +47,11 @@ _UNKNOWN_ENCODER = 330.0
 
 @dataclass(frozen=True)
 class Plan:
-    """tile   side in pixels, None for whole pictures;   queue   frames that wait between the threads of a job"""
+    """How a job stays within its memory.
+
+    tile    side of the tiles in pixels; None: no tiles
+    queue   frames that may wait between the threads of a job
+    """
 
     tile: int | None
     queue: int
@@ -58,9 +63,14 @@ def make_plan(
     budget: float,
     around: Callable[[int], float],
 ) -> Plan:
-    """The first of `tiles` that fits, with the longer queue if that fits too. JobError if none does.
+    """The plan with the longest queue with which any of `tiles` fits, and the first of these that does.
 
-    around   bytes that the rest of the job takes, with a queue of that length
+    demands  of the stages
+    tiles    sides of tiles to choose from, in order of preference
+    budget   bytes that the job may take
+    around   bytes that the rest of the job takes, as a function of the length of the queue
+
+    Raises JobError if none fits; the message names ways out.
     """
 
     def total(tile: int | None, queue: int) -> float:
@@ -89,7 +99,7 @@ def make_plan(
 
 
 def choices(demands: Sequence[Demand], wanted: int | None) -> tuple[int | None, ...]:
-    """The tiles that may be taken: the one that is wanted, or whole pictures and then all that are smaller."""
+    """Sides of tiles for `make_plan`: the wanted one, or else None (no tiles) and all smaller than the picture."""
     if wanted is not None:
         return (wanted,)
     side = max((max(demand.width, demand.height) for demand in demands if demand.reach is not None), default=0)
@@ -97,10 +107,11 @@ def choices(demands: Sequence[Demand], wanted: int | None) -> tuple[int | None, 
 
 
 def around_stages(source: VideoInfo, context: int, writing: float, result: float) -> Callable[[int], float]:
-    """Bytes that all but the stages take, by the length of the queues.
+    """The memory of a job without its stages, in bytes, as a function of the length of the queues.
 
-    context           frames of the source that are kept for the stages
-    writing, result   bytes that the sink takes, and that one item takes while it waits for it
+    context   frames of the source that are kept as context
+    writing   bytes that the sink needs
+    result    bytes of one item that waits to be written
     """
     before = resident()
     picture = picture_bytes(source.format, source.width, source.height)
@@ -111,12 +122,12 @@ def around_stages(source: VideoInfo, context: int, writing: float, result: float
 
 
 def picture_bytes(held: PixelFormat, width: int, height: int) -> int:
-    """Of a picture's samples."""
+    """Bytes of a frame's samples."""
     return sum(rows * columns for rows, columns in held.plane_shapes(height, width)) * (1 if held.bits == 8 else 2)
 
 
 def amount(text: str | float) -> float:
-    """ "4GB", "800 MB", "1.5GiB" or a number of bytes -> bytes"""
+    """Bytes from a text such as "4GB", "800 MB" or "1.5GiB", or a number of bytes. Raises UsageError for others."""
     units = {"": 1.0} | {
         f"{p}{b}": base**n for n, p in enumerate("kmgt", 1) for b, base in (("b", 1e3), ("ib", 1024.0))
     }
@@ -127,7 +138,7 @@ def amount(text: str | float) -> float:
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that are free: on the device, or in this machine or container."""
+    """Bytes that are free on a GPU, or on this machine and in its container."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     free = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))]
@@ -135,22 +146,22 @@ def free_memory(device: torch.device) -> float:
         free += [
             1024.0 * int(line.split()[1]) for line in file_lines("/proc/meminfo") if line.startswith("MemAvailable")
         ]
-    # what a container may take, less what it cannot give back
+    # the limit of a container, less the memory that it cannot release
     for limit, used in (("memory.max", "anon"), ("memory/memory.limit_in_bytes", "total_rss")):
         path = Path("/sys/fs/cgroup", limit)
-        with suppress(OSError, ValueError, KeyError):  # not there, or "max"
+        with suppress(OSError, ValueError, KeyError):  # no such file, or no limit ("max")
             counts = dict(line.split() for line in file_lines(path.with_name("memory.stat")))
             free.append(float(int(file_lines(path)[0]) - int(counts[used])))
     return min(free)
 
 
 def resident() -> float:
-    """Bytes of this process in memory."""
+    """Resident memory of this process, in bytes."""
     return process_status("VmRSS") or 400e6
 
 
 def encoder_pictures(encoder: EncoderSettings) -> float:
-    """How many times the bytes of a picture this encoder takes."""
+    """Memory of an encoder, in bytes per byte of a frame."""
     by_preset = _ENCODERS.get(encoder.codec)
     if by_preset is None:
         return _UNKNOWN_ENCODER

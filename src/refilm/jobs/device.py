@@ -1,4 +1,4 @@
-"""The device that a user names."""
+"""Checking the device that a user names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from refilm.errors import UsageError
 
 
 def device_of(name: str) -> torch.device:
-    """Raises UsageError where there is no such device."""
+    """The device of that name, such as "cuda:1". Raises UsageError if there is no such device."""
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""What video files and numbered pictures have in common as sinks."""
+"""The common base of the sinks for video files and numbered pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from refilm.video.pixel_format import held_format
 
 @dataclass(frozen=True)
 class Encoded:
-    """Frames go through one of FFmpeg's encoders, as `encoding` says."""
+    """A sink that encodes frames by one of FFmpeg's encoders, as `encoding` says. See Sink for its methods."""
 
     path: Path
     encoding: Encoding
@@ -61,7 +61,7 @@ class Encoded:
         )
 
     def identity(self, settings: EncoderSettings) -> dict[str, Any]:
-        """All but the threads: where a job goes on, it goes on with those that it began with."""
+        """All settings but the number of threads: a job that is continued keeps the number that it began with."""
         return {
             key: value if isinstance(value, dict) else str(value)
             for key, value in asdict(settings).items()
@@ -80,7 +80,7 @@ class Encoded:
         return PieceWriter(path, settings)
 
     def warn_of_losses(self, settings: EncoderSettings, source: VideoInfo, warn: Callable[[str], None]) -> None:
-        """What lies in or beside the source's samples and no encoder here takes."""
+        """Warn of what the encoder cannot carry over: transparency, HDR10 metadata and the like."""
         if source.alpha:
             warn("the transparency of the source is not carried over")
         for words in source.not_carried:

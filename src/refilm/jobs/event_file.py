@@ -1,4 +1,4 @@
-"""The sink that makes events over time: what recognisers and detectors find, as JSON lines."""
+"""The sink for events over time, which recognisers and detectors find, as JSON lines."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from refilm.video import VideoInfo
 
 
 class Event(Protocol):
-    """What happens from `time` on, seconds on the source's clock; a stage's own dataclass says what."""
+    """An event that begins at `time`, in seconds on the source's clock. Stages have dataclasses of their own for it."""
 
     @property
     def time(self) -> Fraction: ...
 
     def as_json(self) -> dict[str, Any]:
-        """In JSON's types. Times are best given both exactly, as "1001/30000", and in decimals."""
+        """The event in JSON's types. Times should be given both exactly, as "1001/30000", and in decimals."""
         ...
 
 
 class EventWriter(RecordWriter):
-    """One event a line."""
+    """Writes the events of a segment, one per line. See Writer."""
 
     def write(self, item: Event) -> None:
         self._file.write(json.dumps(item.as_json()).encode() + b"\n")
@@ -36,7 +36,7 @@ class EventWriter(RecordWriter):
 
 @dataclass(frozen=True)
 class EventFile(Records):
-    """A file of JSON lines, such as events.jsonl, in order of time."""
+    """A file of JSON lines, such as events.jsonl, in order of time. See Sink for its methods."""
 
     def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> None:
         return None
@@ -48,7 +48,7 @@ class EventFile(Records):
         return {"format": "json lines"}
 
     def rehearse(self, settings: None, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
-        """There is nothing that such a file cannot hold."""
+        """Nothing to check: such a file can hold any event."""
 
     def writer(self, path: Path, settings: None) -> EventWriter:
         return EventWriter(path)

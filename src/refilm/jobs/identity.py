@@ -1,4 +1,4 @@
-"""What makes a job this one and no other: a record of everything that its output depends on, in words."""
+"""The identity of a job, a record in JSON's types of everything that its output depends on: digest and differences."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def digest_of(identity: dict[str, Any]) -> str:
-    """The whole record in one word, for reports."""
+    """SHA-256 of the record, for reports."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def differences(former: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Each entry that differs, as "settings.denoise.sigma was 20, now is 25"."""
+    """A text for each entry that differs, such as "settings.denoise.sigma was 20, now is 25"."""
     for key in sorted(former.keys() | now.keys()):
         before, after = former.get(key), now.get(key)
         if isinstance(before, dict) and isinstance(after, dict):

@@ -1,6 +1,6 @@
-"""From a source through stages into a sink: probe, plan, segments, join, report.
+"""A job: from a source through stages into a sink, by probing, planning, making pieces, joining and reporting.
 
-Killed at any moment, the same call goes on.
+If it is killed at any moment, the same call continues it.
 """
 
 from __future__ import annotations
@@ -33,27 +33,36 @@ from refilm.stages.stage import StreamShape
 from refilm.video import VideoInfo
 from refilm.video.ffmpeg import library_versions
 
-# Source frames a segment: what a kill can cost, and the longest stretch without a key frame.
+# Source frames in a segment: the most that is lost when a job is killed, and the longest distance between key frames.
 SEGMENT_FRAMES = 64
 
 
 class Progress(NamedTuple):
-    """Where a job is; `frames` of the source are done, of `total` (None if the file does not say)."""
+    """The progress of a job.
+
+    frames         source frames that are done
+    total          source frames in all; None if the file does not say
+    seconds        since this run began
+    resumed_from   source frames that an earlier run had done
+    """
 
     frames: int
     total: int | None
-    seconds: float  # since this run began
-    resumed_from: int  # source frames that an earlier run had done
+    seconds: float
+    resumed_from: int
 
 
 @dataclass(frozen=True)
 class Job:
-    """One input, one output, and what is done in between.
+    """One input, one output, and the stages in between.
 
-    make_stage       a fresh stage for each segment, given the source and the side of the tiles
-    settings         whatever decides the stage's result; an unfinished job goes on only under the same
-    weights          file names of the weights in use, for the report
-    leave_finished   where the output is there already, made by this very job, leave it and return its report
+    make_stage       makes the stage for a segment, from the source and the side of the tiles
+    settings         everything that the results of the stages depend on; an unfinished job is continued only with the
+                     same settings
+    weights          names of the weight files, for the report
+    leave_finished   whether to return the report of an output that this very job has already made, instead of raising
+                     JobError because the output exists
+    segment_frames   source frames in a segment
     """
 
     source: Path
@@ -68,10 +77,14 @@ class Job:
     def run(
         self, on_progress: Callable[[Progress], None] = lambda _: None, warn: Callable[[str], None] = lambda _: None
     ) -> Report:
-        """Do the job, or what is left of it, and return its report, which also lies beside the output.
+        """Do the job, or the rest of it, and return the report, which is also written beside the output.
 
-        Raises VideoError for the input, JobError for the output and the folder, KeyboardInterrupt when stopped; in all
-        cases nothing lies under the output's name unless it was there before, and finished segments are kept.
+        on_progress   called after each item that is written
+        warn          called with each warning for the user
+
+        Raises VideoError if the input cannot be read or converted, JobError if the output or its folder cannot be
+        written, KeyboardInterrupt when stopped. In all these cases, finished segments are kept, and the output is as it
+        was before.
         """
         began = time.monotonic()
         folder = WorkFolder(work_folder(self.sink.base))
@@ -97,7 +110,7 @@ class Job:
             for warning in total(piece.tally for piece in pieces).read_losses().warnings():
                 note(warning)
             self._join(folder, spec, pieces, source, note)
-            source.close()  # what its process took is known once it has ended
+            source.close()  # the memory that its process took is known only after its end
             report = Report.of(
                 source=source.info,
                 sink=self.sink,
@@ -114,10 +127,10 @@ class Job:
         return report
 
     def plan(self, warn: Callable[[str], None] = lambda _: None) -> list[PieceSpec]:
-        """A record for each piece, for `refilm.jobs.pieces.make_piece` in any process; `run` then joins what is made.
+        """A record for each piece, from which `refilm.jobs.pieces.make_piece` makes it, in any process; `run` joins.
 
-        Decodes the source once, without any model, to know where each piece begins; that stands in the work folder, and
-        is not done again. Raises as `run`.
+        The source is decoded once, without any model, to find where each piece begins. The result is kept in the work
+        folder. Raises as `run`.
         """
         folder = WorkFolder(work_folder(self.sink.base))
         with self._begun(folder, warn) as (source, spec):
@@ -130,13 +143,13 @@ class Job:
 
     @contextmanager
     def _begun(self, folder: WorkFolder, warn: Callable[[str], None]) -> Iterator[tuple[Source, PieceSpec]]:
-        """The source, open, and what the first piece is made from, with the folder held and everything checked."""
+        """A context with the folder locked and all checks done. -> (the open source, the record of the first piece)"""
         self._check()
         with open_source(self.source, self._rate) as source:
             self._refuse_interlaced(source.info)
             settings = self._sink_settings(source.info, self.running.threads or os.cpu_count() or 1)
             with folder.held(), disk_full_told(folder.path):
-                self._check()  # whoever held the folder may just have finished
+                self._check()  # the process that held the folder may have finished the job in the meantime
                 self.sink.rehearse(settings, source, folder.path, warn)
                 settings, plan = self._begin_or_continue(folder, settings, source.info)
                 yield (
@@ -161,7 +174,7 @@ class Job:
         return None if self.running.input_fps is None else frame_rate(self.running.input_fps)
 
     def _check(self) -> None:
-        """JobError or VideoError if the output cannot be written where it is wanted; nothing is touched."""
+        """Raises JobError or VideoError if the output cannot be written. Changes nothing."""
         base, overwrite = self.sink.base, self.running.overwrite
         self.sink.check(self.source, overwrite)
         folder = base.parent.resolve()
@@ -176,7 +189,7 @@ class Job:
             )
 
     def _placed_before(self, folder: WorkFolder) -> Report | None:
-        """Ends a job that was killed after its result took its name; its report if it was the one asked for now."""
+        """Finishes a job that was killed after its output got its final name. -> its report, if it was this job."""
         if not folder.report.exists() or not self.sink.is_placed(self._joined(folder)):
             return None
         report = Report.from_json(folder.report.read_text())
@@ -194,7 +207,7 @@ class Job:
             )
 
     def _finished_before(self) -> Report | None:
-        """The report of this very job, if it lies beside its output."""
+        """The report beside the output, if it is that of this very job."""
         beside = report_path(self.sink.base)
         if self.running.overwrite or not self.sink.path.exists() or not Report.is_one(beside):
             return None
@@ -208,10 +221,14 @@ class Job:
         return self.sink.settings(info, shape, threads)
 
     def _begin_or_continue(self, folder: WorkFolder, settings: Any, info: VideoInfo) -> tuple[Any, Plan]:
-        """The settings of the unfinished job if it is this one, else those of a new one. JobError if it differs."""
+        """Continue the unfinished job in the work folder, or begin a new one. -> (settings of the sink, plan)
+
+        Raises JobError if the unfinished job is another one.
+        """
         identity, former = self._identity(settings), folder.identity()
         threads = self.running.threads or os.cpu_count() or 1
-        # a machine with other cores or memory may go on: with the former threads and tiles the packets stay the same
+        # A job may be continued on a machine with other cores or memory. It keeps its threads and tiles, so that
+        # packets stay the same.
         former_threads, former_tile = former.pop("threads", threads), former.pop("tile", None)
         changed = list(differences(former, identity))
         is_planned = folder.starts() is not None and not changed
@@ -227,19 +244,19 @@ class Job:
         return self._sink_settings(info, former_threads), self._plan(settings, info, (former_tile,))
 
     def _plan(self, settings: Any, info: VideoInfo, tiles: tuple[int | None, ...] | None = None) -> Plan:
-        """How to stay within the memory; JobError if that cannot be. `tiles`: the only ones to choose from."""
+        """The plan for the memory; JobError if there is none. `tiles`: sides to choose from; None: the usual ones."""
         device, wanted = device_of(self.running.device), self.running.max_memory
         budget = 0.75 * free_memory(device) if wanted is None else amount(wanted)
         stage = self.make_stage(info, self.running.tile)
         demands = stage.demands(StreamShape.of(info))
         context = context_before(stage, True) + stage.future
         around = around_stages(info, context, *self.sink.memory(settings, info))
-        if device.type != "cpu":  # only the models work there, on one picture at a time
+        if device.type != "cpu":  # there, only the models need memory, for one picture at a time
             demands, around = [replace(demand, held=0) for demand in demands], lambda _: 0
         return make_plan(demands, choices(demands, self.running.tile) if tiles is None else tiles, budget, around)
 
     def _identity(self, settings: Any) -> dict[str, Any]:
-        """Everything the output depends on, in words that can be compared and shown."""
+        """A record of everything that the output depends on, see `identity.py`."""
         running = {
             "scene_cuts": self.running.scene_cuts,
             "segment_frames": self.segment_frames,
@@ -262,7 +279,7 @@ class Job:
         on_progress: Callable[[Progress], None],
         began: float,
     ) -> Iterator[FinishedPiece]:
-        """All that is not finished yet: each run of missing pieces with one reading without a stop."""
+        """Make the pieces that are missing. Consecutive ones are made in one pass over the source."""
         frames, info = _expected_frames(source.info), source.info
         for first, start, end in missing_runs(finished):
             done = sum(piece.frames_in for piece in finished.values())
@@ -274,7 +291,7 @@ class Job:
             wanted = replace(spec, index=first, start=start)
             if end is None:
                 yield from make_pieces(wanted, source, end, note_progress)
-            else:  # `source` can be read once only, and the last gap reads it to its end
+            else:  # `source` can be read only once, which the last run needs
                 with open_source(self.source, self._rate) as another:
                     yield from make_pieces(wanted, another, end, note_progress)
 
@@ -286,10 +303,10 @@ class Job:
         source: Source,
         warn: Callable[[str], None],
     ) -> None:
-        """Make the whole result, on the disk, but not under its name."""
+        """Make the whole result in the work folder, and sync it to the disk."""
         if fingerprint(self.source) != folder.identity().get("source"):
             raise JobError(f"{self.source}: has changed while it was read; give --restart once it stays as it is")
-        folder.report.unlink(missing_ok=True)  # of a run that was stopped before its result took its name
+        folder.report.unlink(missing_ok=True)  # left by a run that was stopped before its output got its name
         parts = [(folder.piece_path(piece.index), piece) for piece in pieces]
         self.sink.join(parts, spec.settings, source, self._joined(folder), warn)
 
@@ -297,14 +314,17 @@ class Job:
         return folder.path / f"joined{self.sink.path.suffix}"
 
     def _publish(self, folder: WorkFolder, report: Report) -> None:
-        """Put the result under its final name in one step, the report beside it, and clean up."""
-        self._check()  # somebody may have put a file there while the job ran
+        """Give the result its final name in one step, write the report beside it, and remove the work folder."""
+        self._check()  # a file of that name may have been created while the job ran
         write_atomically(folder.report, report.to_json())
         self.sink.place(self._joined(folder), self.running.overwrite)
         self._clean_up(folder, report)
 
     def _clean_up(self, folder: WorkFolder, report: Report) -> None:
-        """A copy of the report goes beside the result; the folder's own says until the end that all is done."""
+        """Write the report beside the output, and remove the work folder.
+
+        The report in the work folder stays until the end, and marks the job as finished if this is interrupted.
+        """
         copy = folder.path / "copy"
         write_atomically(copy, report.to_json())
         os.replace(copy, report_path(self.sink.base))

@@ -1,4 +1,4 @@
-"""The sink that makes numbered pictures in a folder of their own."""
+"""The sink for numbered pictures in a folder of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from refilm.video.picture_sequence import PictureSequence
 
 @dataclass(frozen=True)
 class Pictures(Encoded):
-    """`path` is a pattern such as frames/%06d.png, whose ending chooses the codec."""
+    """Numbered pictures. `path` is a pattern such as frames/%06d.png, whose ending decides the codec."""
 
     @property
     def base(self) -> Path:

@@ -1,4 +1,4 @@
-"""Making pieces: from a record that says all, in any process, on any machine, in any order."""
+"""Making pieces, each from a record of all that it depends on: in any process, on any machine, in any order."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from refilm.stages.scene_cuts import SceneCuts
 from refilm.stages.stage import Stage
 from refilm.video import Bookmark, VideoInfo
 
-MakeStage = Callable[[VideoInfo, int | None], Stage]  # of the source and the side of the tiles
+MakeStage = Callable[[VideoInfo, int | None], Stage]  # from the source and the side of the tiles
 
 
 @dataclass(frozen=True)
 class PieceSpec:
-    """All that a piece depends on. Can be pickled if `make_stage` can, as `refilm.stages.table.TaskStages` can.
+    """A record of all that a piece depends on. It can be pickled if `make_stage` can, such as TaskStages.
 
-    index       of the segment, from 0
-    length      source frames a segment; this one's own are those from index * length on
-    start       where reading begins: a frame number, its time and what it looks like; None: with the first frame
-    rate        frames a second of numbered pictures
-    settings    of the sink
-    plan        how to stay within the memory
-    folder      the work folder, where the piece goes
+    index        number of the segment, from 0
+    length       source frames in a segment; this one's own begin at number index * length
+    start        where reading begins: number, time and digest of a frame; None: at the first frame
+    rate         frame rate of numbered pictures
+    scene_cuts   whether to find scene cuts
+    settings     of the sink
+    folder       the work folder, where the piece is written
     """
 
     index: int
@@ -51,12 +51,12 @@ class PieceSpec:
 
 
 def context_before(stage: Stage, scene_cuts: bool) -> int:
-    """Source frames before a segment's own that have to be read for it."""
+    """The number of source frames before a segment's own that have to be read for it."""
     return stage.past + (SceneCuts.context_past if scene_cuts else 0)
 
 
 def make_piece(spec: PieceSpec) -> FinishedPiece:
-    """Make one piece and keep it in the work folder. Raises what the source, the stages and the disk raise."""
+    """Make one piece, and keep it in the work folder. Raises what the source, the stages and the disk raise."""
     with open_source(spec.source, spec.rate) as source:
         (piece,) = make_pieces(spec, source, spec.index + 1)
     return piece
@@ -65,11 +65,13 @@ def make_piece(spec: PieceSpec) -> FinishedPiece:
 def make_pieces(
     spec: PieceSpec, source: Source, end: int | None = None, on_item: Callable[[Any], None] = lambda item: None
 ) -> Iterator[FinishedPiece]:
-    """The pieces from the one of `spec` on, read, computed and written in three threads; each is safe on the disk.
+    """Make consecutive pieces from that of `spec` on, in one pass over the source, which is faster than one by one.
 
-    source   open and not yet read; it is read on without a stop, which is faster than beginning anew for each piece
-    end      number of the first piece that is not wanted; None: on to the last
-    on_item  is told of each item that was written
+    Reading, computing and writing run in three threads. A piece is yielded when it is safe on the disk.
+
+    source   open and not yet read
+    end      number of the first piece that is not wanted; None: up to the last one
+    on_item  called with each item after it was written
     """
     frames = iter(source) if spec.start is None else source.resume_at(spec.start)
     marked = SceneCuts().mark(frames) if spec.scene_cuts else frames
@@ -84,7 +86,7 @@ def make_pieces(
             end,
         )
         results = stack.enter_context(running_ahead(items, spec.plan.queue))
-        stack.push(lambda error, *_: source.close() if error else None)  # nobody waits for a frame any more
+        stack.push(lambda error, *_: source.close() if error else None)  # so that no thread keeps waiting for a frame
         index, ended = spec.index, False
         while not ended and index != end:
             piece = _write_piece(replace(spec, index=index), results, source, on_item)
@@ -93,9 +95,13 @@ def make_pieces(
 
 
 def missing_runs(finished: dict[int, FinishedPiece]) -> Iterator[tuple[int, Bookmark | None, int | None]]:
-    """Runs of missing pieces: the first one's number, where to begin reading for it, the number of the next finished.
+    """Runs of missing pieces.
 
-    That is None where the run goes on to the end of the source. Made anew while `finished` grows.
+    -> for each run: number of its first piece, where to begin reading for it, number of the next finished piece; None
+    if
+       there is no further one, and the run goes on to the end of the source
+
+    `finished` may grow during the iteration.
     """
     start: Bookmark | None = None
     for index in count():
@@ -112,7 +118,7 @@ def missing_runs(finished: dict[int, FinishedPiece]) -> Iterator[tuple[int, Book
 def _write_piece(
     spec: PieceSpec, results: Iterator[Any], source: Source, on_item: Callable[[Any], None]
 ) -> FinishedPiece:
-    """Write up to the segment's end, and keep the piece."""
+    """Write the items of one segment, and keep the piece."""
     folder = WorkFolder(spec.folder)
     path = folder.unfinished_path(spec.index)
     writer = spec.sink.writer(path, spec.settings)

@@ -1,4 +1,4 @@
-"""Names beside the output, and the step in which a finished result takes its own."""
+"""The names of work folder and report, and the step in which a finished result gets its final name."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from refilm.errors import JobError
 from refilm.jobs.work_folder import sync
 from refilm.video.picture_sequence import PictureSequence
 
-# A file system without hard links says one of these
+# Errors of file systems without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
 def work_folder(base: Path) -> Path:
-    """Beside the result, so that the final rename stays on one file system. `base`: see Sink."""
+    """The work folder, beside the output, so that the final rename stays within a file system. `base`: see Sink."""
     return _beside(base, ".refilm")
 
 
 def report_path(base: Path) -> Path:
+    """The report, beside the output. `base`: see Sink."""
     return _beside(base, ".json")
 
 
 def _beside(base: Path, ending: str) -> Path:
+    """`base` with a further ending. A name that would be too long is shortened, and marked by a digest of the whole."""
     name = os.fsencode(base.name)
     longest = os.pathconf(base.parent, "PC_NAME_MAX") if base.parent.is_dir() else 255
     if len(name) + len(ending) <= longest:
@@ -36,7 +38,7 @@ def _beside(base: Path, ending: str) -> Path:
 
 
 def place_file(joined: Path, target: Path, overwrite: bool) -> None:
-    """Gives the finished file its final name, in one step. JobError if somebody has put a file there meanwhile."""
+    """Give the finished file its final name, in one step. JobError if that exists, unless `overwrite`."""
     if overwrite:
         os.replace(joined, target)
     else:
@@ -57,7 +59,10 @@ def place_file(joined: Path, target: Path, overwrite: bool) -> None:
 
 
 def place_pictures(joined: Path, target: Path) -> None:
-    """The finished pictures into their final folder: in one step where that is new or empty."""
+    """Move the finished pictures into their final folder: in one step if that is new or empty, else one by one.
+
+    Pictures of the same pattern in that folder are deleted first.
+    """
     final = target.parent.resolve()
     for old in PictureSequence(target).files():
         old.unlink()
@@ -66,7 +71,7 @@ def place_pictures(joined: Path, target: Path) -> None:
             os.replace(joined, final)
             return
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EBUSY):  # the folder is another file system's root
+            if error.errno not in (errno.EXDEV, errno.EBUSY):  # the folder is the root of another file system
                 raise
     for picture in sorted(joined.iterdir()):
         try:

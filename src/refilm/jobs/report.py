@@ -1,4 +1,4 @@
-"""What a job did, for the person who trusted it with a film."""
+"""The report of a job: what was done to the frames, and how well."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from refilm.video import VideoInfo
 
 @dataclass(frozen=True)
 class SelfCheckResult:
-    """PSNR (dB, RGB) of real frames of this film, each predicted from its two neighbours."""
+    """PSNR, in dB of RGB, of real frames of the film that were predicted from their two neighbours, see SelfCheck."""
 
     frames: int
     model: float
@@ -31,20 +31,31 @@ class SelfCheckResult:
 
 @dataclass(frozen=True)
 class Report:
-    """What stands in the JSON file. Times in seconds.
+    """The content of the JSON file beside the output. Times are in seconds.
 
-    frames_kept       pictures of the source as they were
-    frames_restored   pictures of the source that a model has worked on
-    frames_new        pictures between those of the source
-    frames_left_out   pictures of the source for which the wanted frame rate has no place
-    frames_dropped    pictures of the source whose time stamps are wrong
-    events            what was found, where a job gives events
-    colour_change     of the models' pictures against the source's, codes of 8 bit, one a plane
-    restoration       for each kind of restoration, the mean absolute change of a sample in codes of 8 bit, between the
-                      picture it was given and its result, which upscaling first reduces to the picture's size
-    identity          of the job: source, settings, weights, versions and encoding in one digest
-    peak_memory_mb    of this process and the one that reads, MiB, each at its own peak
-    weights           file names
+    frames_in, frames_out   frames of the source, and of the output
+    frames_kept         source frames that are in the output unchanged
+    frames_restored     source frames that a model has changed
+    frames_new          interpolated frames
+    frames_repeated     frames that repeat another, at scene cuts and at the end
+    frames_left_out     source frames that the wanted frame rate has no place for
+    frames_dropped      source frames that were dropped because their time stamps are out of order
+    events              number of events, if the job makes events
+    duration_in, duration_out   from the beginning of the first frame to the end of the last
+    av_drift            largest shift of the picture's beginning or end, and so against the sound
+    colour_change       for each plane, mean code of the frames that models have made, minus that of the source's
+                        frames, in 8-bit codes; None without such frames
+    self_check          how well the model predicts real frames of this film; None without interpolation
+    restoration         for each kind of restoration, the mean absolute change of a sample in 8-bit codes; the result of
+                        an upscaling is reduced to the size of its input first
+    seconds, frames_per_second, real_time_factor   time of the last run, and its speed in output frames and output
+                        seconds
+    peak_memory_mb      peak memory of this process plus that of the reading process, in MiB
+    identity            digest of the job's identity: source, settings, weights, versions and encoding
+    settings            of the tasks, the device and the tiles
+    weights             names of the weight files
+    encoder             settings of the sink
+    warnings            as they were given to the user
     """
 
     source: str
@@ -89,7 +100,12 @@ class Report:
         weights: list[str],
         warnings: list[str],
     ) -> Report:
-        """Of the finished pieces of a job. `resumed`: how many source frames an earlier run had done."""
+        """The report of a finished job.
+
+        encoding   settings of the sink
+        seconds    that this run took
+        resumed    number of source frames that earlier runs had done
+        """
         all_in_all = total(piece.tally for piece in pieces)
         count, frames_in = all_in_all.frames, sum(piece.frames_in for piece in pieces)
         span_in = source.start_time, Fraction(pieces[-1].source_end)
@@ -109,7 +125,7 @@ class Report:
             events=all_in_all.events,
             duration_in=float(span_in[1] - span_in[0]),
             duration_out=float(span_out[1] - span_out[0]),
-            # sound is copied with its times, so it drifts by as much as the picture's beginning or end has moved
+            # sound keeps its times, so it drifts by as much as the picture's beginning or end has moved
             av_drift=float(max((new - old for old, new in zip(span_in, span_out, strict=True)), key=abs)),
             colour_change=_colour_change(all_in_all, frames_in, source.format.bits),
             self_check=_self_check(all_in_all),
@@ -136,7 +152,7 @@ class Report:
 
     @classmethod
     def is_one(cls, path: Path) -> bool:
-        """Whether the file at `path` is a report, of this or another job."""
+        """Whether the file at `path` is a report, of any job."""
         try:
             cls.from_json(path.read_text())
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -145,7 +161,7 @@ class Report:
 
 
 def _span(pieces: Sequence[FinishedPiece], encoding: Any) -> tuple[Fraction, Fraction] | None:
-    """When the first picture appears and the last one ends; None if the sink's items are no packets."""
+    """When the first packet begins and the last one ends, in seconds; None if the sink writes no packets."""
     shown = [piece for piece in pieces if piece.pts]
     if not shown:
         return None
@@ -178,6 +194,6 @@ def _restoration(tally: Tally) -> dict[str, float]:
 
 
 def _peak_memory_mb() -> float:
-    """The largest resident sizes of this process and the reading one; Linux counts in KiB, macOS in bytes."""
+    """The sum of the peak resident sizes of this process and its largest child. Linux counts in KiB, macOS in bytes."""
     peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

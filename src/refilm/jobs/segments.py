@@ -1,4 +1,4 @@
-"""Cutting a stream into segments: the unit of work, of resume and of distribution."""
+"""Cutting a stream into segments. A segment is what is made at a time, resumed from, or given to another process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from refilm.video import Bookmark, Frame, digest
 
 @dataclass(frozen=True)
 class SegmentEnd:
-    """Follows a segment's last item.
+    """The end of a segment, which follows its last item.
 
-    frames_in   source frames that are this segment's own, context not counted
-    end_time    when the last of them ends, seconds
+    index       number of the segment
+    frames_in   number of the segment's own source frames, without context
+    end_time    when the last of them ends, in seconds
     levels      for each plane, the sum of their mean codes
-    findings    what the stage noticed, by its name
-    next_start  where to begin reading in order to make the next segment; None after the last one
+    findings    the findings of the stages, by name
+    next_start  where to begin reading for the next segment; None after the last one
     """
 
     index: int
@@ -36,7 +37,7 @@ class SegmentEnd:
 
 
 def first_frame(segment: int, length: int, before: int) -> int:
-    """The source frame at which reading for a segment begins."""
+    """Number of the source frame at which reading for a segment begins; `before`: frames of context."""
     return max(0, segment * length - before)
 
 
@@ -48,17 +49,17 @@ def run_segments(
     first: int = 0,
     end: int | None = None,
 ) -> Iterator[Any]:
-    """The items of each segment, then its SegmentEnd.
+    """For each segment, its items and then a SegmentEnd.
 
-    Every segment is made by a fresh stage that is fed the segment's frames and the context it asks for on both sides,
-    so its result does not depend on where the run began. A segment owns the output from the time of its first source
-    frame up to that of the next segment's first; the first and the last own what lies outside.
+    Each segment is made by a new stage, which is fed the frames of the segment and the context that it needs on both
+    sides. The result therefore does not depend on where a run began. To a segment belong the items from the time of its
+    first source frame up to that of the next segment's first; the first and the last segment also have those outside.
 
-    frames   of the source, from frame number first_frame(first, length, stage.past + lead) on
-    length   source frames a segment
-    lead     frames before the stage's own context that whoever made `frames` needs to have seen (scene cuts look back)
-    first    number of the segment to start with
-    end      number of the first segment that is not wanted; None: on to the end of the stream
+    frames   of the source, from number first_frame(first, length, stage.past + lead) on
+    length   source frames in a segment
+    lead     further frames, before the stage's context, that the detection of scene cuts needs
+    first    number of the first segment
+    end      number of the first segment that is not wanted; None: up to the end of the stream
     """
     before = make_stage().past + lead
     source = _Buffer(frames, first_frame(first, length, before))
@@ -99,15 +100,16 @@ def run_segments(
 
 
 def mean_codes(frame: Frame) -> list[float]:
-    """The mean sample of each plane."""
-    return [cv2.mean(plane)[0] for plane in frame.planes]  # a tenth of the time that numpy takes
+    """The mean code of each plane."""
+    return [cv2.mean(plane)[0] for plane in frame.planes]  # in a tenth of the time that numpy takes
 
 
 def survey(frames: Iterable[Frame], length: int, before: int) -> list[Bookmark | None]:
-    """Where reading for each segment begins, found by decoding the source once without any model.
+    """Where reading for each segment begins, found by decoding the source once, without any model.
 
-    before   frames of context that a segment is given: those of the stages, and what finding cuts needs
-    out      one entry a segment; None where reading begins with the first frame
+    length   source frames in a segment
+    before   frames of context before a segment, for its stage and for the detection of scene cuts
+    out      one entry per segment; None if reading begins with the first frame
     """
     starts: list[Bookmark | None] = []
     marks: dict[int, Bookmark] = {}
@@ -120,19 +122,20 @@ def survey(frames: Iterable[Frame], length: int, before: int) -> list[Bookmark |
 
 
 def _owned(results: Iterator[Any], begin: Fraction | None, end: Fraction | None) -> Iterator[Any]:
+    """The items with times in [begin, end)."""
     return (item for item in results if (begin is None or item.time >= begin) and (end is None or item.time < end))
 
 
 class _Buffer:
-    """Frames by number, read on demand and kept until forgotten."""
+    """Frames by their number, read on demand, and kept until `forget`."""
 
     def __init__(self, frames: Iterator[Frame], start: int) -> None:
-        self.read = start  # frames of the stream that have come by
+        self.read = start  # number of the next frame of the stream
         self._frames = frames
         self._held: deque[Frame] = deque()
 
     def get(self, number: int) -> Frame | None:
-        """None if the stream ends before it."""
+        """The frame of that number; None if the stream ends before it."""
         while self.read <= number:
             frame = next(self._frames, None)
             if frame is None:
@@ -142,6 +145,6 @@ class _Buffer:
         return self._held[number - self.read]
 
     def forget(self, before: int) -> None:
-        """Everything that precedes frame number `before`."""
+        """Release the frames before number `before`."""
         while self._held and self.read - len(self._held) < before:
             self._held.popleft()

@@ -1,7 +1,7 @@
-"""What a job makes: a video file, numbered pictures, events over time, or the bitstream of a learned codec.
+"""The protocol of sinks: a video file, numbered pictures, events over time, or the bitstream of a learned codec.
 
-A sink is a small record that can be pickled: a piece can be made in any process. It writes each segment into a piece of
-its own, and joins the pieces in the end.
+A sink writes each segment into a piece of its own, and joins the pieces in the end. It is a small record that can be
+pickled, so that pieces can be made in any process.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from refilm.video import VideoInfo
 
 
 class Writer(Protocol):
-    """Writes the items of one segment into one self-contained file.
+    """Writes the items of one segment to a file.
 
-    pts         where items become packets, their times in ticks, in the order of the file; else empty
-    durations   of the packets, by their times
+    pts         times of the packets in ticks, in the order of the file; empty if items do not become packets
+    durations   durations of the packets in ticks, by their times
     """
 
     pts: list[int]
@@ -33,13 +33,16 @@ class Writer(Protocol):
         """Finish the file. After an exception call `abort` instead."""
         ...
 
-    def abort(self) -> None: ...
+    def abort(self) -> None:
+        """Close the file without finishing it."""
+        ...
 
 
 class Sink(Protocol):
     """Where the result goes, and how it is written.
 
-    Settings are a dataclass, chosen once before the work, that decides every byte of a piece.
+    Its settings are a dataclass, or None, made once before the work by `settings`. They determine every byte of a
+    piece.
     """
 
     @property
@@ -49,34 +52,36 @@ class Sink(Protocol):
 
     @property
     def base(self) -> Path:
-        """The file or folder that the work folder and the report lie beside, and are named after."""
+        """The file or folder that the work folder and the report are beside, and are named after."""
         ...
 
     def check(self, source: Path, overwrite: bool) -> None:
-        """JobError or VideoError if the result cannot be written where it is wanted; nothing is touched."""
+        """Raises JobError or VideoError if the result cannot be written. Changes nothing."""
         ...
 
     def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> Any:
-        """Raises VideoError for what cannot be written."""
+        """The settings for a source and a stream. Raises VideoError for what cannot be written."""
         ...
 
     def identity(self, settings: Any) -> dict[str, Any]:
-        """What of the settings the bytes depend on, in words that can be compared and shown."""
+        """The settings that the result depends on, for the identity of the job, in JSON's types."""
         ...
 
     def described(self, settings: Any) -> dict[str, str]:
-        """The settings for the report."""
+        """The settings in words, for the report."""
         ...
 
     def memory(self, settings: Any, source: VideoInfo) -> tuple[float, float]:
-        """Bytes that writing takes, and that one item takes while it waits to be written."""
+        """(bytes that writing takes, bytes of one item that waits to be written)."""
         ...
 
     def rehearse(self, settings: Any, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
-        """Find out and say before the work what cannot be written."""
+        """Check, before the work, what can be written, and warn of what will be lost."""
         ...
 
-    def writer(self, path: Path, settings: Any) -> Writer: ...
+    def writer(self, path: Path, settings: Any) -> Writer:
+        """A writer for one piece at `path`."""
+        ...
 
     def join(
         self,
@@ -86,18 +91,18 @@ class Sink(Protocol):
         target: Path,
         warn: Callable[[str], None],
     ) -> None:
-        """Make the whole result at `target`, on the disk. Pieces come in their order."""
+        """Join the pieces, which are in order, at `target`, and sync the result to the disk."""
         ...
 
     def is_placed(self, joined: Path) -> bool:
-        """Whether the result has its final name and is no longer, or just as well, where it was joined."""
+        """Whether the result that was at `joined` has been given its final name."""
         ...
 
     def place(self, joined: Path, overwrite: bool) -> None:
-        """Give the result its final name, in one step. JobError if somebody has put a file there meanwhile."""
+        """Give the result its final name, in one step. JobError if that exists by now, unless `overwrite`."""
         ...
 
 
 def written(writer: Writer) -> dict[str, array[int]]:
-    """The times of a finished writer's packets, as FinishedPiece has them."""
+    """The times and durations of a finished writer's packets, as fields of FinishedPiece."""
     return {"pts": array("q", writer.pts), "durations": array("q", (writer.durations[pts] for pts in writer.pts))}

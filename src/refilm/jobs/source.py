@@ -1,4 +1,4 @@
-"""What a job reads from: a video file, numbered pictures, or the bitstream of a learned codec."""
+"""The protocol of sources: a video file, numbered pictures, or the bitstream of a learned codec."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAMPLES, _SAMPLE_BYTES = 16, 1 << 18
 
 
 class Source(Protocol):
-    """An open source; a VideoReader is one. A context manager that closes it."""
+    """An open source, such as a VideoReader. It is a context manager that closes it."""
 
     info: VideoInfo
     losses: ReadLosses
@@ -27,15 +27,18 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
     def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
-        """Frames from the bookmarked one on; in place of iterating, not after it."""
+        """The frames from the bookmarked one on. To be used instead of iterating, not after it."""
         ...
 
     def lost_in(self, first: int, end: int | None) -> dict[str, float]:
-        """What could not be read among frames `first` to `end`, by the fields of ReadLosses; asked once."""
+        """What could not be read among frames `first` to `end` (exclusive), by the fields of ReadLosses.
+
+        Losses before `end` are reported once and then forgotten.
+        """
         ...
 
     def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
-        """Try to begin a video file with what lies beside the pictures: sound, subtitles, chapters, metadata."""
+        """Write the beginning of a video file as a trial, with the source's sound, subtitles, chapters and metadata."""
         ...
 
     def join(
@@ -46,7 +49,7 @@ class Source(Protocol):
         format_name: str,
         warn: Callable[[str], None],
     ) -> None:
-        """Write a video file from pieces and from what lies beside the pictures."""
+        """Write a video file from pieces, with the source's sound, subtitles, chapters and metadata."""
         ...
 
     def close(self) -> None: ...
@@ -57,17 +60,17 @@ class Source(Protocol):
 
 
 def open_source(path: Path, rate: Fraction | None = None) -> Source:
-    """The source at `path`, open. Raises VideoError for what cannot be read.
+    """Open the source at `path`. Raises VideoError if it cannot be read.
 
-    rate   frames a second of numbered pictures
+    rate   frame rate of numbered pictures
     """
     return BitstreamReader(path) if is_bitstream(path) else VideoReader(path, rate)
 
 
 def fingerprint(path: Path) -> str:
-    """Tells one source from another: size, and samples from all over the file; a film is not read twice for it.
+    """A digest that tells sources apart without reading the whole file: of its size, and of samples throughout it.
 
-    Of numbered pictures, the name, size and time of change of every one, and the contents of the first and last.
+    For numbered pictures: of name, size and time of change of each, and of the contents of the first and last.
     """
     sequence = PictureSequence.of(path)
     files = [] if sequence is None else sequence.files()

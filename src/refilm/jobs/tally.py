@@ -1,4 +1,4 @@
-"""What the report adds up: counts and sums over a segment's items. Those of all segments give the job's."""
+"""Counts and sums over the items of a segment, for the report. Those of all segments are added up."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from refilm.video import Frame, ReadLosses
 
 @dataclass
 class Tally:
-    """Sums, however often the job was interrupted.
+    """Counts and sums over one segment, or several. They are kept with the pieces, so they survive interruptions.
 
-    frames          by their origin; see Frame
-    events          items that are no frames
+    frames          number of output frames by their origin, see Frame
+    events          number of items that are not frames
     made_levels     for each plane, the sum of the mean codes of frames that a model has made
     source_levels   the same of the source's frames
     losses          what could not be read, by the fields of ReadLosses
-    findings        what the stages noticed, by its name
+    findings        the findings of the stages, by name
     """
 
     frames: Counter[str] = field(default_factory=Counter)
@@ -34,6 +34,7 @@ class Tally:
     findings: dict[str, Finding] = field(default_factory=dict)
 
     def count(self, item: Any) -> None:
+        """Count one item of the output."""
         if not isinstance(item, Frame):
             self.events += 1
             return
@@ -42,7 +43,7 @@ class Tally:
             self.made_levels = _sums(self.made_levels, mean_codes(item))
 
     def close(self, end: SegmentEnd, losses: dict[str, float]) -> None:
-        """What is known at a segment's end."""
+        """Add what is known at the end of a segment."""
         self.losses.update(losses)
         self.source_levels = _sums(self.source_levels, end.levels)
         self.findings = dict(end.findings)
@@ -68,7 +69,7 @@ class Tally:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Tally:
-        """The inverse of `to_json`. Raises KeyError or TypeError for what is no tally."""
+        """The inverse of `to_json`. Raises KeyError or TypeError if the record is no tally."""
         found = {name: findings.from_json(entry) for name, entry in record["findings"].items()}
         counters = {name: Counter(record[name]) for name in ("frames", "losses")}
         return cls(**record | counters | {"findings": found})

@@ -1,4 +1,4 @@
-"""The sink that makes a video file."""
+"""The sink for a video file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refilm.video.picture_sequence import PictureSequence
 
 @dataclass(frozen=True)
 class VideoFile(Encoded, OneFile):
-    """A video file, with everything that lies beside the source's pictures."""
+    """A video file, with the source's sound, subtitles, chapters, attachments and metadata."""
 
     def check(self, source: Path, overwrite: bool) -> None:
         output_format(self.path)
@@ -44,5 +44,5 @@ class VideoFile(Encoded, OneFile):
 
 
 def encoded_sink(path: Path, encoding: Encoding) -> Sink:
-    """The sink for what a name asks for: numbered pictures for frames/%06d.png, else a video file."""
+    """The sink for a path: numbered pictures for a pattern such as frames/%06d.png, else a video file."""
     return VideoFile(path, encoding) if PictureSequence.of(path) is None else Pictures(path, encoding)

@@ -1,4 +1,4 @@
-"""`<out>.refilm/`: what a job has finished, so that the same command goes on where it was stopped."""
+"""The work folder `<out>.refilm/`, which keeps finished pieces, so that the same command continues a stopped job."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ from refilm.video import Bookmark
 
 @dataclass(frozen=True)
 class FinishedPiece:
-    """What is known of a piece; stands beside it as JSON.
+    """The record of a piece, which is kept beside it as JSON.
 
-    source_end when its last source frame ends, seconds as a fraction
-    pts        ticks of the packets, in the order of the file; 64-bit, as a film of two hours has half a million
-    durations  ticks, in the order of `pts`
-    next_start where reading for the next piece begins; None if this is the last one
-    tally      what the report adds up
+    index        number of the segment
+    frames_in    number of its own source frames
+    source_end   when the last of these ends, in seconds, as a fraction in text
+    pts          times of the packets in ticks, in the order of the file; arrays of integers, as there may be many
+    durations    durations of the packets in ticks, in the order of `pts`
+    sha256       of the piece's file
+    next_start   where reading for the next piece begins; None for the last one
+    tally        counts and sums for the report
     """
 
     index: int
@@ -44,20 +47,23 @@ class FinishedPiece:
 
 
 class WorkFolder:
-    """The folder of one job. It is held by the one process that plans and joins; pieces may come from others."""
+    """The folder of one job. It is locked by the process that plans and joins; other processes may add pieces."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Creates the folder and locks it. JobError if another process works in it, or if it is somebody's own."""
+        """A context in which the folder exists and is locked. At its end, a folder without finished work is removed.
+
+        Raises JobError if another process has locked it, or if it is not a work folder of refilm.
+        """
         lock = self._lock()
         try:
             yield
         finally:
             if self._is_held(lock) and not (self.has_pieces() or self._starts.exists() or self.report.exists()):
-                self.remove()  # nothing is lost, so nothing is left behind
+                self.remove()  # it has nothing that a later run could use
             os.close(lock)
 
     def _lock(self) -> int:
@@ -68,7 +74,7 @@ class WorkFolder:
                 raise JobError(f"{self.path.parent}: cannot write here: {error.strerror}") from error
             with contextlib.suppress(FileNotFoundError):  # another process has just finished and removed the folder
                 found = {file.name for file in self.path.iterdir()}
-                if found and not found & {"lock", "report"}:  # an empty one may be what a kill has left of ours
+                if found and not found & {"lock", "report"}:  # an empty one may be left of ours after a kill
                     raise JobError(
                         f"{self.path}: is not a folder of refilm's; move it away, its name is needed for the work"
                     )
@@ -92,11 +98,11 @@ class WorkFolder:
             return False
 
     def has_pieces(self) -> bool:
-        """Whether there is finished work here."""
+        """Whether there are finished pieces."""
         return any(self.path.glob("[0-9]*.json"))
 
     def identity(self) -> dict[str, Any]:
-        """What the unfinished job here was; empty if its record cannot be read."""
+        """The identity of the unfinished job in this folder; {} if there is none, or it cannot be read."""
         try:
             found = json.loads((self.path / "job.json").read_text())
         except (OSError, ValueError):
@@ -105,11 +111,11 @@ class WorkFolder:
 
     @property
     def report(self) -> Path:
-        """Where the report waits while the result takes its final name, and until all else here is removed."""
+        """Path of the report from before the output gets its final name until the rest of the folder is removed."""
         return self.path / "report"
 
     def begin(self, identity: dict[str, Any]) -> None:
-        """Empty the folder for a new job."""
+        """Empty the folder, and write the identity of a new job."""
         for file in self.path.iterdir():
             if file.name != "lock":
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
@@ -119,11 +125,11 @@ class WorkFolder:
         return self.path / f"{index:06d}.piece"
 
     def unfinished_path(self, index: int) -> Path:
-        """Of this process, so that two that make the same piece do not meet."""
+        """Where this process writes a piece. The name is different in each process, which may make the same piece."""
         return self.path / f"{index:06d}.{os.getpid()}.part"
 
     def keep(self, piece: FinishedPiece) -> None:
-        """Makes the encoded `unfinished_path` a piece for good: first its data, then its name, then its record."""
+        """Turn the file at `unfinished_path` into a finished piece: sync its data, rename it, and write its record."""
         unfinished = self.unfinished_path(piece.index)
         sync(unfinished)
         os.replace(unfinished, self.piece_path(piece.index))
@@ -132,7 +138,7 @@ class WorkFolder:
         write_atomically(self._record_path(piece.index), json.dumps(record))
 
     def finished(self) -> dict[int, FinishedPiece]:
-        """The pieces that are whole, by their numbers; there may be gaps."""
+        """The finished pieces whose files are intact, by number. Files that are not finished are removed."""
         found = {}
         for path in sorted(self.path.glob("[0-9]*.json")):
             if path.stem.isdigit() and (piece := self._read(int(path.stem))) is not None:
@@ -142,11 +148,11 @@ class WorkFolder:
         return found
 
     def keep_starts(self, starts: Sequence[Bookmark | None]) -> None:
-        """Note where reading for each segment begins."""
+        """Write where reading for each segment begins."""
         write_atomically(self._starts, json.dumps([_plain(start) for start in starts]))
 
     def starts(self) -> list[Bookmark | None] | None:
-        """What `keep_starts` noted; None if nothing did."""
+        """What `keep_starts` wrote; None if there is nothing."""
         try:
             return [_bookmark(record) for record in json.loads(self._starts.read_text())]
         except (OSError, ValueError, TypeError, KeyError):
@@ -157,9 +163,9 @@ class WorkFolder:
         return self.path / "starts.json"
 
     def remove(self) -> None:
-        """In an order that lets the next run see how far a killed one came."""
+        """Remove the folder: the report and then the lock last, so that after a kill the next run finds the report."""
         last = {"report": 1, "lock": 2}
-        with contextlib.suppress(OSError):  # what cannot be removed does no harm
+        with contextlib.suppress(OSError):  # what remains does no harm
             for file in sorted(self.path.iterdir(), key=lambda file: last.get(file.name, 0)):
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             self.path.rmdir()
@@ -190,7 +196,7 @@ def _bookmark(record: dict[str, Any] | None) -> Bookmark | None:
 
 @contextmanager
 def disk_full_told(folder: Path) -> Iterator[None]:
-    """Errors of the disk become JobErrors that say what to do."""
+    """A context in which an OSError becomes a JobError; if the disk is full, it says what to do."""
     try:
         yield
     except OSError as error:
@@ -208,7 +214,7 @@ def sha256(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The old content or the new, never half of it, whenever the power fails."""
+    """Replace the content of a file, so that even after a power failure it is either the old or the new one."""
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_text(text)
     sync(unfinished)
@@ -217,6 +223,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

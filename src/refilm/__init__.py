@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 try:
     __version__ = version("refilm")
-except PackageNotFoundError:  # run from a source tree that was never installed
+except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0"
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
     "upscale",
 ]
 
-# Found when first used: torch takes a second to load, and `refilm --help` need not wait for it.
+# Imported on first use, because torch takes a second to load, and `refilm --help` does not need it.
 _LAZY = {
     "create_model": ("refilm.models", "create_model"),
     "list_models": ("refilm.models", "list_models"),

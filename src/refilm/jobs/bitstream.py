@@ -1,4 +1,4 @@
-"""The bitstream of a learned codec as a file: its format.
+"""The format of a file with the bitstream of a learned codec.
 
     file      MAGIC, a record that describes the video, and one record for each picture
     record    length of a JSON object (4 bytes, big-endian), the object, and as many bytes as its field "bytes" says
@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 MAGIC = b"refilm bitstream 1\n"
 _LENGTH = struct.Struct(">I")
-_LONGEST = 1 << 20  # bytes of a record's description; more is damage
+_LONGEST = 1 << 20  # bytes of the JSON object in a record, at most; more means that the file is damaged
 
 
 @dataclass(frozen=True)

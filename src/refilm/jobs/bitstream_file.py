@@ -1,4 +1,4 @@
-"""The sink that makes the bitstream of a learned codec."""
+"""The sink for the bitstream of a learned codec."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class BitstreamReader:
 
     def _frames(self, first: int) -> Iterator[Frame]:
         """The frames from number `first` on, which must be a key picture."""
-        waiting = False  # for a key picture, after a damaged one
+        waiting = False  # whether pictures are skipped up to the next key picture, after a damaged one
         for number, (picture, place) in enumerate(self._pictures[first:], start=first):
             self._file.seek(place)
             data = self._file.read(picture["bytes"])

@@ -1,4 +1,4 @@
-"""What sinks have in common whose result is one file."""
+"""The common base of sinks that make a single file, and of those whose file consists of records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from refilm.video import VideoInfo
 
 @dataclass(frozen=True)
 class OneFile:
-    """Where the file goes, and how it gets there. See Sink."""
+    """The part of a Sink that checks the path of a file and gives the finished file its name."""
 
     path: Path
 
@@ -33,7 +33,7 @@ class OneFile:
             raise JobError(f"{self.path}: exists; choose another name, or add --overwrite")
 
     def is_placed(self, joined: Path) -> bool:
-        # it is moved there whole, so nothing of it is left where it was made
+        # it is moved there in one step, so then it is no longer at `joined`, or both names are links to the same file
         return self.path.exists() and (not joined.exists() or joined.samefile(self.path))
 
     def place(self, joined: Path, overwrite: bool) -> None:
@@ -42,13 +42,14 @@ class OneFile:
 
 @dataclass(frozen=True)
 class Records(OneFile):
-    """A file of records, one an item, such that the joined file is a head and the pieces one after another."""
+    """A file of records, one per item. The joined file is a head, followed by the pieces in order."""
 
     def memory(self, settings: Any, source: VideoInfo) -> tuple[float, float]:
-        """Next to nothing, beside pictures."""
+        """Records need hardly any memory, compared with frames."""
         return 0.0, 0.0
 
     def concatenate(self, head: bytes, pieces: Sequence[tuple[Path, FinishedPiece]], target: Path) -> None:
+        """Write `head` and the content of the pieces to `target`, and sync it to the disk."""
         with target.open("wb") as joined:
             joined.write(head)
             for path, _ in pieces:
@@ -58,10 +59,10 @@ class Records(OneFile):
 
 
 class RecordWriter:
-    """Writes one segment's records; a subclass has `write`."""
+    """The common base of Writers of records. Subclasses define `write`."""
 
     def __init__(self, path: Path) -> None:
-        self.pts: list[int] = []  # records are no packets
+        self.pts: list[int] = []  # empty: records are not packets
         self.durations: dict[int, int] = {}
         self._file: BinaryIO = path.open("wb")
 

@@ -41,8 +41,8 @@ class Writer(Protocol):
 class Sink(Protocol):
     """Where the result goes, and how it is written.
 
-    Its settings are a dataclass, or None, made once before the work by `settings`. They determine every byte of a
-    piece.
+    Its settings are a dataclass, or None, made once before the work by `settings`. They determine
+    how pieces are written.
     """
 
     @property

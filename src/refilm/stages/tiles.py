@@ -1,4 +1,4 @@
-"""Running a model on pictures of any size: padded to what it needs, and in tiles where the whole is too much."""
+"""Running a model on pictures of any size: padded to its `size_multiple`, and in tiles to save memory."""
 
 from __future__ import annotations
 

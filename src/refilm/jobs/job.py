@@ -130,7 +130,7 @@ class Job:
         """A record for each piece, from which `refilm.jobs.pieces.make_piece` makes it, in any process; `run` joins.
 
         The source is decoded once, without any model, to find where each piece begins. The result is kept in the work
-        folder. Raises as `run`.
+        folder. Call `run` when nobody makes pieces any more: it removes unfinished ones. Raises as `run`.
         """
         folder = WorkFolder(work_folder(self.sink.base))
         with self._begun(folder, warn) as (source, spec):

@@ -1,10 +1,13 @@
 """The bitstream of a learned codec as a file: a sink that writes one, and a source that reads it.
 
     file      MAGIC, a record that describes the video, one record a picture
-    record    length of a JSON object (4 bytes, big-endian), the object, then as many bytes as its field "bytes" says
+    record    four bytes that mark it, length and CRC-32 of a JSON object (4 bytes each, big-endian), the object, then
+              as many bytes as its field "bytes" says
 
 A picture's record has its exact time and duration, whether decoding can begin there, and the CRC-32 of its bytes. Each
-segment of a job begins with such a key picture. Holds the pictures alone: sound and the like are named and left out.
+segment of a job begins with such a key picture. What is damaged ends with the next one: the marks tell where records
+begin, and the video's record when the last picture ends. Holds the pictures alone: sound and the like are named and
+left out.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ import json
 import shutil
 import struct
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, Self, cast
 
 from refilm.errors import VideoError
 from refilm.jobs.placing import is_file_placed, place_file
@@ -33,7 +37,8 @@ from refilm.video.rgb import from_rgb
 from refilm.video.tags import ColourTags
 
 MAGIC = b"refilm bitstream 1\n"
-_LENGTH = struct.Struct(">I")
+_MARK = b"\xf5rec"
+_HEAD = struct.Struct(">4sII")  # of a record: the mark, length and CRC-32 of the object
 _LONGEST = 1 << 20  # bytes of a record's description; more is damage
 
 
@@ -151,7 +156,7 @@ class BitstreamFile:
     ) -> None:
         with target.open("wb") as joined:
             joined.write(MAGIC)
-            _write_record(joined, asdict(settings), b"")
+            _write_record(joined, asdict(settings) | {"end": pieces[-1][1].source_end}, b"")
             for path, _ in pieces:
                 with path.open("rb") as part:
                     shutil.copyfileobj(part, joined)
@@ -172,32 +177,47 @@ def is_bitstream(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
+class _Picture(NamedTuple):
+    """Of one picture, what its record says, and where its bytes lie."""
+
+    time: Fraction
+    duration: Fraction
+    is_key: bool
+    place: int
+    length: int
+    crc32: int
+
+
 class BitstreamReader:
     """The frames of a bitstream, decoded by the codec it names. A `Source`.
 
-    A damaged picture is found by its checksum: decoding goes on at the next key picture, and what lies between is
-    counted in `losses`. Raises VideoError for a file that is none or that breaks off in its head, WeightsError or
-    ValueError where its codec is not here.
+    What is damaged is found by checksums: decoding goes on at the next key picture, and what lies between is counted in
+    `losses`. Raises VideoError for a file that is none, that breaks off in its head or whose pictures are all damaged;
+    WeightsError or ValueError where its codec is not here.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.losses = path, ReadLosses()
+        self._lost: deque[tuple[int, dict[str, float]]] = deque()
         self._file = path.open("rb")
         try:
             if self._file.read(len(MAGIC)) != MAGIC:
                 raise VideoError(f"{path}: is not a bitstream of refilm, or of another version of it")
-            head = next(_records(self._file), None)
-            if head is None:
-                raise VideoError(f"{path}: breaks off before its first picture")
-            settings = BitstreamSettings(**{key: value for key, value in head[0].items() if key != "bytes"})
-            self._pictures = list(_records(self._file))
+            records = _records(self._file)
+            head = next(records, None)
+            # None for a record that is damaged
+            self._pictures = [None if record is None else _picture(*record) for record in records]
+            if head is None or not any(self._pictures):
+                raise VideoError(f"{path}: is damaged, or breaks off before its first picture")
+            described, _ = head
+            settings = BitstreamSettings(**{field.name: described[field.name] for field in fields(BitstreamSettings)})
             model = create_model(settings.model, weights=_weights(settings)).eval()
         except BaseException:
             self._file.close()
             raise
         self._codec = cast(Codec, model)
-        self.info = _described(path, settings, [description for description, _ in self._pictures])
-        self._lost: list[tuple[int, dict[str, float]]] = []
+        self._end = Fraction(described["end"])
+        self.info = _described(path, settings, self._end, len(self._pictures))
 
     def __enter__(self) -> Self:
         return self
@@ -209,23 +229,17 @@ class BitstreamReader:
         self._file.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._frames(0)
+        return self._frames(None)
 
     def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
         """Decoding begins at the key picture before it, which gives the same picture, or the file has changed."""
-        keys = [number for number, (picture, _) in enumerate(self._pictures) if picture["key"]]
-        first = max((number for number in keys if number <= bookmark.index), default=0)
-        for number, frame in enumerate(self._frames(first), start=first):
-            if number == bookmark.index and digest(frame) != bookmark.digest:
-                raise VideoError(f"{self.path}: gives another picture than before at {float(frame.time):.3f} s")
-            if number >= bookmark.index:
-                yield frame
+        return self._frames(bookmark)
 
     def lost_in(self, first: int, end: int | None) -> dict[str, float]:
         """See `Source.lost_in`."""
         total: dict[str, float] = {}
         while self._lost and (end is None or self._lost[0][0] < end):
-            number, lost = self._lost.pop(0)
+            number, lost = self._lost.popleft()
             for name, amount in lost.items() if number >= first else ():
                 total[name] = total.get(name, 0.0) + amount
         return total
@@ -243,43 +257,87 @@ class BitstreamReader:
     ) -> None:
         joining.join(pieces, settings, self.info, target, format_name, warn, lambda: None, lambda: None)
 
-    def _frames(self, first: int) -> Iterator[Frame]:
-        """From the picture of that number on, at which decoding can begin."""
-        waiting = False  # for a key picture, after a damaged one
-        for number, (picture, place) in enumerate(self._pictures[first:], start=first):
-            self._file.seek(place)
-            data = self._file.read(picture["bytes"])
-            is_whole = zlib.crc32(data) == picture["crc32"]
-            waiting = not is_whole or (waiting and not picture["key"])
-            if waiting:
-                self.losses.damaged_packets += 1
-                self._lost.append((number, {"damaged_packets": 1.0}))
+    def _frames(self, start: Bookmark | None) -> Iterator[Frame]:
+        number, pictures, waiting = 0, self._pictures, False  # for a key picture, after damage
+        if start is not None:
+            keys = [n for n, p in enumerate(pictures) if p is not None and p.is_key and p.time <= start.time]
+            number, pictures = start.index, pictures[max(keys, default=0) :]
+        for picture in pictures:
+            data = self._data(picture)
+            if picture is None or data is None or (waiting and not picture.is_key):
+                waiting = True
+                self._lose(number, {"damaged_packets": 1})
                 continue
-            if picture["key"]:
+            waiting = False
+            if picture.is_key:
                 self._codec.reset()
-            rgb = self._codec.decompress(data)
-            time, duration = Fraction(picture["time"]), Fraction(picture["duration"])
-            planes = from_rgb(rgb, self.info.format, self.info.colour)
-            yield Frame(planes, self.info.format, self.info.colour, time, duration)
+            planes = from_rgb(self._codec.decompress(data), self.info.format, self.info.colour)
+            frame = Frame(planes, self.info.format, self.info.colour, picture.time, picture.duration)
+            if start is not None and frame.time < start.time:
+                continue
+            is_start = start is not None and number == start.index
+            if is_start and Bookmark(number, frame.time, digest(frame)) != start:
+                raise VideoError(f"{self.path}: gives another picture than before at {float(frame.time):.3f} s")
+            yield frame
+            number += 1
+        if number == 0:
+            raise VideoError(f"{self.path}: is damaged, none of its pictures can be decoded")
+        ends = max(picture.time + picture.duration for picture in self._pictures if picture is not None)
+        if ends < self._end:
+            self._lose(number, {"missing_seconds": float(self._end - ends)})
+
+    def _data(self, picture: _Picture | None) -> bytes | None:
+        """Its bytes; None where they are damaged."""
+        if picture is None:
+            return None
+        self._file.seek(picture.place)
+        data = self._file.read(picture.length)
+        return data if zlib.crc32(data) == picture.crc32 else None
+
+    def _lose(self, number: int, lost: dict[str, float]) -> None:
+        """Counted with the frame before number `number`, if there is one, as a VideoReader does."""
+        self.losses.add(lost)
+        self._lost.append((max(number - 1, 0), lost))
 
 
 def _write_record(file: BinaryIO, description: dict[str, Any], data: bytes) -> None:
-    head = json.dumps(description | {"bytes": len(data)}).encode()
-    file.write(_LENGTH.pack(len(head)) + head + data)
+    text = json.dumps(description | {"bytes": len(data)}).encode()
+    file.write(_HEAD.pack(_MARK, len(text), zlib.crc32(text)) + text + data)
 
 
-def _records(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
-    """The records from here on, and where the bytes of each begin; up to where the file breaks off."""
-    while len(length := file.read(_LENGTH.size)) == _LENGTH.size:
-        (count,) = _LENGTH.unpack(length)
-        text = file.read(count) if count <= _LONGEST else b""
-        try:
-            description = json.loads(text)
-        except ValueError:
+def _records(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int] | None]:
+    """The records from here on, and where the bytes of each begin; None for one that is damaged."""
+    place: int | None = file.tell()
+    while place is not None:
+        file.seek(place)
+        head = file.read(_HEAD.size)
+        if not head:
             return
-        place = file.tell()
-        yield description, place
-        file.seek(place + description["bytes"])
+        mark, count, checksum = _HEAD.unpack(head.ljust(_HEAD.size, b"\0"))
+        text = file.read(min(count, _LONGEST))
+        if mark == _MARK and zlib.crc32(text) == checksum:
+            description = json.loads(text)
+            yield description, file.tell()
+            place = file.tell() + description["bytes"]
+        else:
+            yield None
+            place = _next_mark(file, place + 1)
+
+
+def _next_mark(file: BinaryIO, place: int) -> int | None:
+    """Where the next mark is, from `place` on; None where there is none."""
+    file.seek(place)
+    held = b""
+    while chunk := file.read(_LONGEST):
+        held = held[1 - len(_MARK) :] + chunk
+        if (found := held.find(_MARK)) >= 0:
+            return file.tell() - len(held) + found
+    return None
+
+
+def _picture(description: dict[str, Any], place: int) -> _Picture:
+    time, duration = Fraction(description["time"]), Fraction(description["duration"])
+    return _Picture(time, duration, description["key"], place, description["bytes"], description["crc32"])
 
 
 def _weights(settings: BitstreamSettings) -> str | None:
@@ -293,11 +351,8 @@ def _weights(settings: BitstreamSettings) -> str | None:
     return "default"
 
 
-def _described(path: Path, settings: BitstreamSettings, pictures: Sequence[dict[str, Any]]) -> VideoInfo:
-    start, duration = Fraction(settings.start_time), None
-    if pictures:
-        duration = Fraction(pictures[-1]["time"]) + Fraction(pictures[-1]["duration"]) - start
-    held = PixelFormat(**settings.format)
+def _described(path: Path, settings: BitstreamSettings, end: Fraction, pictures: int) -> VideoInfo:
+    start, held = Fraction(settings.start_time), PixelFormat(**settings.format)
     return VideoInfo(
         path=path,
         container=joining.BITSTREAM,
@@ -318,8 +373,8 @@ def _described(path: Path, settings: BitstreamSettings, pictures: Sequence[dict[
         frame_rate=Fraction(settings.frame_rate),
         time_base=Fraction(settings.time_base),
         start_time=start,
-        duration=duration,
-        frames=len(pictures),
+        duration=end - start,
+        frames=pictures,
         alpha=False,
         video_index=0,
         others=(),

@@ -1,6 +1,7 @@
 """What a model promises to those who run it: jobs, evaluation and training know models by these protocols alone.
 
-A model is an `nn.Module` that inherits from one of them, and states what it demands as attributes or properties:
+A model is an `nn.Module` that inherits from one of them, and states what it demands as attributes of its class or as
+properties. One that learns is made from a config, a dataclass, which it keeps as `config`.
 
     window          frames that it is shown at a time
     reach           pixels around a result that it depends on, on each side: tiles overlap by so much. None: it has to
@@ -9,7 +10,7 @@ A model is an `nn.Module` that inherits from one of them, and states what it dem
     scale           output pixels per input pixel, along each side
     recurrent       whether it carries a state from one call to the next. `reset` forgets it, and is called before the
                     first call of each segment of a job and after each scene cut, so that a result does not depend on
-                    where a run began
+                    where a run began. Its reach is None: tiles would share the state
 
 Memory is measured by calling the model on a small picture; nothing has to be declared for it, but see
 `Interpolator.band_pixels`. Models compute in single precision unless they are trained in mixed precision.

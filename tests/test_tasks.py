@@ -21,6 +21,7 @@ from refilm.models.contract import Codec, Detector, Interpolator, Recognizer, Re
 from refilm.options import Encoding, Running
 from refilm.stages.table import STAGES
 from refilm.tasks import TASKS, of_verb
+from refilm.weights import SHIPPED
 
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -89,6 +90,12 @@ def test_a_model_of_several_tasks_refuses_any_other_by_naming_its_own(name):
     with pytest.raises(ValueError, match="nonsense") as caught:
         create_model(name, weights=None, task="nonsense")
     assert set(re.findall(r'"([a-z-]+)"', str(caught.value))) == {"denoising", "deblocking"}
+
+
+@pytest.mark.parametrize(("name", "other"), [("vdn-ls3d-small", "vdb-ls3d-small"), ("vi-ls3d", "vi-ls3d-flow")])
+def test_weights_of_another_task_or_kind_of_model_are_refused(name, other):
+    with pytest.raises(refilm.WeightsError, match=f"holds {other}, not {name}"):
+        create_model(name, weights=SHIPPED / MODELS[other].weights)
 
 
 @every_model

@@ -15,10 +15,16 @@ from fractions import Fraction
 
 import pytest
 from media import BROKEN, CLIPS, even, packet_hashes, probed_times, write
+from stages.test_running import RunningMean, means
+from toys.films import read_levels, write_levels
 
 import refilm
 from refilm.api import interpolate
 from refilm.jobs import job
+from refilm.jobs.job import Job
+from refilm.jobs.video_file import VideoFile
+from refilm.options import Encoding
+from refilm.stages.restore import Restore
 
 COMMAND = [sys.executable, "-m", "refilm.cli.main", "interpolate"]
 
@@ -362,3 +368,27 @@ def _interrupt_at_the_end():
             raise KeyboardInterrupt
 
     return observe
+
+
+def test_a_recurrent_model_begins_anew_with_each_segment_and_scene_and_after_a_stop(tmp_path):
+    model, levels = RunningMean(), [40, 50, 60, 70] * 3 + [180, 190, 200, 210] * 3
+    # wider than the pictures on which the need of memory is measured
+    source = write_levels(tmp_path / "film.mkv", levels, size=(32, 208))
+
+    def job(name):
+        sink = VideoFile(tmp_path / name, Encoding(codec="ffv1"))
+        return Job(source, sink, lambda info, tile: Restore("denoise", model), segment_frames=8)
+
+    def stop(progress):
+        if progress.frames > 10:
+            raise KeyboardInterrupt
+
+    job("whole.mkv").run()
+    parts = [levels[:8], levels[8:12], levels[12:16], levels[16:]]
+    assert read_levels(tmp_path / "whole.mkv") == [mean for part in parts for mean in means(part)]
+    with pytest.raises(KeyboardInterrupt):
+        job("parts.mkv").run(on_progress=stop)
+    seen = []
+    job("parts.mkv").run(on_progress=seen.append)
+    assert seen[0].resumed_from == 8
+    assert packets(tmp_path / "parts.mkv") == packets(tmp_path / "whole.mkv")

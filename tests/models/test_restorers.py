@@ -7,11 +7,12 @@ from torch import nn
 from refilm.data.degradations import bicubic_up
 from refilm.layers.ls3d import LS3DConv
 from refilm.models import MODELS, create_model
+from refilm.models.contract import Restorer
 from refilm.models.dncnn import DnCNN, DnCNNConfig
 from refilm.models.vdn_ls3d import VDNLS3D, VDNLS3DConfig
 from refilm.models.vsr_ls3d import VSRLS3D, VSRLS3DConfig
 
-RESTORERS = [name for name, row in MODELS.items() if row.task != "interpolation"]
+RESTORERS = [name for name, row in MODELS.items() if Restorer in row.build.__mro__]
 SMALL = {
     "vdn": lambda: VDNLS3D(
         VDNLS3DConfig(channels=8, blocks=3, ls3d_blocks=(1, 2), window=3, shuffle=2, funnel=2, max_offset=1.5)

@@ -1,24 +1,28 @@
-"""The format of a file with the bitstream of a learned codec.
+"""The bitstream of a learned codec as a file: its format.
 
     file      MAGIC, a record that describes the video, and one record for each picture
-    record    length of a JSON object (4 bytes, big-endian), the object, and as many bytes as its field "bytes" says
+    record    four bytes that mark it, length and CRC-32 of a JSON object (4 bytes each, big-endian), the object, and as
+              many bytes as its field "bytes" says
 
 The record of a picture has its exact time and duration, whether decoding can begin with it (a key picture), and the
-CRC-32 of its bytes. Each segment of a job begins with a key picture. Sound, subtitles and the like are left out, with a
-warning.
+CRC-32 of its bytes. Each segment of a job begins with a key picture, so damage ends with the next one: the marks tell
+where records begin, and the record of the video tells when the last picture ends. Sound, subtitles and the like are
+left out, with a warning.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 MAGIC = b"refilm bitstream 1\n"
-_LENGTH = struct.Struct(">I")
+_MARK = b"\xf5rec"
+_HEAD = struct.Struct(">4sII")  # of a record: the mark, length and CRC-32 of the object
 _LONGEST = 1 << 20  # bytes of the JSON object in a record, at most; more means that the file is damaged
 
 
@@ -50,20 +54,36 @@ def is_bitstream(path: Path) -> bool:
 
 
 def record(description: dict[str, Any], data: bytes = b"") -> bytes:
-    """The bytes of one record."""
-    head = json.dumps(description | {"bytes": len(data)}).encode()
-    return _LENGTH.pack(len(head)) + head + data
+    """Encode one record."""
+    text = json.dumps(description | {"bytes": len(data)}).encode()
+    return _HEAD.pack(_MARK, len(text), zlib.crc32(text)) + text + data
 
 
-def records(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
-    """The remaining records, each with the position of its bytes in the file. Ends where the file is cut off."""
-    while len(length := file.read(_LENGTH.size)) == _LENGTH.size:
-        (count,) = _LENGTH.unpack(length)
-        text = file.read(count) if count <= _LONGEST else b""
-        try:
-            description = json.loads(text)
-        except ValueError:
+def records(file: BinaryIO) -> Iterator[tuple[dict[str, Any], int] | None]:
+    """The records from here on, and where the bytes of each begin; None for one that is damaged."""
+    place: int | None = file.tell()
+    while place is not None:
+        file.seek(place)
+        head = file.read(_HEAD.size)
+        if not head:
             return
-        place = file.tell()
-        yield description, place
-        file.seek(place + description["bytes"])
+        mark, count, checksum = _HEAD.unpack(head.ljust(_HEAD.size, b"\0"))
+        text = file.read(min(count, _LONGEST))
+        if mark == _MARK and zlib.crc32(text) == checksum:
+            description = json.loads(text)
+            yield description, file.tell()
+            place = file.tell() + description["bytes"]
+        else:
+            yield None
+            place = _next_mark(file, place + 1)
+
+
+def _next_mark(file: BinaryIO, place: int) -> int | None:
+    """Where the next mark is, from `place` on; None where there is none."""
+    file.seek(place)
+    held = b""
+    while chunk := file.read(_LONGEST):
+        held = held[1 - len(_MARK) :] + chunk
+        if (found := held.find(_MARK)) >= 0:
+            return file.tell() - len(held) + found
+    return None

@@ -88,4 +88,4 @@ class BitstreamFile(Records):
         target: Path,
         warn: Callable[[str], None],
     ) -> None:
-        self.concatenate(MAGIC + record(asdict(settings)), pieces, target)
+        self.concatenate(MAGIC + record(asdict(settings) | {"end": pieces[-1][1].source_end}), pieces, target)

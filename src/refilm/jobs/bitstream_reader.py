@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 from refilm.errors import VideoError
 from refilm.jobs.bitstream import MAGIC, BitstreamSettings, records
@@ -19,32 +21,47 @@ from refilm.video.tags import ColourTags
 from refilm.video.video_info import BITSTREAM
 
 
-class BitstreamReader:
-    """The frames of a bitstream, decoded by the codec that it names. A `Source`.
+class _Picture(NamedTuple):
+    """Of one picture, what its record says, and where its bytes lie."""
 
-    Damaged pictures are detected by their checksums. Decoding then continues at the next key picture, and the pictures
-    before it are counted in `losses`. Raises VideoError if the file is not a bitstream, ends within its first record,
-    or needs a codec or weights that are not installed; WeightsError as `create_model`.
+    time: Fraction
+    duration: Fraction
+    is_key: bool
+    place: int
+    length: int
+    crc32: int
+
+
+class BitstreamReader:
+    """The frames of a bitstream, decoded by the codec it names. A `Source`.
+
+    What is damaged is found by checksums: decoding goes on at the next key picture, and what lies between is counted in
+    `losses`. Raises VideoError for a file that is none, that breaks off in its head or whose pictures are all damaged;
+    WeightsError or ValueError where its codec is not here.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.losses = path, ReadLosses()
+        self._lost: deque[tuple[int, dict[str, float]]] = deque()
         self._file = path.open("rb")
         try:
             if self._file.read(len(MAGIC)) != MAGIC:
                 raise VideoError(f"{path}: is not a bitstream of refilm, or of another version of it")
-            head = next(records(self._file), None)
-            if head is None:
-                raise VideoError(f"{path}: breaks off before its first picture")
-            settings = BitstreamSettings(**{key: value for key, value in head[0].items() if key != "bytes"})
-            self._pictures = list(records(self._file))
+            found = records(self._file)
+            head = next(found, None)
+            # None for a record that is damaged
+            self._pictures = [None if record is None else _picture(*record) for record in found]
+            if head is None or not any(self._pictures):
+                raise VideoError(f"{path}: is damaged, or breaks off before its first picture")
+            described, _ = head
+            settings = BitstreamSettings(**{field.name: described[field.name] for field in fields(BitstreamSettings)})
             model = create_model(settings.model, weights=_weights(settings)).eval()
         except BaseException:
             self._file.close()
             raise
         self._codec = cast(Codec, model)
-        self.info = _described(path, settings, [description for description, _ in self._pictures])
-        self._lost: list[tuple[int, dict[str, float]]] = []
+        self._end = Fraction(described["end"])
+        self.info = _described(path, settings, self._end, len(self._pictures))
 
     def __enter__(self) -> Self:
         return self
@@ -56,26 +73,17 @@ class BitstreamReader:
         self._file.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._frames(0)
+        return self._frames(None)
 
     def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
-        """See `Source.resume_at`. Decoding begins at the key picture before the bookmark.
-
-        Raises VideoError if this does not give the same picture as before.
-        """
-        keys = [number for number, (picture, _) in enumerate(self._pictures) if picture["key"]]
-        first = max((number for number in keys if number <= bookmark.index), default=0)
-        for number, frame in enumerate(self._frames(first), start=first):
-            if number == bookmark.index and digest(frame) != bookmark.digest:
-                raise VideoError(f"{self.path}: gives another picture than before at {float(frame.time):.3f} s")
-            if number >= bookmark.index:
-                yield frame
+        """Decoding begins at the key picture before it, which gives the same picture, or the file has changed."""
+        return self._frames(bookmark)
 
     def lost_in(self, first: int, end: int | None) -> dict[str, float]:
         """See `Source.lost_in`."""
         total: dict[str, float] = {}
         while self._lost and (end is None or self._lost[0][0] < end):
-            number, lost = self._lost.pop(0)
+            number, lost = self._lost.popleft()
             for name, amount in lost.items() if number >= first else ():
                 total[name] = total.get(name, 0.0) + amount
         return total
@@ -93,24 +101,52 @@ class BitstreamReader:
     ) -> None:
         joining.join(pieces, settings, self.info, target, format_name, warn, lambda: None, lambda: None)
 
-    def _frames(self, first: int) -> Iterator[Frame]:
-        """The frames from number `first` on, which must be a key picture."""
-        waiting = False  # whether pictures are skipped up to the next key picture, after a damaged one
-        for number, (picture, place) in enumerate(self._pictures[first:], start=first):
-            self._file.seek(place)
-            data = self._file.read(picture["bytes"])
-            is_whole = zlib.crc32(data) == picture["crc32"]
-            waiting = not is_whole or (waiting and not picture["key"])
-            if waiting:
-                self.losses.damaged_packets += 1
-                self._lost.append((number, {"damaged_packets": 1.0}))
+    def _frames(self, start: Bookmark | None) -> Iterator[Frame]:
+        number, pictures, waiting = 0, self._pictures, False  # for a key picture, after damage
+        if start is not None:
+            keys = [n for n, p in enumerate(pictures) if p is not None and p.is_key and p.time <= start.time]
+            number, pictures = start.index, pictures[max(keys, default=0) :]
+        for picture in pictures:
+            data = self._data(picture)
+            if picture is None or data is None or (waiting and not picture.is_key):
+                waiting = True
+                self._lose(number, {"damaged_packets": 1})
                 continue
-            if picture["key"]:
+            waiting = False
+            if picture.is_key:
                 self._codec.reset()
-            rgb = self._codec.decompress(data)
-            time, duration = Fraction(picture["time"]), Fraction(picture["duration"])
-            planes = from_rgb(rgb, self.info.format, self.info.colour)
-            yield Frame(planes, self.info.format, self.info.colour, time, duration)
+            planes = from_rgb(self._codec.decompress(data), self.info.format, self.info.colour)
+            frame = Frame(planes, self.info.format, self.info.colour, picture.time, picture.duration)
+            if start is not None and frame.time < start.time:
+                continue
+            is_start = start is not None and number == start.index
+            if is_start and Bookmark(number, frame.time, digest(frame)) != start:
+                raise VideoError(f"{self.path}: gives another picture than before at {float(frame.time):.3f} s")
+            yield frame
+            number += 1
+        if number == 0:
+            raise VideoError(f"{self.path}: is damaged, none of its pictures can be decoded")
+        ends = max(picture.time + picture.duration for picture in self._pictures if picture is not None)
+        if ends < self._end:
+            self._lose(number, {"missing_seconds": float(self._end - ends)})
+
+    def _data(self, picture: _Picture | None) -> bytes | None:
+        """Its bytes; None where they are damaged."""
+        if picture is None:
+            return None
+        self._file.seek(picture.place)
+        data = self._file.read(picture.length)
+        return data if zlib.crc32(data) == picture.crc32 else None
+
+    def _lose(self, number: int, lost: dict[str, float]) -> None:
+        """Counted with the frame before number `number`, if there is one, as a VideoReader does."""
+        self.losses.add(lost)
+        self._lost.append((max(number - 1, 0), lost))
+
+
+def _picture(description: dict[str, Any], place: int) -> _Picture:
+    time, duration = Fraction(description["time"]), Fraction(description["duration"])
+    return _Picture(time, duration, description["key"], place, description["bytes"], description["crc32"])
 
 
 def _weights(settings: BitstreamSettings) -> str | None:
@@ -122,11 +158,8 @@ def _weights(settings: BitstreamSettings) -> str | None:
     return "default"
 
 
-def _described(path: Path, settings: BitstreamSettings, pictures: Sequence[dict[str, Any]]) -> VideoInfo:
-    start, duration = Fraction(settings.start_time), None
-    if pictures:
-        duration = Fraction(pictures[-1]["time"]) + Fraction(pictures[-1]["duration"]) - start
-    held = PixelFormat(**settings.format)
+def _described(path: Path, settings: BitstreamSettings, end: Fraction, pictures: int) -> VideoInfo:
+    start, held = Fraction(settings.start_time), PixelFormat(**settings.format)
     return VideoInfo(
         path=path,
         container=BITSTREAM,
@@ -147,8 +180,8 @@ def _described(path: Path, settings: BitstreamSettings, pictures: Sequence[dict[
         frame_rate=Fraction(settings.frame_rate),
         time_base=Fraction(settings.time_base),
         start_time=start,
-        duration=duration,
-        frames=len(pictures),
+        duration=end - start,
+        frames=pictures,
         alpha=False,
         video_index=0,
         others=(),

@@ -1,7 +1,7 @@
 """The protocols of models, one for each kind: all that jobs, evaluation and training know about a model.
 
-A model is an `nn.Module` that inherits from one of these protocols. It states its requirements as attributes or
-properties:
+A model is an `nn.Module` that inherits from one of these protocols. It states its requirements as attributes
+of the class or as properties. A model that learns is made from a config, a dataclass, and keeps it as `config`.
 
     window          number of frames in its input
     reach           radius of the receptive field: pixels of context, on each side, that a result depends on. Tiles
@@ -10,7 +10,7 @@ properties:
     scale           output pixels per input pixel, along each side
     recurrent       whether the model keeps a state from one call to the next. `reset` clears it, and is called before
                     the first call of each segment of a job and after each scene cut, so that a result does not depend
-                    on where a run began
+                    on where a run began. Its reach is None, as tiles would share the state
 
 The memory that a model needs is measured by calling it on a small picture. It has nothing to declare for this, unless
 it works in bands (`Interpolator.band_pixels`). Models compute in single precision unless they are trained in mixed

@@ -132,7 +132,8 @@ def create_model(name: str, weights: str | Path | None = "default", **overrides:
             )
         weights = SHIPPED / row.weights
     loaded = load_weights(weights)
-    if _row(loaded.model).build is not row.build:
+    of_file = _row(loaded.model)
+    if (of_file.build, of_file.task) != (row.build, row.task):
         raise WeightsError(f"{weights}: holds {loaded.model}, not {name}")
     model = row.build(_configure(name, replace(row.config, **loaded.config), overrides))
     fill(model, loaded)

@@ -81,6 +81,7 @@ class Interpolate:
         count = max(1, math.ceil(rate / source.frame_rate) - (self._times is not None))  # new frames of an interval
         # measured with at most 3, since each further one adds only its own picture
         instants = [Fraction(k + 1, min(count, 3) + 1) for k in range(min(count, 3))]
+        model.reset()  # of what it has seen, in pictures of another size
 
         def clip(width: int, height: int) -> Tensor:
             return torch.rand(1, 3, model.window, height, width, device=device)
@@ -118,7 +119,7 @@ class Interpolate:
     def push(self, frame: Frame) -> Iterator[Frame]:
         for interval in self._run.push(frame):
             yield from self._shown(interval)
-        if self.check.samples == 0:
+        if self.check.samples == 0 and not self._model.recurrent:  # whose state it would disturb
             self._check_itself()
 
     def flush(self) -> Iterator[Frame]:

@@ -53,6 +53,7 @@ class Restore:
     def demands(self, source: StreamShape) -> list[Demand]:
         model, pixels, scale = self._model, source.width * source.height, self._model.scale
         device = torch.device(self._device)
+        model.reset()  # of what it has seen, in pictures of another size
 
         def clip(width: int, height: int) -> Tensor:
             return torch.rand(1, 3, model.window, height, width, device=device)

@@ -109,6 +109,19 @@ def test_what_cannot_be_done_is_told_before_any_file_is_touched(restorers, argum
         refilm.enhance("missing.mp4", "out.mp4", **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "message"),
+    [
+        ((), {"sigmma": 20}, "no option 'sigmma'; did you mean 'sigma'"),
+        ((20, "soften"), {}, "too many positional arguments"),
+        ((20,), {"sigma": 30}, "multiple values for argument 'sigma'"),
+    ],
+)
+def test_wrong_keywords_and_too_many_arguments_are_told_as_python_does(restorers, arguments, keywords, message):
+    with pytest.raises(TypeError, match=message):
+        refilm.denoise("missing.mp4", "out.mp4", *arguments, **keywords)
+
+
 def test_a_model_of_another_task_is_refused(restorers):
     with pytest.raises(ValueError, match=r"flow-blend is a model for interpolation, not for denoising.* soften"):
         refilm.denoise("missing.mp4", "out.mp4", model="flow-blend")

@@ -71,7 +71,10 @@ def _of_task(task: Task) -> Function:
     """Make the public function of one task."""
 
     def function(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any) -> Report:
-        keywords |= dict(zip((field.name for field in fields(task.options)), own, strict=False))
+        names = [field.name for field in fields(task.options)][: len(own)]
+        if len(names) < len(own) or keywords.keys() & names:
+            inspect.signature(function).bind(path_in, path_out, *own, **keywords)  # says what is wrong
+        keywords |= dict(zip(names, own, strict=True))
         model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
         work = work_of(task, options.taken(task.options, keywords), model, weights)
         return _run(task.verb, path_in, path_out, [work], keywords)

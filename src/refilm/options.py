@@ -6,6 +6,7 @@ dataclasses raise UsageError, a ValueError, for values out of range.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -217,8 +218,6 @@ def _at_least_one(options: object, *names: str) -> None:
 
 def check_all_known(keywords: Iterable[str], kinds: Iterable[type], function: str) -> None:
     """Raises TypeError, with the nearest name, if there is a keyword that is a field of none of the dataclasses."""
-    import difflib
-
     known = [field.name for kind in kinds for field in fields(kind)]
     for keyword in keywords:
         near = difflib.get_close_matches(keyword, known, n=1)

@@ -13,9 +13,12 @@ import torch
 
 from refilm import options
 from refilm.errors import UsageError
+from refilm.jobs.bitstream_file import BitstreamFile
 from refilm.jobs.device import device_of
+from refilm.jobs.event_file import EventFile
 from refilm.jobs.job import Job, Progress
 from refilm.jobs.report import Report
+from refilm.jobs.sink import Sink
 from refilm.jobs.video_file import encoded_sink
 from refilm.models import MODELS, create_model, default_model
 from refilm.options import Encoding, Running
@@ -152,7 +155,7 @@ def _run(
     settings = {work.task.verb: work.settings for work in works} | {"device": device.type, "tile": running.tile}
     job = Job(
         source=Path(path_in),
-        sink=encoded_sink(Path(path_out), encoding),
+        sink=_sink(Path(path_out), works[-1], encoding),
         make_stage=TaskStages(tuple(works), running.device),
         settings=settings,
         weights=tuple(work.weights_file for work in works if work.weights_file is not None),
@@ -160,3 +163,12 @@ def _run(
         leave_finished=leave_finished,
     )
     return job.run(on_progress, warn)
+
+
+def _sink(path: Path, work: Work, encoding: Encoding) -> Sink:
+    """The sink for what the last task of a job makes."""
+    if work.task.makes == "events":
+        return EventFile(path)
+    if work.task.makes == "bitstream":
+        return BitstreamFile(path, work.model_name, work.weights_file)
+    return encoded_sink(path, encoding)

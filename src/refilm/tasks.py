@@ -5,10 +5,43 @@ This module does not import torch, so that the command can list the tasks withou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from refilm import options
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that measures a model.
+
+    key              its name in result files
+    name, unit       its name in tables, and its unit; "" for none
+    digits           decimals that are shown
+    more_is_better   whether more of it is better
+    """
+
+    key: str
+    name: str
+    unit: str = ""
+    digits: int = 2
+    more_is_better: bool = True
+
+    @property
+    def title(self) -> str:
+        """As the title of a column."""
+        return f"{self.name}, {self.unit}" if self.unit else self.name
+
+    def goodness(self, figures: Mapping[str, float]) -> float:
+        """Its value among the figures of a model, with the sign changed if less is better."""
+        return figures[self.key] if self.more_is_better else -figures[self.key]
+
+    def shown(self, value: float | None) -> str:
+        return "-" if value is None else f"{value:.{self.digits}f}"
+
+
+PSNR = Figure("psnr_db", "PSNR", "dB")
 
 
 @dataclass(frozen=True)
@@ -21,8 +54,7 @@ class Task:
     options          the dataclass of its options
     protocol         name of the evaluation protocol by which its models are ranked
     summary          help of the command: what it does, and an example
-    figure           name of the mean in the results by which models are ranked
-    more_is_better   whether more of that figure is better
+    figure           the figure by which models are ranked
     worth_waiting    difference in that figure by which a slower model must be better than a faster one to be the
                      default
     """
@@ -33,8 +65,7 @@ class Task:
     options: type
     protocol: str
     summary: str
-    figure: str = "psnr_db"
-    more_is_better: bool = True
+    figure: Figure = PSNR
     worth_waiting: float = 0.5  # in dB of PSNR, since a smaller difference is hardly visible
 
 

@@ -32,6 +32,8 @@ paths
     container (.mkv holds nearly everything), or a picture sequence. With --output-dir: any number of inputs.
 model
     A name from `refilm models`. Default: the best measured one, unless a faster one is nearly as good.
+weights
+    "default" for those that ship, or a weight file, such as one that `refilm train` has made.
 json
     Print events and the report as JSON lines on standard output, for programs.
 """
@@ -40,7 +42,7 @@ json
 def add_commands(app: App) -> None:
     """Add all commands. Whether a task has a default model is checked only when its command is called."""
     for task in TASKS.values():
-        if task.makes == "pictures":
+        if task.makes == "pictures":  # commands for events and bitstreams take other options
             app.command(_command_of(task), name=task.verb)
     app.command(enhance)
     app.command(one_of_many, show=False)
@@ -53,12 +55,13 @@ def _command_of(task: Task) -> Callable[..., int]:
         *paths: Path,
         own: Any,
         model: str | None = None,
+        weights: str = "default",
         encoding: options.Encoding = options.Encoding(),
         running: options.Running = options.Running(),
         many: options.Many = options.Many(),
         json: bool = False,
     ) -> int:
-        wanted = asdict(own) | {"model": model} | asdict(encoding) | asdict(running)
+        wanted = asdict(own) | {"model": model, "weights": weights} | asdict(encoding) | asdict(running)
         return _start(task.verb, paths, wanted, many, json)
 
     command.__doc__ = task.summary + _PARAMETERS
@@ -66,6 +69,7 @@ def _command_of(task: Task) -> Callable[..., int]:
         "paths": Paths,
         "own": Annotated[task.options, _OWN],
         "model": str | None,
+        "weights": str,
         "encoding": _ENCODING,
         "running": _RUNNING,
         "many": _MANY,

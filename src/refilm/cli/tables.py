@@ -113,6 +113,8 @@ def models_with_figures(pattern: str) -> list[dict[str, Any]]:
                 "weights": MODELS[name].weights,
                 "default": name in defaults,
                 "protocol": TASKS[task].protocol,
+                "figure": TASKS[task].figure.title,
+                "value": mean.get(TASKS[task].figure.key),
                 "psnr_db": mean.get("psnr_db"),
                 "ssim": mean.get("ssim"),
             }
@@ -122,14 +124,15 @@ def models_with_figures(pattern: str) -> list[dict[str, Any]]:
 
 def models_table(records: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="dim")
-    for title in ("model", "task", "PSNR, dB", "SSIM", ""):
+    for title in ("model", "task", "figure", "mean", "SSIM", ""):
         table.add_column(title)
     for record in records:
-        psnr, ssim = record["psnr_db"], record["ssim"]
+        task, ssim = TASKS[record["task"]], record["ssim"]
         table.add_row(
             record["name"],
             record["task"],
-            "not measured" if psnr is None else f"{psnr:.2f}",
+            task.figure.title,
+            "not measured" if record["value"] is None else task.figure.shown(record["value"]),
             "" if ssim is None else f"{ssim:.4f}",
             "used unless --model says otherwise" if record["default"] else "",
         )

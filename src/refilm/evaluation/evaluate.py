@@ -148,7 +148,9 @@ class _Measuring:
             if pictures is not None:
                 strip = Strip(pictures / result.protocol / result.model / f"{path.stem}.png", beside)
             figures[path.name] = self.protocol.measure(method, path, stopwatch, strip)
-            self.note(f"{result.model}  {path.name}  {figures[path.name].psnr_db:.2f} dB")
+            figure = TASKS[self.protocol.task].figure
+            value = figure.shown(getattr(figures[path.name], figure.key))
+            self.note(f"{result.model}  {path.name}  {value} {figure.unit}".rstrip())
         return replace(result, ms_per_frame=stopwatch.median_ms, clips=figures)
 
     def _held(self, model: str) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from refilm.models.defaults import read_results
-from refilm.tasks import TASKS
+from refilm.tasks import TASKS, Figure
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Result:
     gflop          operations for one frame of the first clip in units of 10^9, a multiply-add counted as two; None
                    without weights
     setting        a baseline's best setting; None if it has none
-    clips          figures by the clip's file name
+    clips          figures by the clip's file name: ClipFigures, or another dataclass of `frames` and numbers
     absent         why there are no figures; None if there are
     """
 
@@ -63,11 +63,11 @@ class Result:
     ms_per_frame: float | None = None
     gflop: float | None = None
     setting: str | None = None
-    clips: dict[str, ClipFigures] = field(default_factory=dict)
+    clips: dict[str, Any] = field(default_factory=dict)
     absent: str | None = None
 
     def mean(self, name: str) -> float | None:
-        """The mean over clips of a field of ClipFigures; None if it is None in a clip."""
+        """The mean over clips of one of their figures; None if it is None in a clip."""
         values = [getattr(clip, name) for clip in self.clips.values()]
         return None if None in values else mean(values)
 
@@ -75,7 +75,8 @@ class Result:
         """The entry for a result file, in JSON's types, with the means over clips."""
         if self.absent:
             return {"refilm": self.version, "absent": self.absent}
-        figures = ("psnr_db", "ssim", "warp_error", "warp_error_of_truth", "psnr_rgb_db")
+        names = [entry.name for clip in self.clips.values() for entry in fields(clip)]
+        figures = [name for name in dict.fromkeys(names) if name not in ("frames", "width", "height")]
         return _tidied(
             {
                 "description": self.description,
@@ -115,7 +116,7 @@ def write_result(folder: Path, result: Result) -> Path:
 
 def task_of(protocol: str) -> str:
     """The task that a protocol measures, with which the protocol's name begins."""
-    return next(task for task in TASKS if protocol.startswith(f"{task}-"))
+    return max((task for task in TASKS if protocol.startswith(f"{task}-")), key=len)
 
 
 def write_table(folder: Path, task: str) -> Path:
@@ -130,26 +131,27 @@ def write_table(folder: Path, task: str) -> Path:
         "frame made; a multiply-add counts as two operations.",
     ]
     for name in names:
-        lines += _section(name, {r["model"]: r["protocols"][name] for r in results if name in r["protocols"]})
+        rows = {r["model"]: r["protocols"][name] for r in results if name in r["protocols"]}
+        lines += _section(name, TASKS[task].figure, rows)
     path = folder / f"{task}.md"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def _section(name: str, rows: dict[str, dict[str, Any]]) -> list[str]:
-    """The part of a table for one protocol: means, missing results, and the PSNR of each clip."""
+def _section(name: str, figure: Figure, rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The part of a table for one protocol: means, missing results, and the ranking figure of each clip."""
     measured = {model: row for model, row in rows.items() if "absent" not in row}
     if not measured:
         return []
-    ranked = sorted(measured, key=lambda model: -measured[model]["mean"]["psnr_db"])
+    ranked = sorted(measured, key=lambda model: -figure.goodness(measured[model]["mean"]))
     first = measured[ranked[0]]
     columns = {
         "model": lambda model, row: model,
-        "PSNR, dB": lambda model, row: f"{row['mean']['psnr_db']:.2f}",
-        "SSIM": lambda model, row: f"{row['mean']['ssim']:.4f}",
+        figure.title: lambda model, row: figure.shown(row["mean"].get(figure.key)),
+        "SSIM": lambda model, row: _optional(row["mean"].get("ssim"), ".4f"),
         "PSNR of RGB": lambda model, row: _optional(row["mean"].get("psnr_rgb_db"), ".2f"),
-        f"warp error ({first['mean']['warp_error_of_truth']:.2f})": lambda model, row: (
-            f"{row['mean']['warp_error']:.2f}"
+        f"warp error ({_optional(first['mean'].get('warp_error_of_truth'), '.2f')})": lambda model, row: _optional(
+            row["mean"].get("warp_error"), ".2f"
         ),
         "ms": lambda model, row: _optional(row.get("ms_per_frame"), ".1f"),
         "GFLOP": lambda model, row: _optional(row.get("gflop"), ".1f"),
@@ -164,8 +166,8 @@ def _section(name: str, rows: dict[str, dict[str, Any]]) -> list[str]:
         *("", f"## {name}", "", f"{first['description'][0].upper()}{first['description'][1:]}.", ""),
         *_table(shown, [[cells[title][i] for title in shown] for i in range(len(ranked))]),
         *(f"\n{model}: absent, {row['absent']}." for model, row in rows.items() if "absent" in row),
-        *("", "PSNR of each clip, dB:", ""),
-        *_table(["clip", *ranked], [[clip, *(_clip_psnr(measured[m], clip) for m in ranked)] for clip in clips]),
+        *("", f"{figure.name} of each clip{figure.unit and ', '}{figure.unit}:", ""),
+        *_table(["clip", *ranked], [[clip, *(_of_clip(figure, measured[m], clip) for m in ranked)] for clip in clips]),
     ]
 
 
@@ -173,8 +175,8 @@ def _optional(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _clip_psnr(row: dict[str, Any], clip: str) -> str:
-    return f"{row['clips'][clip]['psnr_db']:.2f}" if clip in row["clips"] else "-"
+def _of_clip(figure: Figure, row: dict[str, Any], clip: str) -> str:
+    return figure.shown(row["clips"].get(clip, {}).get(figure.key))
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

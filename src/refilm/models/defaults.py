@@ -54,7 +54,7 @@ def default_models(folder: Path) -> dict[str, str]:
     for task in TASKS.values():
         measured = {result["model"]: result["protocols"].get(task.protocol) for result in results}
         found = {model: entry for model, entry in measured.items() if _can_run(entry)}
-        ranked = sorted(found, key=lambda model: -_goodness(task, found[model]))
+        ranked = sorted(found, key=lambda model: -task.figure.goodness(found[model]["mean"]))
         for model in ranked:
             if not any(_spares(task, found[other], found[model]) for other in ranked):
                 best[task.name] = model
@@ -62,15 +62,9 @@ def default_models(folder: Path) -> dict[str, str]:
     return best
 
 
-def _goodness(task: Task, entry: dict[str, Any]) -> float:
-    """The figure that ranks the task's models, negated if less of it is better."""
-    value: float = entry["mean"][task.figure]
-    return value if task.more_is_better else -value
-
-
 def _spares(task: Task, other: dict[str, Any], entry: dict[str, Any]) -> bool:
     """Whether `other` is faster than `entry`, and `entry` better by less than `worth_waiting`."""
-    gain = _goodness(task, entry) - _goodness(task, other)
+    gain = task.figure.goodness(entry["mean"]) - task.figure.goodness(other["mean"])
     return gain < task.worth_waiting and (other.get("ms_per_frame") or math.inf) < (entry.get("ms_per_frame") or 0)
 
 

@@ -171,4 +171,8 @@ def _configure(name: str, config: Any, overrides: dict[str, Any]) -> Any:
     unknown = sorted(set(overrides) - set(vars(config)))
     if unknown:
         raise ValueError(f"{name} has no config field {unknown[0]!r}; there are: {', '.join(vars(config))}")
-    return replace(config, **overrides)
+    config = replace(config, **overrides)
+    task = MODELS[name].task
+    if getattr(config, "task", task) != task:
+        raise ValueError(f"{name} is for {task}, and its config cannot name {config.task}; take a model for that")
+    return config

@@ -59,7 +59,7 @@ MODELS = {
         "interpolation",
         VILS3D,
         VILS3DConfig(channels=32, ls3d_blocks=(5, 6), matching=True, own_quarters=False),
-        weights="vi-ls3d-small-2d08720f.safetensors",
+        weights="vi-ls3d-small-0627fcbd.safetensors",
     ),
     "vi-ls3d-flow": Model(
         "interpolation", VILS3DFlow, VILS3DFlowConfig(strength=0.5), weights="vi-ls3d-flow-1d25b09c.safetensors"

@@ -97,9 +97,8 @@ def make_pieces(
 def missing_runs(finished: dict[int, FinishedPiece]) -> Iterator[tuple[int, Bookmark | None, int | None]]:
     """Runs of missing pieces.
 
-    -> for each run: number of its first piece, where to begin reading for it, number of the next finished piece; None
-    if
-       there is no further one, and the run goes on to the end of the source
+    -> for each run: number of its first piece; where to begin reading for it; number of the next finished piece, or
+       None if there is none and the run goes on to the end of the source
 
     `finished` may grow during the iteration.
     """

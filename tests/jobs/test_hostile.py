@@ -20,7 +20,7 @@ import refilm
 from refilm.cli.main import run
 from refilm.jobs.placing import report_path, work_folder
 from refilm.jobs.report import Report
-from refilm.video import joining
+from refilm.video import companions
 
 NAMES = {
     "quotes": 'it\'s a "film"',
@@ -127,7 +127,7 @@ def test_a_source_in_which_reading_sound_fails_is_told_to_end_there(media):
 
         said = []
         copied = {sound.index: sound}
-        assert len(list(joining._copied_packets(Damaged(), copied, said.append))) == 20
+        assert len(list(companions.copied_packets(Damaged(), copied, said.append))) == 20
     assert re.match(r"the source is damaged at 0\.\d\d s \(Invalid data found\): its audio end there", said[0])
 
 

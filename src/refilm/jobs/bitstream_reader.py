@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from fractions import Fraction
@@ -16,6 +15,7 @@ from refilm.models import MODELS, create_model
 from refilm.models.contract import Codec
 from refilm.video import Bookmark, Colour, Frame, PixelFormat, ReadLosses, VideoInfo, digest, joining
 from refilm.video.encoder import EncoderSettings
+from refilm.video.read_losses import BookedLosses
 from refilm.video.rgb import from_rgb
 from refilm.video.tags import ColourTags
 from refilm.video.video_info import BITSTREAM
@@ -42,7 +42,7 @@ class BitstreamReader:
 
     def __init__(self, path: Path) -> None:
         self.path, self.losses = path, ReadLosses()
-        self._lost: deque[tuple[int, dict[str, float]]] = deque()
+        self._lost = BookedLosses()
         self._file = path.open("rb")
         try:
             if self._file.read(len(MAGIC)) != MAGIC:
@@ -81,12 +81,7 @@ class BitstreamReader:
 
     def lost_in(self, first: int, end: int | None) -> dict[str, float]:
         """See `Source.lost_in`."""
-        total: dict[str, float] = {}
-        while self._lost and (end is None or self._lost[0][0] < end):
-            number, lost = self._lost.popleft()
-            for name, amount in lost.items() if number >= first else ():
-                total[name] = total.get(name, 0.0) + amount
-        return total
+        return self._lost.take(first, end)
 
     def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
         joining.rehearse(settings, self.info, target, format_name, warn)
@@ -141,7 +136,7 @@ class BitstreamReader:
     def _lose(self, number: int, lost: dict[str, float]) -> None:
         """Counted with the frame before number `number`, if there is one, as a VideoReader does."""
         self.losses.add(lost)
-        self._lost.append((max(number - 1, 0), lost))
+        self._lost.book(max(number - 1, 0), lost)
 
 
 def _picture(description: dict[str, Any], place: int) -> _Picture:

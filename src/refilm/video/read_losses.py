@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 
@@ -43,3 +44,23 @@ class ReadLosses:
         if self.resized:
             lines.append(f"{self.resized} frames of another size than the first were scaled to it")
         return lines
+
+
+class BookedLosses:
+    """Losses by the number of the frame that each is counted with, so that those of the pieces of a job add up."""
+
+    def __init__(self) -> None:
+        self._booked: deque[tuple[int, dict[str, float]]] = deque()
+
+    def book(self, number: int, lost: dict[str, float]) -> None:
+        """Count losses with a frame; numbers rise."""
+        self._booked.append((number, lost))
+
+    def take(self, first: int, end: int | None) -> dict[str, float]:
+        """The sum of what is counted with frames `first` to `end`, None for the last one; taken once."""
+        total: dict[str, float] = {}
+        while self._booked and (end is None or self._booked[0][0] < end):
+            number, lost = self._booked.popleft()
+            for name, amount in lost.items() if number >= first else ():
+                total[name] = total.get(name, 0.0) + amount
+        return total

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from mmap import mmap
@@ -26,7 +25,7 @@ from refilm.video.child import HEADER_BYTES, SIGNS_OF_LIFE, SLOTS, slot_bytes
 from refilm.video.encoder import EncoderSettings
 from refilm.video.frame import Frame
 from refilm.video.joining import Piece
-from refilm.video.read_losses import ReadLosses
+from refilm.video.read_losses import BookedLosses, ReadLosses
 from refilm.video.video_info import VideoInfo
 
 PATIENCE = 120  # seconds without a packet, after which FFmpeg counts as hung; a slow disk may take a few
@@ -54,7 +53,7 @@ class VideoReader:
     def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
         self.path = Path(path)
         self.losses = ReadLosses()  # so far
-        self._lost: deque[tuple[int, dict[str, float]]] = deque()
+        self._lost = BookedLosses()
         ours, theirs = socket.socketpair()
         self._shared = _shared_memory()
         self._header = mmap(self._shared.fileno(), HEADER_BYTES)
@@ -98,12 +97,7 @@ class VideoReader:
         The keys are the fields of ReadLosses. A loss is counted with the frame before it, wherever reading began, so
         that the parts of a job add up however often it was stopped.
         """
-        total: dict[str, float] = {}
-        while self._lost and (end is None or self._lost[0][0] < end):
-            number, lost = self._lost.popleft()
-            for name, amount in lost.items() if number >= first else ():
-                total[name] = total.get(name, 0.0) + amount
-        return total
+        return self._lost.take(first, end)
 
     def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
         """See joining.rehearse."""
@@ -137,7 +131,7 @@ class VideoReader:
             self._send(slot)
             if lost:
                 self.losses.add(lost)
-                self._lost.append((number, lost))
+                self._lost.book(number, lost)
             yield Frame(tuple(planes), held, self.info.colour, time, duration)
             number += 1
 

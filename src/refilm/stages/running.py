@@ -163,17 +163,8 @@ class Restoring(Generic[K]):
     def _restore(self, window: list[Shot[K]]) -> Tensor:
         """The result for the centre of a window, [3, sH, sW], on the CPU."""
         clip = torch.stack([shot.picture() for shot in window], dim=1)[None].to(self._device)  # [1, 3, T, H, W]
-        result = self.restore(clip)
-        self._on_result(clip[:, :, clip.shape[2] // 2], result)
-        return result[0].cpu()
-
-    def restore(self, clip: Tensor) -> Tensor:
-        """Restore the middle frame of a window, in tiles if `tile` is set, without the temporal filter.
-
-        [1, 3, T, H, W] -> [1, 3, sH, sW]
-        """
         model = self._model
-        return run_tiled(
+        result = run_tiled(
             lambda part: model(part, **self._options),
             model.prepare(clip),
             reach=model.reach,
@@ -181,6 +172,8 @@ class Restoring(Generic[K]):
             scale=model.scale,
             tile=self._tile,
         )
+        self._on_result(clip[:, :, model.window // 2], result)
+        return result[0].cpu()
 
     @torch.inference_mode()
     def _filtered(self, results: list[Shot[K]]) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from refilm import options
@@ -50,7 +51,7 @@ class Work:
         """The name of the weight file; None if there is none."""
         if self.weights == "default":
             return MODELS[self.model_name].weights
-        return None if self.weights is None else self.weights.rpartition("/")[2]
+        return None if self.weights is None else Path(self.weights).name
 
     def stage(self, start_time: Fraction, device: str, tile: int | None) -> Stage:
         """A new stage.

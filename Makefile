@@ -5,9 +5,10 @@ BIN := .venv/bin
 .PHONY: demo test slow torture lint types smoke check clean
 
 # One stamp for the environment, so that a second `make` does not install again.
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(shell find src -name '*.cpp' -o -name '*.hpp')
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt tools/install_torch.py $(shell find src -name '*.cpp' -o -name '*.hpp')
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/python tools/install_torch.py
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
@@ -15,7 +16,7 @@ demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Does a job stay under its memory budget? Whole jobs on 1080p and 4K, and what each encoder takes.
 
 python benchmarks/memory.py             # writes results/bench/memory.json and .md
+python benchmarks/memory.py --only 4K   # only the rows that contain these words; prints them
 python benchmarks/memory.py --encoders  # bytes of memory for each byte of a picture, for jobs/budget.py
 
 The peak is that of the command and its reading process together, sampled every 20 ms as proportional set size, which
@@ -26,16 +27,21 @@ import numpy as np
 from cyclopts import App, Parameter
 
 RESULTS = Path(__file__).parents[1] / "results" / "bench"
-SIZES = {"1080p": (1920, 1080), "4K": (3840, 2160)}
-# (picture, frames, options, budgets in GB): the first two ask most of the encoder, the others of the models
+SIZES = {"540p": (960, 540), "720p": (1280, 720), "1080p": (1920, 1080), "4K": (3840, 2160)}
+# (picture, frames, command, budgets in GB): the first two ask most of the encoder, the others of the models
 JOBS = (
-    ("1080p", 70, ("--times", "1", "--model", "flow-blend"), (1.5, 4.0)),
-    ("4K", 70, ("--times", "1", "--model", "flow-blend"), (4.0, 8.0)),
-    ("1080p", 6, ("--times", "2", "--model", "flow-blend"), (1.5, 4.0)),
-    ("4K", 6, ("--times", "2", "--model", "flow-blend"), (12.0,)),
-    ("1080p", 6, ("--times", "2", "--model", "vi-ls3d-flow"), (6.0,)),
-    ("1080p", 2, ("--times", "2", "--model", "vi-ls3d-small"), (1.0, 1.5, 2.0, 4.0)),
-    ("4K", 2, ("--times", "2", "--model", "vi-ls3d-small"), (2.0, 4.0, 8.0)),
+    ("1080p", 70, "interpolate --times 1 --model flow-blend", (1.5, 4.0)),
+    ("4K", 70, "interpolate --times 1 --model flow-blend", (4.0, 8.0)),
+    ("1080p", 6, "interpolate --times 2 --model flow-blend", (1.0, 4.0)),
+    ("4K", 5, "interpolate --times 2 --model flow-blend", (2.0, 8.0)),
+    ("1080p", 5, "interpolate --times 2 --model vi-ls3d-flow", (6.0,)),
+    ("4K", 5, "interpolate --times 2 --model vi-ls3d-flow", (8.0,)),
+    ("1080p", 2, "interpolate --times 2 --model vi-ls3d-small", (1.0, 1.5, 2.0, 4.0)),
+    ("4K", 2, "interpolate --times 2 --model vi-ls3d-small", (2.0, 4.0, 8.0)),
+    ("540p", 3, "upscale --scale 4", (2.0, 8.0)),
+    ("720p", 3, "upscale --scale 4", (2.5,)),
+    ("1080p", 3, "upscale --scale 2", (2.5, 4.0)),
+    ("1080p", 3, "upscale --scale 4", (4.0, 8.0)),
 )
 ENCODERS = (
     ("libx264", "ultrafast"), ("libx264", "veryfast"), ("libx264", "medium"), ("libx264", "slow"),
@@ -47,19 +53,22 @@ app = App(help_format="plaintext")
 
 @dataclass(frozen=True)
 class Row:
-    """One job; `peak_gb` None where it was refused, with the reason."""
+    """One job; `peak_gb` and `planned_gb` are None where it was refused, with the reason."""
 
     picture: str
     frames: int
-    options: str
+    command: str
     budget_gb: float
     peak_gb: float | None
+    planned_gb: float | None = None
     tile: int | None = None
     refused: str | None = None
 
 
 @app.default
-def main(*, encoders: Annotated[bool, Parameter(negative="")] = False, smoke: bool = False) -> None:
+def main(
+    *, encoders: Annotated[bool, Parameter(negative="")] = False, smoke: bool = False, only: str | None = None
+) -> None:
     """Measure, and write the tables."""
     if encoders:
         for codec, preset in ENCODERS:
@@ -68,25 +77,30 @@ def main(*, encoders: Annotated[bool, Parameter(negative="")] = False, smoke: bo
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for picture, frames, options, budgets in JOBS[:1] if smoke else JOBS:
+        for picture, frames, command, budgets in JOBS[:1] if smoke else JOBS:
+            if only is not None and only not in f"{picture} {frames} {command}":
+                continue
             source = folder / f"{picture}-{frames}.mp4"
             if not source.exists():
                 write_source(source, *SIZES[picture], frames if not smoke else 2)
             for budget in budgets:
-                rows.append(run_job(source, picture, frames, options, budget))
+                rows.append(run_job(source, picture, frames, command, budget))
                 print(rows[-1], flush=True)
     exceeded = [row for row in rows if row.peak_gb is not None and row.peak_gb > row.budget_gb]
-    if not smoke:
+    if not smoke and only is None:
         write(rows)
     sys.exit(f"above the budget: {exceeded}" if exceeded else 0)
 
 
-def run_job(source: Path, picture: str, frames: int, options: tuple[str, ...], budget: float) -> Row:
+def run_job(source: Path, picture: str, frames: int, command: str, budget: float) -> Row:
     """One job in a process of its own, watched."""
     output = source.with_name("out.mp4")
-    command = [sys.executable, "-m", "refilm.cli.main", "interpolate", str(source), str(output), *options]
+    task, *options = command.split()
+    command_line = [sys.executable, "-m", "refilm.cli.main"]
     process = subprocess.Popen(
-        [*command, "--max-memory", f"{budget}GB", "--overwrite"], stderr=subprocess.PIPE, text=True
+        [*command_line, task, str(source), str(output), *options, "--max-memory", f"{budget}GB", "--overwrite"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     peak, tile = 0.0, None
     plan = output.with_name(output.name + ".refilm") / "job.json"
@@ -97,10 +111,10 @@ def run_job(source: Path, picture: str, frames: int, options: tuple[str, ...], b
         time.sleep(0.02)
     assert process.stderr is not None
     said = process.stderr.read().strip()
-    words = " ".join(options)
     if process.returncode:
-        return Row(picture, frames, words, budget, None, refused=said.splitlines()[-1].removeprefix("refilm: "))
-    return Row(picture, frames, words, budget, round(peak / 1e9, 2), tile)
+        return Row(picture, frames, command, budget, None, refused=said.splitlines()[-1].removeprefix("refilm: "))
+    planned = json.loads(output.with_name(output.name + ".json").read_text())["planned_memory_mb"] * 1e6
+    return Row(picture, frames, command, budget, round(peak / 1e9, 2), round(planned / 1e9, 2), tile)
 
 
 def tree_bytes(root: int) -> float:
@@ -190,13 +204,17 @@ def write(rows: list[Row]) -> None:
         "`python benchmarks/memory.py`: peak of a whole job, the command and its reading process together, x264 at its",
         f"default settings on {os.cpu_count()} cores. A job that cannot keep to its budget is refused at once.",
         "",
-        "| source | frames | interpolate ... | budget, GB | peak, GB | tile |",
-        "|---|---|---|---|---|---|",
+        "| source | frames | refilm ... | budget, GB | planned, GB | peak, GB | planned / peak | tile |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        peak = "refused" if row.peak_gb is None else f"{row.peak_gb:.2f}"
-        tile = "" if row.peak_gb is None else "whole picture" if row.tile is None else str(row.tile)
-        lines.append(f"| {row.picture} | {row.frames} | {row.options} | {row.budget_gb} | {peak} | {tile} |")
+        cells = [row.picture, str(row.frames), row.command, f"{row.budget_gb}"]
+        if row.peak_gb is None or row.planned_gb is None:
+            cells += ["", "refused", "", ""]
+        else:
+            cells += [f"{row.planned_gb:.2f}", f"{row.peak_gb:.2f}", f"{row.planned_gb / row.peak_gb:.2f}"]
+            cells += ["whole picture" if row.tile is None else str(row.tile)]
+        lines.append(f"| {' | '.join(cells)} |")
     refused = next((row.refused for row in rows if row.refused), None)
     if refused:
         lines += ["", f"A refusal reads: {refused}"]

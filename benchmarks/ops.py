@@ -284,7 +284,7 @@ def model_rows(seconds: float, size: tuple[int, int]) -> list[Row]:
             with torch.inference_mode(), ExitStack() as stack:
                 for make in without:
                     stack.enter_context(make())
-                return model(clip)
+                return model.network(clip)
 
         return run
 

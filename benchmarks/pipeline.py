@@ -31,7 +31,8 @@ import av
 import torch
 
 from refilm import create_model, probe
-from refilm.jobs.job import SEGMENT_FRAMES, Job
+from refilm.jobs.job import Job
+from refilm.jobs.planning import LONGEST
 from refilm.jobs.video_file import VideoFile
 from refilm.options import Encoding, Running
 from refilm.stages.demand import Demand
@@ -137,7 +138,7 @@ def transcode(source: Path, output: Path, preset: str) -> None:
 
 
 def identity_job(source: Path, output: Path, preset: str, scene_cuts: bool = False) -> None:
-    sink = VideoFile(output, Encoding(CODEC, CRF, preset))
+    sink = VideoFile(output, Encoding(codec=CODEC, crf=CRF, preset=preset))
     running = Running(scene_cuts=scene_cuts, overwrite=True, restart=True)
     Job(source, sink, lambda info, tile: Identity(), running=running).run()
 
@@ -145,7 +146,7 @@ def identity_job(source: Path, output: Path, preset: str, scene_cuts: bool = Fal
 def measure(source: Path, preset: str, tries: int, folder: Path) -> Row:
     info = probe(source)
     # the encoder alone is fed from memory: a segment's worth
-    pictures = [frame for _, frame in zip(range(SEGMENT_FRAMES), frames(source), strict=False)]
+    pictures = [frame for _, frame in zip(range(LONGEST), frames(source), strict=False)]
     seconds = best_of(
         tries,
         {

@@ -45,11 +45,11 @@ def broken(tmp_path_factory):
 @pytest.fixture
 def restorers(tmp_path_factory, monkeypatch):
     """The models of restorers.py stand in the table, and are the defaults of their tasks."""
-    from restorers import RESTORERS, write_results
+    from restorers import RESTORERS, row, write_results
 
-    from refilm.models import MODELS, Model, defaults
+    from refilm.models import MODELS, defaults
 
     results = write_results(tmp_path_factory.mktemp("results"))
     monkeypatch.setattr(defaults, "results_folder", lambda: results)
     for name, build in RESTORERS.items():
-        monkeypatch.setitem(MODELS, name, Model(build.task, build, learned=False))
+        monkeypatch.setitem(MODELS, name, row(build))

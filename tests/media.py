@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -71,7 +73,9 @@ class Clip:
     times       of the frames to encode, seconds, rising; those before `first_shown` are hidden by the edit list
     last        duration of the last frame, seconds
     scenes      the frame numbers at which another scene begins
+    pictures    for each frame, the numbers of the pictures that its upper and its lower lines show; () for its own
     audio       language of each audio stream
+    audio_codec FFmpeg's name of their encoder
     subtitles, chapters   (start, end, text), seconds
     attachments           (file name, MIME type, contents)
     muxer       options of the container
@@ -90,7 +94,9 @@ class Clip:
     sample_aspect_ratio: Fraction = SECOND
     rotation: int = 0
     scenes: tuple[int, ...] = ()
+    pictures: tuple[tuple[int, int], ...] = ()
     audio: tuple[str, ...] = ()
+    audio_codec: str = "aac"
     subtitles: tuple[tuple[Fraction, Fraction, str], ...] = ()
     chapters: tuple[tuple[Fraction, Fraction, str], ...] = ()
     attachments: tuple[tuple[str, str, bytes], ...] = ()
@@ -187,8 +193,8 @@ def write(path: Path, clip: Clip) -> Media:
         if clip.chapters:
             container.set_chapters([_chapter(k, *chapter) for k, chapter in enumerate(clip.chapters)])
         video = _add_video(container, clip)
-        audio = [_add_audio(container, language) for language in clip.audio]
-        subtitle_codec = "mov_text" if clip.suffix == ".mp4" else "subrip"
+        audio = [_add_audio(container, language, clip.audio_codec) for language in clip.audio]
+        subtitle_codec = "mov_text" if clip.suffix in (".mp4", ".mov") else "subrip"
         subtitles = container.add_mux_stream(subtitle_codec) if clip.subtitles else None
         if subtitles is not None:
             subtitles.time_base = MILLISECOND
@@ -205,7 +211,7 @@ def write(path: Path, clip: Clip) -> Media:
 
     names = {"libx264": "h264", "libx265": "hevc"}
     streams: list[tuple[str, str, str | None]] = [("video", names.get(clip.codec, clip.codec), None)]
-    streams += [("audio", "aac", language) for language in clip.audio]
+    streams += [("audio", names.get(clip.audio_codec, clip.audio_codec), language) for language in clip.audio]
     streams += [("subtitle", subtitle_codec, "eng")] * bool(clip.subtitles)
     # FFmpeg reads attached pictures as video streams of one frame, and MP4's chapters as a text track as well
     streams += [
@@ -256,7 +262,12 @@ def _video_packets(stream: VideoStream, clip: Clip) -> Iterator[av.Packet]:
     durations = {stamp: following - stamp for stamp, following in pairwise(stamps)}
     for number, stamp in enumerate(stamps[:-1]):
         scene = sum(number >= start for start in clip.scenes)
-        frame = video_frame(picture(number, clip.height, clip.width, clip.pix_fmt, scene), clip.pix_fmt)
+        upper, lower = clip.pictures[number] if clip.pictures else (number, number)
+        planes = picture(upper, clip.height, clip.width, clip.pix_fmt, scene)
+        if lower != upper:
+            for plane, other in zip(planes, picture(lower, clip.height, clip.width, clip.pix_fmt, scene), strict=True):
+                plane[1::2] = other[1::2]
+        frame = video_frame(planes, clip.pix_fmt)
         frame.pts, frame.time_base = stamp, tick
         frame.colorspace, frame.color_range = clip.tags.matrix, clip.tags.range
         frame.color_primaries, frame.color_trc = clip.tags.primaries, clip.tags.transfer
@@ -270,8 +281,8 @@ def _with_durations(packets: list[av.Packet], durations: dict[int, int]) -> Iter
         yield packet
 
 
-def _add_audio(container: OutputContainer, language: str) -> av.AudioStream:
-    stream = container.add_stream("aac", rate=AUDIO_RATE, layout="mono")
+def _add_audio(container: OutputContainer, language: str, codec: str = "aac") -> av.AudioStream:
+    stream = container.add_stream(codec, rate=AUDIO_RATE, layout="mono")
     stream.codec_context.bit_rate = 64000
     stream.metadata["language"] = language
     return stream
@@ -307,6 +318,17 @@ def irregular(count: int, start: Fraction = Fraction(0)) -> tuple[Fraction, ...]
     gaps = rng.choice([2970, 3000, 3003, 3060, 6000, 9009], size=count - 1)
     gaps[count // 2] = 40000
     return tuple(start + Fraction(int(ticks), 90000) for ticks in np.concatenate([[0], np.cumsum(gaps)]))
+
+
+def pulled_down(count: int) -> tuple[tuple[int, int], ...]:
+    """The pictures of `count` frames of telecined film: of each four pictures, five frames, two of them woven."""
+    cycle = ((0, 0), (1, 1), (1, 2), (2, 3), (3, 3))
+    return tuple((4 * (n // 5) + cycle[n % 5][0], 4 * (n // 5) + cycle[n % 5][1]) for n in range(count))
+
+
+def on_twos(count: int) -> tuple[tuple[int, int], ...]:
+    """The pictures of `count` frames that are drawn on twos: every second is there, and shown twice."""
+    return tuple((n // 2 * 2, n // 2 * 2) for n in range(count))
 
 
 # x264 without look-ahead and B-frames, for files in which neither matters: fast, and one packet a frame at once
@@ -436,6 +458,48 @@ BROKEN: dict[str, Callable[[Path], Path]] = {
 }
 
 
+def flashes_and_beeps(path: Path, seconds: float, *options: str) -> Path:
+    """A film that flashes and beeps at the same moments: from 0.48 s to 0.6 s of each second.
+
+    options   how the ffmpeg program is to encode it
+    """
+    moments = "between(mod(t,1),{},{})"
+    picture = f"color=black:s=96x64:r=25:d={seconds},drawbox=t=fill:c=white:enable='{moments.format(0.479, 0.599)}'"
+    sound = f"aevalsrc='if({moments.format(0.48, 0.6)},sin(2*PI*1000*t)/2,0)':d={seconds}:s=48000"
+    tool("ffmpeg", "-v", "error", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, *options, str(path))
+    return path
+
+
+def box(kind: bytes, payload: bytes) -> bytes:
+    """A box of MP4: its size, its kind and its content."""
+    return struct.pack(">I4s", 8 + len(payload), kind) + payload
+
+
+def insert_box(path: Path, entry: bytes, added: bytes) -> None:
+    """Put a box at the end of the first sample entry of this kind ("avc1", "hvc1", "mp4a") of an MP4 file.
+
+    The movie box has to be at the end of the file, so that no sample moves.
+    """
+    way = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", entry)
+    path.write_bytes(_with_box(path.read_bytes(), way, added) or b"")
+
+
+def _with_box(boxes: bytes, way: tuple[bytes, ...], added: bytes) -> bytes | None:
+    """Boxes with a further one at the end of the box to which `way` leads; None if there is no such box."""
+    place = 0
+    while place < len(boxes):
+        size, kind = struct.unpack_from(">I4s", boxes, place)
+        if kind == way[0]:
+            head = 16 if kind == b"stsd" else 8
+            content = boxes[place + head : place + size]
+            grown = content + added if len(way) == 1 else _with_box(content, way[1:], added)
+            if grown is not None:
+                counted = boxes[place + 8 : place + head]
+                return boxes[:place] + box(kind, counted + grown) + boxes[place + size :]
+        place += size
+    return None
+
+
 # --- FFmpeg's verdict -------------------------------------------------------------------------------------------------
 
 
@@ -508,9 +572,25 @@ def frame_hashes(path: Path, pix_fmt: str | None = None) -> list[str]:
     return [line.split(",")[-1].strip() for line in tool(*command).splitlines() if not line.startswith("#")]
 
 
+def lateness(path: Path) -> list[float]:
+    """By how much each beep is later than its flash, in seconds, as the ffmpeg program sees and hears them."""
+    tool("ffmpeg", "-version")  # skips the test where FFmpeg is missing
+    filters = ("-vf", "blackdetect=d=0.1", "-af", "silencedetect=n=-30dB:d=0.1")
+    command = ["ffmpeg", "-nostats", "-copyts", "-i", str(path), *filters, "-f", "null", "-"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    # the last of each is the end of the file
+    *flashes, _ = (float(time) for time in re.findall(r"black_end:([0-9.]+)", told))
+    *beeps, _ = (float(time) for time in re.findall(r"silence_end: ([0-9.]+)", told))
+    return [beep - flash for flash, beep in zip(flashes, beeps, strict=True)]
+
+
 def tool(name: str, *arguments: str) -> str:
     if shutil.which(name) is None:
         pytest.skip(f"the {name} program is not installed")
     result = subprocess.run([name, *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+TURNED = struct.pack("<4sIHHHIHHI", b"II*\0", 8, 1, 274, 3, 1, 6, 0, 0)  # EXIF that says: turn by a quarter
+PROFILE = bytes(range(256)) * 600  # like a colour profile that is longer than a segment of JPEG

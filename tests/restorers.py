@@ -42,8 +42,11 @@ class Steady(nn.Module, Restorer):
         means = clip.mean(dim=(3, 4), keepdim=True)
         return clip - means + means[:, :, 2:3]
 
+    def network(self, prepared: Tensor) -> Tensor:
+        return prepared.mean(dim=2)
+
     def forward(self, clip: Tensor) -> Tensor:
-        return clip.mean(dim=2)
+        return self.network(self.prepare(clip))
 
 
 class Double(nn.Module, Restorer):
@@ -60,9 +63,14 @@ class Double(nn.Module, Restorer):
 RESTORERS = {"soften": Soften, "steady": Steady, "double": Double}
 
 
+def row(build: type) -> Model:
+    """The row of a classical method."""
+    return Model(build.task, lambda: (build, None), learned=False)
+
+
 def write_results(folder: Path) -> Path:
     """Figures that make them, and flow-blend, the defaults."""
-    for name, build in ({"flow-blend": MODELS["flow-blend"].build} | RESTORERS).items():
+    for name, build in ({"flow-blend": MODELS["flow-blend"].parts()[0]} | RESTORERS).items():
         entry = {"mean": {"psnr_db": 99.0}, "parameters": 0, "weights": None}
         result = {"model": name, "baseline": False, "protocols": {TASKS[build.task].protocol: entry}}
         (folder / f"{name}.json").write_text(json.dumps(result))
@@ -73,7 +81,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         results = write_results(Path(folder))
         defaults.results_folder = lambda: results
-        MODELS.update({name: Model(build.task, build, learned=False) for name, build in RESTORERS.items()})
+        MODELS.update({name: row(build) for name, build in RESTORERS.items()})
         from refilm.cli.main import main
 
         main(sys.argv[1:])

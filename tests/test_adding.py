@@ -49,7 +49,7 @@ def lean(film):
     recipe = 'model = "lean"\ntrain = ["films"]\nval = "films"\ncrop = 16\nlearning_rate = 0.1\n'
     (folder / "lean.toml").write_text(recipe + TWO_STEPS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "lean", Model("interpolation", Lean, LeanConfig(lean=0.5)))
+        patch.setitem(MODELS, "lean", Model("interpolation", lambda: (Lean, LeanConfig(lean=0.5))))
         yield export(train(folder / "lean.toml", out=folder / "run", device="cpu"), folder / "weights")
 
 
@@ -127,7 +127,7 @@ def watching(tmp_path_factory):
     (folder / "tell.toml").write_text(recipe + TWO_STEPS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, "watching", toy.WATCHING)
-        patch.setitem(MODELS, "tell", Model("watching", toy.Tell, toy.TellConfig()))
+        patch.setitem(MODELS, "tell", Model("watching", lambda: (toy.Tell, toy.TellConfig())))
         patch.setitem(STAGES, "watching", toy.watch)
         patch.setitem(TRAINERS, "watching", Trainer(toy.WatchingConfig, toy.WatchingProblem))
         yield export(train(folder / "tell.toml", out=folder / "run", device="cpu"), folder / "weights")

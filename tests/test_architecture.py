@@ -20,10 +20,10 @@ MAY_IMPORT = {
     "data": {"video"},
     "stages": {"layers", "models", "video"},
     "jobs": {"models", "video", "stages"},
-    "compare": {"video", "jobs"},
+    "comparison": {"video", "jobs"},
     "training": {"layers", "models", "weights", "video", "data", "stages", "evaluation"},
     "evaluation": {"ops", "layers", "models", "video", "data", "stages"},
-    "cli": {"ops", "models", "video", "stages", "jobs", "compare", "evaluation", "training", "data"},
+    "cli": {"ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data"},
 }
 
 
@@ -31,7 +31,8 @@ MAY_IMPORT = {
 ALSO = {"cli": {"api"}, "ops": {"_native"}}
 FILES = {
     "api": {"models", "video", "stages", "jobs"},
-    "__init__": {"models", "video", "compare", "api"},
+    "stream": {"stages", "jobs", "api"},
+    "__init__": {"models", "ops", "video", "comparison", "api", "stream"},
     **{name: set() for name in LEAVES},
 }
 
@@ -97,6 +98,7 @@ def test_files_beside_the_packages_import_what_they_may(path):
     check(path, FILES[path.stem] | LEAVES)
 
 
-def test_help_does_not_wait_for_torch():
-    code = "import sys, refilm.cli.main; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("module", ["refilm", "refilm.api", "refilm.models", "refilm.video.child", "refilm.cli.main"])
+def test_what_is_needed_before_a_model_runs_does_not_wait_for_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import rare_files
 import torture
 
 
@@ -37,7 +38,9 @@ def test_the_same_packets_after(tmp_path, fault):
 
 def test_the_command_writes_its_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(torture.Faults, "kill_at_step", lambda self, step: "undisturbed")
+    monkeypatch.setattr(rare_files, "KINDS", [kind for kind in rare_files.KINDS if kind.name == "- as input"])
     results = tmp_path / "reliability.md"
-    monkeypatch.setattr("sys.argv", ["torture.py", "--inputs", "2", "--rounds", "0", "--results", str(results)])
+    arguments = ["--inputs", "2", "--rounds", "0", "--samples", str(tmp_path), "--results", str(results)]
+    monkeypatch.setattr("sys.argv", ["torture.py", *arguments])
     torture.main()
-    assert "2 hostile inputs and 1 injected faults, of which 0 broke a promise" in results.read_text()
+    assert "2 hostile inputs, 1 injected faults and 1 rare files, of which 0 broke a promise" in results.read_text()

@@ -1,4 +1,4 @@
-"""Mutated inputs and injected faults, counted: `python tests/torture.py --inputs 1000 --seed 1`, or `make torture`.
+"""Mutated inputs, injected faults and rare kinds of files: `python tests/torture.py --inputs 1000`, or `make torture`.
 
 Every input must end in success or in an error of refilm's own, in bounded time, with nothing under the final name
 unless it is complete; after every fault the same job, called again, must give the packets of an undisturbed run.
@@ -25,9 +25,11 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import rare_files
 from media import CLIPS, even, write
 
 from refilm.errors import JobError, RefilmError, VideoError
@@ -49,6 +51,14 @@ _SOURCES = {
     "webm": replace(CLIPS["cfr-24"], suffix=".webm", codec="libvpx-vp9", options={"cpu-used": "8"},
                     times=even(12, 24), **_TINY),
     "ts": replace(CLIPS["cfr-24"], suffix=".ts", times=even(12, 24), audio=("eng",), **_TINY),
+    # no presentation times
+    "avi-b": replace(CLIPS["b-frames"], suffix=".avi", times=even(12, 24), audio=("eng",), audio_codec="wmav2",
+                     **_TINY),
+    "h264": replace(CLIPS["b-frames"], suffix=".h264", times=even(12, 24), **_TINY),
+    # sound and subtitles that Matroska, into which all are written, holds in other codecs only
+    "mov": replace(CLIPS["companions"], suffix=".mov", audio_codec="pcm_alaw", times=even(12, 24), **_TINY),
+    # its sound begins before the picture that is shown
+    "mp4-edit": replace(CLIPS["edit-list"], times=even(18, 24, Fraction(-1, 4)), audio=("eng",), **_TINY),
 }  # fmt: skip
 
 
@@ -121,6 +131,8 @@ def hostile_inputs(count: int, seed: int, folder: Path, tell: Callable[[str], No
     """Outcomes by kind of mutation; inputs that break a promise are kept in `folder` and counted as "FAULT"."""
     rng = random.Random(seed)
     files = {name: write(folder / f"{name}{clip.suffix}", clip).path for name, clip in _SOURCES.items()}
+    files["ts-joined"] = files["ts"].with_stem("ts-joined")  # times jump back in the middle
+    files["ts-joined"].write_bytes(2 * files["ts"].read_bytes())
     contents = {name: path.read_bytes() for name, path in files.items()}
     outcomes: Counter[tuple[str, str]] = Counter()
     for number, (kind, name, data) in zip(range(count), mutations(rng, contents), strict=False):
@@ -468,6 +480,12 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=1000, help="mutated files")
     parser.add_argument("--rounds", type=int, default=20, help="of each fault")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        default=rare_files.SAMPLES,
+        help="folder of the rare files; those are left out without it",
+    )
     parser.add_argument("--results", type=Path, default=Path("results/reliability.md"))
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
@@ -478,9 +496,12 @@ def main() -> None:
     began = time.monotonic()
     (folder / "inputs").mkdir()
     (folder / "faults").mkdir()
+    (folder / "rare").mkdir()
     faults = injected_faults(chosen.rounds, chosen.seed, folder / "faults", tell)
     inputs = hostile_inputs(chosen.inputs, chosen.seed, folder / "inputs", tell)
+    rare = list(rare_files.outcomes(chosen.samples, folder / "rare")) if chosen.samples.is_dir() else []
     broken = sum(count for (_, outcome), count in (inputs + faults).items() if outcome == "FAULT")
+    broken += sum(outcome.startswith("FAULT") for _, outcome in rare)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
     total: Counter[str] = Counter()
     for (_, outcome), count in inputs.items():
@@ -488,15 +509,15 @@ def main() -> None:
     text = [
         "# Reliability",
         "",
-        f"Written by `make torture` (seed {chosen.seed}): {inputs.total()} hostile inputs and {faults.total()} "
-        f"injected faults, of which {broken} broke a promise. It took {time.monotonic() - began:.0f} s; "
-        f"the largest process {peak} MiB.",
+        f"Written by `make torture` (seed {chosen.seed}): {inputs.total()} hostile inputs, {faults.total()} "
+        f"injected faults and {len(rare)} rare files, of which {broken} broke a promise. It took "
+        f"{time.monotonic() - began:.0f} s; the largest process {peak} MiB.",
         "",
         "## Hostile inputs",
         "",
-        "Small MP4, Matroska, AVI, WebM and MPEG-TS files, changed at random, each through a whole job that decodes "
-        "and encodes. Promised: it ends within a minute, in success or in an error of refilm's own, with nothing under "
-        "the final name unless it is complete.",
+        "Small MP4, QuickTime, Matroska, AVI, WebM, MPEG-TS (one of them joined of two) and raw H.264 files, changed "
+        "at random, each through a whole job that decodes and encodes. Promised: it ends within a minute, in success "
+        "or in an error of refilm's own, with nothing under the final name unless it is complete.",
         "",
         "In all: " + ", ".join(f"{outcome} {count}" for outcome, count in sorted(total.items())) + ".",
         "",
@@ -508,6 +529,15 @@ def main() -> None:
         "nothing behind; what has the final name is complete at all times.",
         "",
         *table(("fault", "outcome", "times"), faults),
+        "",
+        "## Rare files and wishes",
+        "",
+        "Each through the command. Promised: nothing is lost that the container holds, and what is lost or refused is "
+        "said. The outcome is what FFmpeg's programs find in the output, or what the command says.",
+        "",
+        "| kind | outcome |",
+        "| --- | --- |",
+        *(f"| {kind} | {outcome} |" for kind, outcome in rare),
     ]
     chosen.results.write_text("\n".join(text) + "\n")
     if broken:

@@ -3,35 +3,39 @@
 refilm.interpolate("in.mp4", "out.mp4", times=4)      # file to file; returns a Report
 refilm.enhance("in.mp4", "out.mp4", denoise=True, upscale=4)      # several tasks in one pass
 refilm.open("in.mp4")                                 # iterates over Frames with exact times
+refilm.stream.denoise(pictures)                       # frames in, frames out: numpy or torch, [H, W, 3]
 refilm.create_model("flow-blend")                     # a model on tensors [N, C, T, H, W]
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from refilm.errors import JobError, RefilmError, VideoError, WeightsError
+from refilm.errors import JobError, RefilmError, UsageError, VideoError, WeightsError
 
 if TYPE_CHECKING:
-    from refilm.api import deblock, denoise, enhance, interpolate, upscale
-    from refilm.compare.comparison import compare
+    from refilm import models as models
+    from refilm import ops as ops
+    from refilm import stream as stream
+    from refilm import video as video
+    from refilm.api import analyse, deblock, denoise, enhance, interpolate, upscale
+    from refilm.comparison.comparison import compare
     from refilm.models import create_model, list_models
     from refilm.video import frames as open
     from refilm.video import probe
 
-try:
-    __version__ = version("refilm")
-except PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0"
+    __version__: str
 
 __all__ = [
     "JobError",
     "RefilmError",
+    "UsageError",
     "VideoError",
     "WeightsError",
     "__version__",
+    "analyse",
     "compare",
     "create_model",
     "deblock",
@@ -41,22 +45,43 @@ __all__ = [
     "list_models",
     "open",
     "probe",
+    "stream",
     "upscale",
 ]
 
-# Imported on first use, because torch takes a second to load, and `refilm --help` does not need it.
+# Where the other names are. They are imported on first use, so that `import refilm` and `refilm --help` take no time.
 _LAZY = {
     "create_model": ("refilm.models", "create_model"),
     "list_models": ("refilm.models", "list_models"),
-    "compare": ("refilm.compare.comparison", "compare"),
-    **{name: ("refilm.api", name) for name in ("deblock", "denoise", "enhance", "interpolate", "upscale")},
+    "compare": ("refilm.comparison.comparison", "compare"),
+    **{name: ("refilm.api", name) for name in ("analyse", "deblock", "denoise", "enhance", "interpolate", "upscale")},
     "open": ("refilm.video", "frames"),
     "probe": ("refilm.video", "probe"),
+    **{name: (f"refilm.{name}", None) for name in ("models", "ops", "stream", "video")},
 }
+
+# The warnings of jobs and how their memory was planned; silent until a program sets up logging.
+logging.getLogger("refilm").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _LAZY:
         raise AttributeError(f"module 'refilm' has no attribute {name!r}")
     module, attribute = _LAZY[name]
-    return getattr(import_module(module), attribute)
+    found = import_module(module)
+    return found if attribute is None else getattr(found, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_LAZY} - {"TYPE_CHECKING", "Any", "annotations", "import_module", "logging"})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("refilm")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "0"

@@ -1,26 +1,31 @@
-"""The public functions, which process a video file into another and return a report."""
+"""The public functions, which process a video file into another and return a report, or look at one."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Literal, overload
 
 from refilm import options
-from refilm.errors import UsageError
+from refilm.errors import UsageError, VideoError
+from refilm.jobs.analysis import Analysis, look_at
 from refilm.jobs.bitstream_file import BitstreamFile
-from refilm.jobs.device import device_of
+from refilm.jobs.device import check_device
 from refilm.jobs.event_file import EventFile
-from refilm.jobs.job import Job, Progress
+from refilm.jobs.job import Job, Start
+from refilm.jobs.pace import Progress
+from refilm.jobs.piped import STANDARD_INPUT, STANDARD_OUTPUT, JobToPipe, Y4mOutput, refuse_parts, run_from_pipe
+from refilm.jobs.preview import run_preview
 from refilm.jobs.report import Report
 from refilm.jobs.sink import Sink
+from refilm.jobs.trial import stage_seconds
 from refilm.jobs.video_file import encoded_sink
 from refilm.models import MODELS, create_model, default_model
+from refilm.models.table import named
 from refilm.options import Encoding, Running
 from refilm.stages.table import TaskStages, Work
 from refilm.tasks import TASKS, Task, of_verb
@@ -32,58 +37,96 @@ Sound, subtitles, chapters, attachments and metadata are carried over. If the jo
 it. Raises VideoError if the input cannot be read, JobError if the output cannot be written, WeightsError if weights are
 missing or damaged, and UsageError, a ValueError, for wrong arguments.
 
-path_in, path_out   a video file, or numbered pictures such as frames/%06d.png
+path_in, path_out   a video file, or numbered pictures such as frames/%06d.png; "-" is standard input, and standard
+                    output, which gets uncompressed video (y4m); a job with a pipe is not continued after a stop
 """
 _CALLBACKS = {
     "leave_finished": (False, "Whether to return the report of an output that this very job has already made."),
     "on_progress": (None, "Called repeatedly with the progress of the job, a `Progress`."),
+    "on_start": (None, "Called when the work begins, with what is known of the job, a `Start`."),
+    "on_step": (None, "Called with what takes a while before and after the work, a text such as 'reading film.mp4'."),
     "warn": (None, "Called with each warning, a text."),
 }
-_MODEL = {
-    "model": (None, "A name of refilm.list_models(). Default: the best one, unless a faster one is nearly as good."),
-    "weights": ("default", "The file that ships; or the path of a weight file; or None for random initialisation."),
+MODEL = {
+    "model": (
+        None,
+        "A name of refilm.list_models(), or a weight file. Default: the best one that is worth waiting for.",
+    ),
+    "weights": (
+        "default",
+        "The file that ships; or a weight file, by path or shipped name; or None for a random start.",
+    ),
 }
 
 
-def _documented(function: Function, summary: str, own: type, further: dict[str, tuple[Any, str]]) -> Function:
-    """Give a function of **keywords the signature and documentation of the dataclasses that define its keywords."""
-    keywords = {
-        field.name: (field.default, options.documentation(kind)[field.name])
-        for kind in (own, Encoding, Running)
-        for field in fields(kind)
+def keywords_of(*kinds: type) -> dict[str, tuple[Any, str]]:
+    """The default and the documentation of each field of some dataclasses, by its name."""
+    return {
+        field.name: (field.default, options.documentation(kind)[field.name]) for kind in kinds for field in fields(kind)
     }
-    keywords |= further | _CALLBACKS
-    paths = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("path_in", "path_out")]
+
+
+def describe(
+    function: Callable[..., Any],
+    text: str,
+    positional: Sequence[str],
+    keywords: dict[str, tuple[Any, str]],
+    own: type,
+    returns: Any,
+) -> None:
+    """Give a function of **keywords a signature, and `text` and the documentation of its keywords as its own.
+
+    positional   names of its first parameters
+    keywords     see `keywords_of`; those that are fields of `own` may also be given by position
+    """
+    either, named_only = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     first = {field.name for field in fields(own)}
-    named = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD if name in first else inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-        )
+    parameters = [inspect.Parameter(name, either) for name in positional]
+    parameters += [
+        inspect.Parameter(name, either if name in first else named_only, default=default)
         for name, (default, _) in keywords.items()
     ]
-    function.__signature__ = inspect.Signature([*paths, *named], return_annotation=Report)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature(parameters, return_annotation=returns)  # type: ignore[attr-defined]
     width = max(map(len, keywords)) + 2
-    lines = [f"{name:<{width}}{text}" for name, (_, text) in keywords.items()]
-    function.__doc__ = summary + "\n" + _COMMON + "\n".join(lines)
-    return function
+    function.__doc__ = text + "\n" + "\n".join(f"{name:<{width}}{told}" for name, (_, told) in keywords.items())
+
+
+def by_name(
+    function: Callable[..., Any], positional: Sequence[Any], own: type, given: Sequence[Any], keywords: dict[str, Any]
+) -> None:
+    """Add the options that were given by position to `keywords`. Raises TypeError as Python does for too many.
+
+    positional   the first arguments, which are no options
+    """
+    names = [field.name for field in fields(own)][: len(given)]
+    if len(names) < len(given) or keywords.keys() & names:
+        inspect.signature(function).bind(*positional, *given, **keywords)  # says what is wrong
+    keywords |= dict(zip(names, given, strict=True))
+
+
+def _documented(
+    function: Callable[..., Any],
+    summary: str,
+    own: type,
+    further: dict[str, tuple[Any, str]],
+    returns: Any = Report,
+) -> None:
+    keywords = keywords_of(own, Encoding, Running) | further | _CALLBACKS
+    describe(function, summary + "\n" + _COMMON, ("path_in", "path_out"), keywords, own, returns)
 
 
 def _of_task(task: Task) -> Function:
     """Make the public function of one task."""
 
     def function(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any) -> Report:
-        names = [field.name for field in fields(task.options)][: len(own)]
-        if len(names) < len(own) or keywords.keys() & names:
-            inspect.signature(function).bind(path_in, path_out, *own, **keywords)  # says what is wrong
-        keywords |= dict(zip(names, own, strict=True))
+        by_name(function, (path_in, path_out), task.options, own, keywords)
         model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
         work = work_of(task, options.taken(task.options, keywords), model, weights)
         return _run(task.verb, path_in, path_out, [work], keywords)
 
     function.__name__ = function.__qualname__ = task.verb
-    return _documented(function, task.summary.partition("\n")[0], task.options, _MODEL)
+    _documented(function, task.summary.partition("\n")[0], task.options, MODEL)
+    return function
 
 
 denoise = _of_task(TASKS["denoising"])
@@ -92,32 +135,122 @@ upscale = _of_task(TASKS["super-resolution"])
 interpolate = _of_task(TASKS["interpolation"])
 
 
-def enhance(path_in: str | Path, path_out: str | Path, **keywords: Any) -> Report:
+@overload
+def enhance(path_in: str | Path, path_out: str | Path, *, auto: Literal[True], **keywords: Any) -> Report | None: ...
+
+
+@overload
+def enhance(path_in: str | Path, path_out: str | Path, *, auto: Literal[False] = False, **keywords: Any) -> Report: ...
+
+
+def enhance(path_in: str | Path, path_out: str | Path, **keywords: Any) -> Report | None:
     wanted = options.taken(options.Enhance, keywords)
-    chosen = {task_of(name): name for name in wanted.models}
+    on_analysis = keywords.pop("on_analysis", None) or (lambda analysis: None)
+    if wanted.auto:
+        rest = dict(keywords)
+        _, running = options.taken(Encoding, rest), options.taken(Running, rest)
+        options.check_all_known(rest.keys() - _CALLBACKS.keys(), (options.Enhance, Encoding, Running), "enhance")
+        found = analyse(
+            path_in,
+            models=wanted.models,
+            weights=wanted.weights,
+            device=running.device,
+            input_fps=running.input_fps,
+            force=running.force,
+            on_step=keywords.get("on_step"),
+        )
+        on_analysis(found)
+        if found.first is not None:
+            raise VideoError(found.first)
+        if not found.wanted:
+            return None
+        wanted = replace(wanted, auto=False, **found.wanted)
+    return _run("enhance", path_in, path_out, _works_of(wanted), keywords)
+
+
+_documented(
+    enhance,
+    "Several tasks in one pass over a video, decoded and encoded once, in a fixed order.\n\n"
+    "With auto, what `refilm.analyse` proposes; if the film asks for nothing, None is returned and nothing written.",
+    options.Enhance,
+    {"on_analysis": (None, "With auto: called with what the film shows, an `Analysis`, before the work.")},
+    Report | None,
+)
+
+
+def _works_of(wanted: options.Enhance) -> list[Work]:
+    """The tasks that are wanted, with their models."""
+    chosen = _models_by_task(wanted.models, wanted.weights)
     works = []
     for verb, own in wanted.wanted().items():
         task = of_verb(verb)
-        works.append(work_of(task, own, chosen.pop(task.name, None)))
-    for task_name, name in chosen.items():
+        works.append(work_of(task, own, *chosen.pop(task.name, ())))
+    for task_name, (name, _) in chosen.items():
         raise UsageError(f"{name} is a model for {task_name}, which is not asked for")
-    return _run("enhance", path_in, path_out, works, keywords)
+    return works
 
 
-enhance = _documented(
-    enhance, "Several tasks in one pass over a video, decoded and encoded once, in a fixed order.", options.Enhance, {}
-)
+def analyse(
+    path: str | Path,
+    *,
+    models: Sequence[str] = (),
+    weights: Sequence[str] = (),
+    device: str = "cpu",
+    input_fps: str | float | Fraction | None = None,
+    force: bool = False,
+    on_step: Callable[[str], None] | None = None,
+) -> Analysis:
+    """Look at samples of a film, and propose what to do. Writes nothing, and takes some seconds.
+
+    path             a video file or numbered pictures
+    models, weights  as for `refilm.enhance`: how long the proposal takes depends on them, and on `device`
+    input_fps        frame rate of a source without times
+    force            whether to take an interlaced film as it is
+    on_step          called with what takes a while, a text such as "reading film.mp4"
+
+    Raises VideoError if the film cannot be read, UsageError for standard input, which can be read only once.
+    """
+    source = Path(path)
+    if source == STANDARD_INPUT:
+        raise UsageError(
+            "standard input can be read only once; save it as a file to have it looked at, or say what to do"
+        )
+    check_device(device)
+    step = on_step or (lambda step: None)
+    info, found = look_at(source, None if input_fps is None else options.frame_rate(input_fps), force, step)
+    if not found.wanted or found.frames is None:
+        return found
+    works = _works_of(options.Enhance(models=tuple(models), weights=tuple(weights), **found.wanted))
+    step("measuring speed")
+    return replace(found, seconds=round(found.frames * stage_seconds(TaskStages(tuple(works), device), info), 1))
+
+
+def _models_by_task(models: Sequence[str], files: Sequence[str]) -> dict[str, tuple[str, str | Path | None]]:
+    """The model and the weights for each task of several, from names of models and weight files."""
+    chosen: dict[str, tuple[str, str | Path | None]] = {}
+    for model in models:
+        name, weights = named(model)
+        assert name is not None
+        chosen[task_of(name)] = name, weights
+    for file in files:
+        name, _ = named(None, file)
+        assert name is not None
+        task = task_of(name)
+        chosen[task] = chosen.get(task, (name,))[0], file
+    return chosen
 
 
 def work_of(task: Task, own: Any, model: str | None = None, weights: str | Path | None = "default") -> Work:
     """One task of a job with its model.
 
     own     the task's options
-    model   name of the model; None: the default one
+    model   name of the model, or a weight file; None: the model of `weights`, if that is a file, else the default one
 
-    Raises UsageError if the model is unknown or for another task, or if there is no default one.
+    Raises UsageError if the model is unknown or for another task, or if there is no default one; WeightsError if a
+    weight file cannot be read.
     """
-    name = model if model is not None else default_model(task.name)
+    name, weights = named(model, weights)
+    name = default_model(task.name) if name is None else name
     if task_of(name) != task.name:
         others = ", ".join(sorted(other for other in MODELS if task_of(other) == task.name)) or "none"
         raise UsageError(f"{name} is a model for {task_of(name)}, not for {task.name}; for that there are: {others}")
@@ -140,29 +273,33 @@ def _run(
     """Run a job that does all `works` in one pass. `function` is the name of the public function."""
     encoding, running = options.taken(Encoding, keywords), options.taken(Running, keywords)
     on_progress: Callable[[Progress], None] = keywords.pop("on_progress", None) or (lambda progress: None)
+    on_start: Callable[[Start], None] = keywords.pop("on_start", None) or (lambda start: None)
+    on_step: Callable[[str], None] = keywords.pop("on_step", None) or (lambda step: None)
     warn: Callable[[str], None] = keywords.pop("warn", None) or (lambda message: None)
     leave_finished = keywords.pop("leave_finished", False)
     own = options.Enhance if function == "enhance" else works[0].task.options
     options.check_all_known(keywords, (own, Encoding, Running), function)
-    device = device_of(running.device)
-    if running.threads is not None:
-        torch.set_num_threads(running.threads)
-    for work in works:
-        work.stage(start_time=Fraction(0), device=running.device, tile=None)  # UsageError before any file is touched
-    if running.tile is not None and all(work.model.reach is None for work in works):
-        names = " and ".join(work.model_name for work in works)
-        raise UsageError(f"{names} needs the whole picture at once; leave out tile")
-    settings = {work.task.verb: work.settings for work in works} | {"device": device.type, "tile": running.tile}
-    job = Job(
-        source=Path(path_in),
-        sink=_sink(Path(path_out), works[-1], encoding),
+    device = check_device(running.device)
+    settings = {work.task.verb: work.settings for work in works} | {"device": device, "tile": running.tile}
+    source, output = Path(path_in), Path(path_out)
+    to_pipe = output == STANDARD_OUTPUT
+    refuse_parts(source, output, running)
+    sink: Any = Y4mOutput(encoding) if to_pipe else _sink(output, works[-1], encoding)
+    job = (JobToPipe if to_pipe else Job)(
+        source=source,
+        sink=sink,
         make_stage=TaskStages(tuple(works), running.device),
         settings=settings,
         weights=tuple(work.weights_file for work in works if work.weights_file is not None),
         running=running,
         leave_finished=leave_finished,
     )
-    return job.run(on_progress, warn)
+    run = job.run
+    if source == STANDARD_INPUT and not to_pipe:
+        run = partial(run_from_pipe, job)
+    elif running.preview is not None:
+        run = partial(run_preview, job)
+    return run(on_progress, warn, on_start, on_step)
 
 
 def _sink(path: Path, work: Work, encoding: Encoding) -> Sink:

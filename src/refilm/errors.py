@@ -24,5 +24,9 @@ class WeightsError(RefilmError):
     """A weight file is missing, damaged, or belongs to another model."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A job was stopped by Ctrl-C. The message says what is kept of it."""
+
+
 # Exit codes of the command.
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -6,24 +6,52 @@ dataclasses raise UsageError, a ValueError, for values out of range.
 
 from __future__ import annotations
 
+import ast
 import difflib
-from collections.abc import Iterable
+import inspect
+import operator
+import re
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
-import docstring_parser
 from cyclopts import Parameter
 
 from refilm.errors import UsageError
+
+
+def _as_given(kind: type, tokens: Sequence[Any]) -> float:
+    """The number in a flag's text. Cyclopts would round it to a whole one; the dataclasses refuse other numbers."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"wanted a whole number, got {text!r}") from None
+
+
+_MOMENT = re.compile(r"(?:(?:(\d+):(?=[0-5]?\d:))?(\d+):(?=[0-5]?\d(?:\.|$)))?(\d+(?:\.\d*)?)", re.ASCII)
+
+Whole = Annotated[int, Parameter(converter=_as_given)]
+ForWhat = Literal["browser", "editing", "archive", "phone"]
+Audio = Literal["copy", "aac", "opus", "flac", "pcm", "none"]
+Subtitles = Literal["copy", "none"]
 
 
 @dataclass(frozen=True)
 class Encoding:
     """How the output is encoded, in FFmpeg's terms."""
 
+    purpose: Annotated[ForWhat | None, Parameter(name="--for")] = None
+    "What the output is for, which chooses codec, quality, pixel format and sound; the options below win over it."
     codec: str | None = None
     "Encoder: libx264, libx265, libsvtav1, ffv1, ... Default: libx264, above 8 bit libx265, for .webm libvpx-vp9."
     crf: float | None = None
@@ -32,6 +60,23 @@ class Encoding:
     "Trades speed for size: ultrafast ... medium ... veryslow for libx264 and libx265, 0 ... 13 for libsvtav1."
     pix_fmt: str | None = None
     "Pixel format such as yuv420p or yuv420p10le. Default: the source's, if the encoder supports it."
+    audio: Audio | None = None
+    "Sound: the source's packets (copy), another codec, or none. Default: copy, as far as the container can hold it."
+    subtitles: Subtitles | None = None
+    "Subtitles: copy or none. Default: copy; text that the container cannot hold as it is, is converted."
+    copy_only: bool = False
+    "Refuse, instead of converting sound and text subtitles that the output's container cannot hold as they are."
+    drop_streams: bool = False
+    "Leave out sound, subtitles, chapters and attachments that the output's container cannot hold, instead of refusing."
+
+    def __post_init__(self) -> None:
+        _one_of(self, "purpose", ForWhat, "--for")
+        _one_of(self, "audio", Audio)
+        _one_of(self, "subtitles", Subtitles)
+        if self.copy_only and self.audio not in (None, "copy", "none"):
+            raise UsageError(
+                f"--copy-only refuses to convert sound, and --audio {self.audio} asks for it; leave out one of them"
+            )
 
 
 @dataclass(frozen=True)
@@ -42,11 +87,11 @@ class Running:
     "Where the models run: cpu, cuda, cuda:1, ..."
     scene_cuts: Annotated[bool, Parameter(negative="--no-scene-cuts")] = True
     "Find scene cuts, so that models do not mix two scenes; interpolation repeats the nearer frame there."
-    tile: int | None = None
+    tile: Whole | None = None
     "Side in pixels of the tiles in which a model processes large frames. Default: as large as max-memory allows."
     max_memory: str | float | None = None
     "Memory that the job may use, such as 4GB; on a GPU, its memory. Default: three quarters of what is free."
-    threads: int | None = None
+    threads: Whole | None = None
     "Processor cores to use. Default: all."
     overwrite: bool = False
     "Replace an existing output, in one step, when the new one is complete."
@@ -54,13 +99,32 @@ class Running:
     "Discard an unfinished job for this output, and start from the beginning."
     force: bool = False
     "Process an interlaced source as it is, instead of refusing it."
+    from_time: Annotated[str | float | Fraction | None, Parameter(name="--from")] = None
+    "Begin with the frame shown at this time, such as 80, 1:20 or 0:01:20.5, counted from the film's first frame."
+    to_time: Annotated[str | float | Fraction | None, Parameter(name="--to")] = None
+    "End before the frame shown at this time. What the output holds begins at 0; sound is cut between its packets."
+    preview: str | float | Fraction | None = None
+    "Make so many seconds as OUT.preview.mp4, from --from or the middle, with a picture and what the whole would take."
     input_fps: str | float | Fraction | None = None
-    "Frame rate of a picture sequence. Default: 25."
+    "Frame rate of a source without times: a picture sequence (default: 25), or a raw stream such as .h264."
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "threads", "tile")
+        _whole_and_positive(self, "threads", "tile")
         if self.input_fps is not None:
             frame_rate(self.input_fps)
+        if self.part is not None and self.part[1] is not None and self.part[0] >= self.part[1]:
+            raise UsageError(f"--from must be before --to, got {self.from_time or 0} and {self.to_time}")
+
+        if self.preview is not None and (self.to_time is not None or moment(self.preview) == 0):
+            raise UsageError("--preview is a number of seconds above 0, and takes --from but no --to")
+
+    @property
+    def part(self) -> tuple[Fraction, Fraction | None] | None:
+        """(begin, end) of the wanted part in seconds, the end None for the film's; None if all is wanted."""
+        if self.from_time is None and self.to_time is None:
+            return None
+        begin = moment(0 if self.from_time is None else self.from_time)
+        return begin, None if self.to_time is None else moment(self.to_time)
 
 
 @dataclass(frozen=True)
@@ -70,12 +134,12 @@ class Many:
     output_dir: Path | None = None
     "Folder for the outputs; every path is then an input: a file, a folder of videos, or a pattern such as 'day*.mp4'."
     suffix: str | None = None
-    "Ending of the outputs. Default: the input's, or .mkv if refilm cannot write that."
-    jobs: int = 1
+    "Ending of the outputs. Default: that of --for, or the input's, or .mkv if refilm cannot write that."
+    jobs: Whole = 1
     "Number of jobs at a time; they share the processor cores."
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "jobs")
+        _whole_and_positive(self, "jobs")
         if self.output_dir is None and (self.suffix is not None or self.jobs != 1):
             raise UsageError("--suffix and --jobs go with --output-dir")
 
@@ -93,13 +157,15 @@ class Options:
 class Interpolate(Options):
     """The frame rate of an interpolation."""
 
-    times: int | None = None
+    times: Whole | None = None
     "Factor for the frame rate; source frames keep their pixels and times. Default: 2."
     fps: str | float | Fraction | None = None
     "Instead of times: the exact frame rate of the output, such as 60 or 60000/1001."
+    drop_repeats: bool = False
+    "Take frames that repeat the one before, as in drawings on twos, as one frame, so that motion becomes even."
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "times")
+        _whole_and_positive(self, "times")
         if self.times is not None and self.fps is not None:
             raise UsageError("times and fps exclude each other; give one of them")
         if self.fps is not None:
@@ -111,7 +177,8 @@ class Interpolate(Options):
         return 2 if self.times is None and self.fps is None else self.times
 
     def settings(self) -> dict[str, Any]:
-        return {"times": self.times_or_default, "fps": None if self.fps is None else str(frame_rate(self.fps))}
+        fps = None if self.fps is None else str(frame_rate(self.fps))
+        return {"times": self.times_or_default, "fps": fps, "drop_repeats": self.drop_repeats}
 
 
 @dataclass(frozen=True)
@@ -121,60 +188,83 @@ class Denoise(Options):
     sigma: float | None = None
     "Standard deviation of the noise in 8-bit levels, for white noise. Default: the model estimates any kind of noise."
 
+    strength: float | None = None
+    "How much to restore: 0 leaves the film as it is, 1 does all. Default: measured on each frame; clean film is left."
+
     def __post_init__(self) -> None:
         if self.sigma is not None and not 0 < self.sigma <= 255:
             raise UsageError(f"sigma is the noise's standard deviation, above 0 and at most 255, got {self.sigma:g}")
+        _share(self.strength)
 
 
 @dataclass(frozen=True)
 class Deblock(Options):
-    """The removal of compression artifacts has no options."""
+    """The strength of the removal of compression artifacts."""
+
+    strength: float | None = None
+    "How much to restore: 0 leaves the film as it is, 1 does all. Default: measured on each frame; clean film is left."
+
+    def __post_init__(self) -> None:
+        _share(self.strength)
 
 
 @dataclass(frozen=True)
 class Upscale(Options):
     """The factor of an enlargement."""
 
-    scale: int | None = None
+    scale: Whole | None = None
     "Factor for width and height. Default: the model's."
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "scale")
+        _whole_and_positive(self, "scale")
 
 
 @dataclass(frozen=True)
 class Enhance(Denoise, Interpolate):
     """Several tasks in one pass, in the order in which `refilm.tasks.TASKS` lists them."""
 
+    auto: bool = False
+    "Look at the film, and do what it asks for; nothing is written if it asks for nothing."
     denoise: bool = False
     "Remove noise."
     deblock: bool = False
     "Remove compression artifacts."
-    upscale: int | None = None
+    upscale: Whole | None = None
     "Enlarge width and height by this factor."
     models: Annotated[tuple[str, ...], Parameter(name="--model")] = ()
-    "A name from `refilm models`, instead of the default model for its task; can be given several times."
+    "A name from `refilm models`, or a weight file, instead of the default model for its task; can be given repeatedly."
+    weights: Annotated[tuple[str, ...], Parameter(name="--weights")] = ()
+    "A weight file, which says its model and so its task; can be given repeatedly."
 
     def __post_init__(self) -> None:
         Interpolate.__post_init__(self)
         Denoise.__post_init__(self)
-        _at_least_one(self, "upscale")
+        _whole_and_positive(self, "upscale")
         if self.sigma is not None and not self.denoise:
             raise UsageError("sigma is the level of the noise to take out; add denoise, or leave out sigma")
-        if not self.wanted():
-            raise UsageError("nothing is asked for; wanted at least one of denoise, deblock, upscale, times, fps")
+        if self.strength is not None and not (self.denoise or self.deblock):
+            raise UsageError("strength is about denoise and deblock; add one of them, or leave out strength")
+        if self.drop_repeats and self.times is None and self.fps is None:
+            raise UsageError("drop-repeats is about interpolation; add times or fps, or leave out drop-repeats")
+        wanted = self.wanted()
+        if self.auto and wanted:
+            raise UsageError(f"auto chooses what to do from the film; leave it out, or {' and '.join(wanted)}")
+        if not wanted and not self.auto:
+            raise UsageError(
+                "nothing is asked for; wanted at least one of denoise, deblock, upscale, times, fps, or auto"
+            )
 
     def wanted(self) -> dict[str, Any]:
         """The options of the tasks that are wanted, by the task's verb, in the order in which they run."""
         found: dict[str, Any] = {}
         if self.denoise:
-            found["denoise"] = Denoise(self.sigma)
+            found["denoise"] = Denoise(self.sigma, self.strength)
         if self.deblock:
-            found["deblock"] = Deblock()
+            found["deblock"] = Deblock(self.strength)
         if self.upscale is not None:
             found["upscale"] = Upscale(self.upscale)
         if self.times is not None or self.fps is not None:
-            found["interpolate"] = Interpolate(self.times, self.fps)
+            found["interpolate"] = Interpolate(self.times, self.fps, self.drop_repeats)
         return found
 
 
@@ -195,13 +285,45 @@ def frame_rate(value: Fraction | float | str) -> Fraction:
     return nearest if is_rounded else rate
 
 
+def moment(value: Fraction | float | str) -> Fraction:
+    """A time in seconds, from a number of seconds, "1:20.5" or "0:01:20.5". Raises UsageError for anything else."""
+    found = _MOMENT.fullmatch(str(value))
+    if found is not None:
+        return 3600 * int(found[1] or 0) + 60 * int(found[2] or 0) + Fraction(found[3])
+    try:
+        seconds = Fraction(value)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        seconds = Fraction(-1)
+    if seconds < 0:
+        raise UsageError(f"wanted a time such as 80, 1:20 or 0:01:20.5, got {value!r}")
+    return seconds
+
+
 @cache
 def documentation(kind: type) -> dict[str, str]:
     """The documentation of the fields of one of these dataclasses, by their names."""
-    told = {entry.arg_name: entry.description or "" for entry in docstring_parser.parse_from_object(kind).params}
-    for base in kind.__mro__[1:-1]:
-        told = documentation(base) | told
+    told: dict[str, str] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        told |= _strings_below_fields(base.__module__).get(base.__name__, {})
     return {field.name: told[field.name] for field in fields(kind)}
+
+
+@cache
+def _strings_below_fields(module: str) -> dict[str, dict[str, str]]:
+    """For each class of a module, the string below each field. The source is parsed once for all classes."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {
+        node.name: {
+            field.target.id: inspect.cleandoc(below.value.value)
+            for field, below in pairwise(node.body)
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        }
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
 
 
 def taken(kind: type, keywords: dict[str, Any]) -> Any:
@@ -209,11 +331,29 @@ def taken(kind: type, keywords: dict[str, Any]) -> Any:
     return kind(**{field.name: keywords.pop(field.name) for field in fields(kind) if field.name in keywords})
 
 
-def _at_least_one(options: object, *names: str) -> None:
+def _share(strength: float | None) -> None:
+    if strength is not None and not 0 <= strength <= 1:
+        raise UsageError(f"strength is a number from 0 to 1, got {strength:g}")
+
+
+def _one_of(options: object, name: str, kind: Any, flag: str | None = None) -> None:
+    value = getattr(options, name)
+    if value is not None and value not in get_args(kind):
+        raise UsageError(f"{flag or '--' + name} is one of {', '.join(get_args(kind))}; got {value}")
+
+
+def _whole_and_positive(options: object, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{name.replace('_', '-')} must be at least 1, got {value}")
+        if value is None:
+            continue
+        try:
+            operator.index(value)
+        except TypeError:
+            way_out = "; --fps takes any rate" if name == "times" else ""
+            raise UsageError(f"{name} must be a whole number, got {value}{way_out}") from None
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
 
 
 def check_all_known(keywords: Iterable[str], kinds: Iterable[type], function: str) -> None:

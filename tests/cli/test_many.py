@@ -41,6 +41,15 @@ def test_the_two_forms_of_the_command_are_told_apart(arguments, message, capsys)
     assert message in capsys.readouterr().err
 
 
+def test_with_auto_a_film_that_asks_for_nothing_gets_no_output(tmp_path, capsys):
+    source = tmp_path / "in.mkv"
+    clip = replace(CLIPS["two-scenes"], suffix=".mkv", times=even(2, 24), codec="ffv1", options={}, scenes=())
+    write(source, replace(clip, width=1040, height=24))  # too wide to be enlarged, too low to be judged
+    assert run(["enhance", str(source), "--auto", "--output-dir", str(tmp_path / "out")]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_one_failure_stops_no_other_and_what_is_finished_is_not_done_again(media, tmp_path, capsys):
     day, out = tmp_path / "day", tmp_path / "out"
     touch(day, "broken.mp4")

@@ -1,11 +1,13 @@
 """Data sets as they come, in tiny."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 from data.test_pack import write_clip
 
-from refilm.data import read_packs
+from refilm.data import Limits, read_packs, read_split
 from refilm.data.layouts import find_footage
 from refilm.errors import RefilmError
 
@@ -87,3 +89,60 @@ def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "JPEGImages" / "480p").mkdir(parents=True)
     with pytest.raises(RefilmError, match=r"train\.txt: cannot be read .* it lists the clips of the split"):
         find_footage(tmp_path)
+
+
+def names(pack):
+    return [clip.source for clip in pack.clips]
+
+
+def test_the_splits_of_a_set_are_kept(vimeo):
+    folder, _ = vimeo
+    assert names(read_split(folder, "train")) == ["00001__0001", "00002__0001"]
+    assert names(read_split(folder, "test")) == ["00001__0002"]
+
+
+def test_a_set_of_which_only_the_training_part_is_there_gives_some_of_it_for_testing(tmp_path):
+    for number in range(9):
+        pictures(tmp_path / "train_sharp" / f"{number:03d}", ["0.png", "1.png"])
+    taught, tested = (names(read_split(tmp_path, split)) for split in ("train", "test"))
+    assert tested == ["004"]
+    assert taught == [f"{number:03d}" for number in range(9) if number != 4]
+
+
+def test_folders_of_packs_are_the_parts_of_a_set(tmp_path):
+    for part in ("train-0", "train-1", "val"):
+        (tmp_path / part).mkdir()
+        write_clip(tmp_path / part / "a.mkv", [(100, 128, 128)] * 3)
+        entry = {"file": "a.mkv", "source": part, "frames": 3, "width": 48, "height": 32, "motion": 3.0, "bytes": 1}
+        (tmp_path / part / "index.json").write_text(json.dumps([entry]))
+    assert names(read_split(tmp_path, "train")) == ["train-0", "train-1"]
+    assert names(read_split(tmp_path, "test")) == ["val"]
+
+
+def test_no_film_of_a_pack_is_on_both_sides(tmp_path):
+    write_clip(tmp_path / "a.mkv", [(100, 128, 128)] * 3)
+    entry = {"file": "a.mkv", "frames": 3, "width": 48, "height": 32, "motion": 3.0, "bytes": 1}
+    index = [entry | {"source": film} for film in ("x", "y", "x", "z", "y")]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    assert names(read_split(tmp_path, "train")) == ["x", "x", "z"]
+    assert names(read_split(tmp_path, "test")) == ["y", "y"]
+    (tmp_path / "index.json").write_text(json.dumps([entry | {"source": "x"}] * 3))
+    assert [len(read_split(tmp_path, split)) for split in ("train", "test")] == [2, 1]
+    (tmp_path / "index.json").write_text(json.dumps([entry | {"source": "x"}]))
+    assert [len(read_split(tmp_path, split)) for split in ("train", "test")] == [1, 0]
+
+
+def test_of_a_set_that_is_too_large_evenly_spread_clips_are_read(tmp_path):
+    for number in range(10):
+        pictures(tmp_path / f"{number}", ["0.png", "1.png"])
+    a_clip = 2 * 16 * 24 * 3
+    assert names(read_packs(tmp_path, limits=Limits(max_bytes=5 * a_clip + 1))) == ["1", "3", "5", "7", "9"]
+    assert names(read_packs(tmp_path, limits=Limits(max_bytes=1))) == ["5"]
+    assert names(read_packs(tmp_path, limits=Limits(max_clips=2))) == ["2", "7"]
+    assert len(read_packs(tmp_path, limits=Limits(max_bytes=10 * a_clip))) == 10
+
+
+def test_films_are_sent_to_be_packed(tmp_path):
+    write_clip(tmp_path / "film.mkv", [(100, 128, 128)] * 301)
+    with pytest.raises(RefilmError, match=r"film\.mkv: 301 frames, and clips of at most 300 .*refilm data pack "):
+        read_split(tmp_path, "train")

@@ -22,6 +22,7 @@ def pictures(count: int, height: int, width: int, speed: int) -> Iterator[np.nda
 
 def write_clip(path: Path, count: int = 9, height: int = 64, width: int = 96, speed: int = 2) -> None:
     """A lossless 4:2:0 file of that clip, 25 frames a second, tagged BT.709 limited."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(path, "w") as container:
         stream = container.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

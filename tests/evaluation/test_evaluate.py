@@ -7,17 +7,19 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import pytest
 import torch
-from evaluation.clips import write_clip
+from evaluation.clips import pictures, write_clip
 from frames import stream
 
 from refilm.cli.main import run
-from refilm.errors import VideoError
-from refilm.evaluation import evaluate
+from refilm.errors import RefilmError, UsageError, VideoError
+from refilm.evaluation import evaluate, task_of
 from refilm.evaluation.interpolators import BASELINES, ModelInterpolator, blend, minterpolate, repeat
 from refilm.models.contract import Interpolator
 from refilm.video import frames
+from refilm.video.vmaf import program
 
 needs_minterpolate = pytest.mark.skipif(
     "minterpolate" not in av.filter.filters_available, reason="this FFmpeg is built without minterpolate"
@@ -154,7 +156,7 @@ def test_a_model_is_shown_the_frames_beyond_the_two() -> None:
     [
         ({"model": "flow-blnd"}, ValueError, "no model is called 'flow-blnd'; there are: .*flow-blend"),
         ({"protocol": "interpolation-x3"}, ValueError, "no protocol is called 'interpolation-x3'"),
-        ({"folder": "."}, VideoError, "no video files found"),
+        ({"folder": "."}, RefilmError, "no videos, no folders of pictures"),
     ],
 )
 def test_bad_input_is_named(
@@ -183,9 +185,56 @@ def test_a_single_gap_has_figures_but_no_time(tmp_path: Path) -> None:
     assert "NaN" not in (tmp_path / "set" / "frame-repeat.json").read_text()
 
 
+def test_sets_of_pictures_are_measured_as_they_were_unpacked(tmp_path: Path) -> None:
+    folder = tmp_path / "vimeo"
+    for name in ("00001/0001", "00001/0002"):
+        (folder / "sequences" / name).mkdir(parents=True)
+        for number, picture in enumerate(pictures(3, 64, 96, speed=2), start=1):
+            cv2.imwrite(str(folder / "sequences" / name / f"im{number}.png"), picture)
+    (folder / "tri_trainlist.txt").write_text("00001/0001\n")
+    (folder / "tri_testlist.txt").write_text("00001/0002\n")
+    for model, protocol in (("frame-repeat", "interpolation-x2"), ("bicubic", "super-resolution-x4-bi")):
+        result = evaluate(model, folder, protocol, tmp_path / "results")
+        assert list(result.clips) == ["00001__0002"]
+    assert (tmp_path / "results" / "vimeo" / "interpolation.md").exists()
+
+
+def has_vmaf() -> bool:
+    try:
+        return bool(program())
+    except UsageError:
+        return False
+
+
+@pytest.mark.skipif(not has_vmaf(), reason="no FFmpeg here is built with libvmaf")
+def test_vmaf_stands_beside_psnr_where_it_is_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_clip(folder / "a.mkv", count=5, height=96, width=160)
+    for protocol, better, worse in (
+        ("interpolation-x2", "frame-blend", "frame-repeat"),
+        ("super-resolution-x4-bi", "lanczos", "bicubic"),
+    ):
+        evaluate(better, folder, protocol, tmp_path)
+        assert "VMAF" not in (tmp_path / "set" / f"{task_of(protocol)}.md").read_text()
+        clips = [evaluate(name, folder, protocol, tmp_path, vmaf=True).clips["a.mkv"] for name in (better, worse)]
+        assert 100 >= clips[0].vmaf > clips[1].vmaf > 0
+        assert "| VMAF |" in (tmp_path / "set" / f"{task_of(protocol)}.md").read_text()
+
+
+def test_vmaf_is_refused_where_it_cannot_be_measured(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="every frame is measured; leave out every"):
+        evaluate("bicubic", folder, "super-resolution-x4-bi", tmp_path, every=3, vmaf=True)
+    assert not (tmp_path / "pans").exists()
+
+
+def test_the_folder_may_be_given_as_to_the_other_commands(folder: Path, tmp_path: Path) -> None:
+    assert run(["eval", "frame-repeat", "--data", str(folder), "--results", str(tmp_path)]) == 0
+    assert (tmp_path / "pans" / "frame-repeat.json").exists()
+
+
 def test_the_command_prints_the_table(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["eval", "frame-blend", str(folder), "--results", str(tmp_path)]) == 0
     assert "| frame-blend |" in capsys.readouterr().out
     assert run(["eval", "frame-blend", str(tmp_path), "--results", str(tmp_path)]) == 1
-    assert "no video files found" in capsys.readouterr().err
+    assert "no videos, no folders of pictures" in capsys.readouterr().err
     assert run(["eval", "frame-bland", str(folder), "--results", str(tmp_path)]) == 2

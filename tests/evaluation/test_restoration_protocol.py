@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from refilm.cli.main import run
 from refilm.data import read_clip
 from refilm.data.degradations import bicubic_down
+from refilm.data.layouts import Footage
 from refilm.errors import VideoError
 from refilm.evaluation import PROTOCOLS, evaluate
 from refilm.evaluation.flops import gflop
@@ -24,6 +25,10 @@ from refilm.layers.conv3d import Conv3d
 from refilm.layers.ls3d import LS3DConv
 from refilm.models.contract import Restorer
 from refilm.models.table import MODELS, Model
+
+
+def clip(path: Path) -> Footage:
+    return Footage(path.name, (path,))
 
 
 class Mean(nn.Module, Restorer):
@@ -76,7 +81,7 @@ def few_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "mean", Model("denoising", Mean, learned=False))
+    monkeypatch.setitem(MODELS, "mean", Model("denoising", lambda: (Mean, None), learned=False))
 
 
 def held(results: Path, name: str, protocol: str) -> dict:
@@ -107,7 +112,7 @@ def test_a_denoiser_stands_beside_the_filters_a_user_has(fakes: None, folder: Pa
 
 def test_noise_depends_on_the_clips_name_alone(folder: Path) -> None:
     protocol = PROTOCOLS["denoising-sigma25"]
-    (_, once), (_, again), (_, other) = (protocol._pair(folder / name) for name in ("a.mkv", "a.mkv", "b.mkv"))
+    (_, once), (_, again), (_, other) = (protocol._pair(clip(folder / name)) for name in ("a.mkv", "a.mkv", "b.mkv"))
     assert torch.equal(once, again)
     assert not torch.equal((once - once.mean())[0, 0, :9, :9], (other - other.mean())[0, 0, :9, :9])
 
@@ -131,8 +136,8 @@ class Filtered(nn.Module, Restorer):
         self.calls += 1
         return clip[:, :, 0]
 
-    def temporal_filter(self, results: Tensor) -> Tensor:
-        return results.mean(2)
+    def temporal_filter(self, *results: Tensor) -> Tensor:
+        return torch.stack(results).mean(0)
 
 
 def test_results_are_filtered_with_their_neighbours_and_each_is_made_once() -> None:
@@ -181,7 +186,7 @@ def test_fewer_frames_are_another_protocol(folder: Path, tmp_path: Path) -> None
 def test_the_setting_that_serves_best_is_found_and_kept(folder: Path) -> None:
     settings = ("s=1:p=5:r=7", "s=10:p=5:r=7")
     protocol = replace(PROTOCOLS["denoising-sigma25"], baselines={"nlmeans": FFmpegFilter("nlmeans", settings)})
-    method, setting = protocol.fitted("nlmeans", [folder / "a.mkv"])
+    method, setting = protocol.fitted("nlmeans", [clip(folder / "a.mkv")])
     assert setting == settings[1]
     assert method.settings == (settings[1],)
 

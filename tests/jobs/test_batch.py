@@ -34,6 +34,19 @@ def test_files_folders_patterns_and_sequences_become_outputs_of_their_names(tmp_
     assert {output.suffix for _, output in plan(inputs, out, ".mov")} == {".mov"}
 
 
+def test_a_folder_without_videos_gives_its_pictures_each_on_its_own(tmp_path):
+    out, folder = tmp_path / "out", tmp_path / "photos"
+    touch(folder, "b.png", "a.JPG", "c.webp", "notes.txt")
+    assert plan([folder], out, None) == [
+        (folder / "a.JPG", out / "a.JPG"),
+        (folder / "b.png", out / "b.png"),
+        (folder / "c.webp", out / "c.png"),
+    ]
+    assert {output.suffix for _, output in plan([folder], out, ".tiff")} == {".tiff"}
+    touch(folder, "film.mp4")
+    assert plan([folder], out, None) == [(folder / "film.mp4", out / "film.mp4")], "the pictures may be its covers"
+
+
 def test_an_input_named_twice_is_taken_once(tmp_path):
     (file,) = touch(tmp_path / "day", "a.mp4")
     assert plan([file, tmp_path / "day", tmp_path / "day" / "*.mp4"], tmp_path, None) == [(file, tmp_path / "a.mp4")]
@@ -44,7 +57,7 @@ def test_an_input_named_twice_is_taken_once(tmp_path):
     [
         (["day/a.avi", "day/a.mkv"], None, UsageError, r"a\.avi and .*a\.mkv would both become .*out/a\.mkv"),
         (["night/*.mp4"], None, VideoError, "no such file: nothing matches this pattern"),
-        (["empty"], None, VideoError, r"holds no video file \(looked for .*\.mp4"),
+        (["empty"], None, VideoError, r"holds no video file and no picture \(looked for .*\.mp4"),
         (["day/a.mkv"], ".avi", UsageError, r"--suffix must be one of .*\.mkv.*, got '\.avi'"),
         (["out/b.mp4"], None, JobError, r"holds the input b\.mp4; choose another --output-dir"),
         ([], None, UsageError, "at least one input"),

@@ -25,7 +25,7 @@ KEYS = 8  # frames from key picture to key picture: segments of the job that com
 @pytest.fixture(scope="module", autouse=True)
 def table():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "squeeze", Model("compression", Squeeze, learned=False))
+        patch.setitem(MODELS, "squeeze", Model("compression", lambda: (Squeeze, None), learned=False))
         yield
 
 
@@ -172,7 +172,9 @@ def test_what_is_no_bitstream_or_too_little_of_one_is_refused(bitstream, tmp_pat
 
 
 def test_a_bitstream_of_a_codec_or_weights_that_are_not_here_is_refused(bitstream, tmp_path, monkeypatch):
-    monkeypatch.setitem(MODELS, "squeeze", Model("compression", Squeeze, weights="squeeze-12345678.safetensors"))
+    monkeypatch.setitem(
+        MODELS, "squeeze", Model("compression", lambda: (Squeeze, None), weights="squeeze-12345678.safetensors")
+    )
     with pytest.raises(refilm.VideoError, match="made with the weights None, and here there are squeeze-12345678"):
         decompression(bitstream, tmp_path / "out.mp4").run()
     monkeypatch.delitem(MODELS, "squeeze")

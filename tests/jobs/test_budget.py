@@ -13,17 +13,20 @@ import torch
 from media import CLIPS, even, packet_hashes, write
 
 import refilm
-from refilm.jobs import job
 from refilm.jobs.budget import Plan, amount, choices, free_memory, make_plan
 from refilm.models import create_model
-from refilm.stages.demand import Demand, measured
+from refilm.stages.demand import Demand, Measured, measured
 from refilm.stages.interpolate import Interpolate
 from refilm.stages.restore import Restore
 from refilm.stages.stage import StreamShape
 
 CPU = torch.device("cpu")
-TILEABLE = Demand("denoise", held=1e6, around=2e6, whole=1e6, per_pixel=1000, width=1920, height=1080, reach=20)
-WHOLE = Demand("interpolate", held=1e6, per_pixel=400, width=1920, height=1080, reach=None, task="interpolation")
+TILEABLE = Demand(
+    "denoise", held=1e6, around=2e6, whole=1e6, at_once=Measured(((1, 1000),)), width=1920, height=1080, reach=20
+)
+WHOLE = Demand(
+    "interpolate", held=1e6, at_once=Measured(((1, 400),)), width=1920, height=1080, reach=None, task="interpolation"
+)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +55,15 @@ def test_the_largest_tile_under_the_budget_is_taken_and_then_shorter_queues():
         assert needed <= budget
         assert (plan.tile or 10**6) <= previous or plan.queue == 2
         previous = plan.tile or 10**6
-    assert make_plan([TILEABLE], tiles, 4e9, around) == Plan(None, 8)
+    needed = around(8) + TILEABLE.held + TILEABLE.working(None)
+    assert make_plan([TILEABLE], tiles, 4e9, around) == Plan(None, 8, needed)
     assert make_plan([TILEABLE], tiles, 3e8, around).queue == 2
 
 
 def test_stages_hold_together_and_work_in_turn():
-    two = [TILEABLE, replace(TILEABLE, per_pixel=2000)]
-    assert make_plan(two, (64,), 2e6 + two[1].working(64), lambda _: 0) == Plan(64, 8)
+    two = [TILEABLE, replace(TILEABLE, at_once=Measured(((1, 2000),)))]
+    needed = 2e6 + two[1].working(64)
+    assert make_plan(two, (64,), needed, lambda _: 0) == Plan(64, 8, needed)
     with pytest.raises(refilm.JobError):
         make_plan(two, (64,), 2e6 + two[1].working(64) - 1, lambda _: 0)
 
@@ -77,18 +82,49 @@ def test_a_tile_that_is_asked_for_is_taken():
     assert choices([WHOLE], None) == (None,)
 
 
+SIDES = [(96, 96), (192, 192)]
+
+
+def sizes_of(width, height):
+    return width, height
+
+
 def test_what_a_model_takes_is_measured():
     def run(width, height):
         return torch.ones(height * width * 250) + 1  # two tensors of 1000 bytes a pixel at a time
 
-    assert measured(run, 1920, 1080, 1, CPU) == pytest.approx(2000, rel=0.2)
+    assert measured(sizes_of, run, SIDES, CPU).at(1920 * 1080) == pytest.approx(2000 * 1920 * 1080, rel=0.2)
+
+
+def test_a_fixed_part_is_not_taken_for_one_of_each_pixel():
+    def run(width, height):
+        buffer = torch.ones(10**7)  # 40 MB
+        return torch.ones(height * width * 250) + buffer[0]
+
+    found = measured(sizes_of, run, SIDES, CPU)
+    assert found.at(1920 * 1080) == pytest.approx(4e7 + 2000 * 1920 * 1080, rel=0.2)
+
+
+def test_what_a_step_is_given_is_not_counted():
+    def given(width, height):
+        return (torch.ones(height * width * 2500),)
+
+    assert measured(given, lambda large: large[: len(large) // 10] + 1, SIDES, CPU).at(1e6) < 2000 * 1e6
+
+
+def test_measurements_are_joined_by_lines():
+    found = Measured(((100.0, 1000.0), (200.0, 1500.0), (400.0, 1700.0)))
+    assert [found.at(pixels) for pixels in (0, 150, 200, 300, 400, 800)] == [500, 1250, 1500, 1600, 1700, 2100]
+    # never faster than the pixels beyond the largest, and a fall is no measurement
+    assert Measured(((100.0, 100.0), (200.0, 500.0))).at(400) == 1000
+    assert Measured(((100.0, 600.0), (200.0, 500.0))).at(400) == 1000
 
 
 def test_stages_name_their_demands_for_the_pictures_they_are_fed():
     shape = StreamShape(1920, 1080, Fraction(25), Fraction(1, 25), Fraction(0))
     (flow,) = Interpolate(create_model("flow-blend"), times=4).demands(shape)
     assert flow.reach is None
-    assert flow.per_pixel > 100
+    assert flow.working(None) > 100 * 1920 * 1080
     small = create_model("dncnn-off3-small", weights=None).eval()
     (denoise,) = Restore("denoise", small).demands(shape)
     assert (denoise.name, denoise.reach, denoise.width) == ("denoise", small.reach, 1920)
@@ -102,9 +138,9 @@ def test_free_memory_is_no_more_than_this_machine_has():
 @pytest.fixture
 def hungry(restorers, monkeypatch):
     """`soften` takes 7.1 MB for the whole of a 96x64 picture and 5.0 MB for a tile of 64, the rest of a job nothing."""
-    demand = Demand("denoise", held=0, per_pixel=1000, width=96, height=64, reach=2)
+    demand = Demand("denoise", held=0, at_once=Measured(((1, 1000),)), width=96, height=64, reach=2)
     monkeypatch.setattr(Restore, "demands", lambda self, source: [demand])
-    monkeypatch.setattr(job, "around_stages", lambda *_: lambda queue: 0)
+    monkeypatch.setattr("refilm.jobs.budget.around_stages", lambda *_: lambda queue: 0)
 
 
 def test_an_unfinished_job_goes_on_with_its_tiles_whatever_memory_there_is_now(hungry, tmp_path):
@@ -140,5 +176,5 @@ def test_the_peak_stays_under_the_budget(tmp_path, budget):
     output = tmp_path / "out.mp4"
     command = [sys.executable, "-m", "refilm.cli.main", "interpolate", str(source), str(output)]
     subprocess.run([*command, "--model", "vi-ls3d-small", "--max-memory", budget], check=True, capture_output=True)
-    peak = json.loads((tmp_path / "out.mp4.json").read_text())["peak_memory_mb"] * 2**20
+    peak = json.loads((tmp_path / "out.mp4.json").read_text())["peak_memory_mb"] * 1e6
     assert 0.4 * amount(budget) < peak < amount(budget)

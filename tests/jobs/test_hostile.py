@@ -20,7 +20,8 @@ import refilm
 from refilm.cli.main import run
 from refilm.jobs.placing import report_path, work_folder
 from refilm.jobs.report import Report
-from refilm.video import companions
+from refilm.video.carriers import Copied
+from refilm.video.copying import copied_packets
 
 NAMES = {
     "quotes": 'it\'s a "film"',
@@ -119,15 +120,15 @@ def test_a_source_in_which_reading_sound_fails_is_told_to_end_there(media):
         sound = container.streams.audio[0]
 
         class Damaged:
-            streams = container.streams
+            streams, format = container.streams, container.format
 
-            def demux(self, _):
+            def demux(self):
                 yield from itertools.islice((p for p in container.demux(sound) if p.dts is not None), 20)
                 raise av.error.InvalidDataError(errno.EINVAL, "Invalid data found")
 
         said = []
-        copied = {sound.index: sound}
-        assert len(list(companions.copied_packets(Damaged(), copied, said.append))) == 20
+        carriers = {sound.index: Copied(sound)}
+        assert len(list(copied_packets(Damaged(), carriers, "matroska", None, said.append))) == 20
     assert re.match(r"the source is damaged at 0\.\d\d s \(Invalid data found\): its audio end there", said[0])
 
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import struct
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from media import CLIPS, COVER_PNG, Clip, even, ffprobe, frame_hashes, probed, probed_tags, probed_times, tool, write
+from media import (
+    CLIPS,
+    COVER_PNG,
+    Clip,
+    box,
+    even,
+    ffprobe,
+    frame_hashes,
+    insert_box,
+    probed,
+    probed_tags,
+    probed_times,
+    tool,
+    write,
+)  # fmt: skip
 
 import refilm
 from refilm.video.pixel_format import held_format
@@ -243,11 +259,106 @@ def test_a_cover_picture_that_comes_first_is_not_taken_for_the_film(media, tmp_p
     assert sorted(kind for kind, *_ in probed(output).streams) == ["video", "video"]
 
 
-def test_what_lies_in_the_picture_stream_and_cannot_be_carried_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("codec", "suffix", "packed", "mode"),
+    [
+        ("libx264", ".mp4", True, None),
+        ("libx264", ".mkv", True, "left_right"),
+        ("libx265", ".mkv", False, "left_right"),
+        ("libx265", ".mp4", False, None),
+    ],
+)
+def test_the_mark_of_a_stereoscopic_video_is_carried_or_named(tmp_path, codec, suffix, packed, mode):
     options = {"preset": "ultrafast", "x264-params": "frame-packing=3"}
     source = write(tmp_path / "in.mp4", Clip(times=even(3, 24), options=options)).path
+    _, warnings = smooth(source, tmp_path / f"out{suffix}", codec=codec)
+    found = ffprobe(tmp_path / f"out{suffix}", "-select_streams", "v:0", "-show_streams", "-show_frames")
+    told = ["the source has the mark of a stereoscopic video, which is not carried over"]
+    assert warnings == ([] if packed or mode else told)
+    beside = [data["side_data_type"] for data in found["frames"][0].get("side_data_list", ())]
+    assert ("Stereo 3D" in beside) == packed
+    assert found["streams"][0]["tags"].get("stereo_mode") == mode
+
+
+def test_a_stereo_mode_of_matroska_is_kept_without_a_word(tmp_path):
+    plain, source = write(tmp_path / "plain.mkv", replace(CLIPS["cfr-24"], suffix=".mkv")).path, tmp_path / "in.mkv"
+    mode = ("-metadata:s:v:0", "stereo_mode=bottom_top")
+    tool("ffmpeg", "-v", "error", "-i", str(plain), "-c", "copy", *mode, str(source))
+    for output, told in (("out.mkv", 0), ("out.webm", 0), ("out.mp4", 1)):
+        _, warnings = smooth(source, tmp_path / output)
+        assert len([line for line in warnings if "stereoscopic" in line]) == told
+    for output in ("out.mkv", "out.webm"):
+        assert ffprobe(tmp_path / output, "-show_streams")["streams"][0]["tags"]["stereo_mode"] == "bottom_top"
+
+
+def test_transparency_beside_vp9_is_told_and_no_longer_claimed(tmp_path):
+    source, output = tmp_path / "in.webm", tmp_path / "out.webm"
+    picture = "testsrc2=size=64x48:duration=0.3,format=yuva420p"
+    tool("ffmpeg", "-v", "error", "-f", "lavfi", "-i", picture, "-c:v", "libvpx-vp9", str(source))
+
+    def claim(path):
+        tags = ffprobe(path, "-show_streams")["streams"][0]["tags"]
+        return {key.lower(): value for key, value in tags.items()}.get("alpha_mode")
+
+    assert claim(source) == "1"
+    _, warnings = smooth(source, output)
+    assert warnings == ["the transparency of the source is not carried over"]
+    assert claim(output) is None
+
+
+def with_captions(folder, first):
+    """A film with closed captions (CTA-708 in ATSC A/53) from frame `first` on."""
+    plain, source = write(folder / "plain.mp4", CLIPS["cfr-24"]).path, folder / "in.mp4"
+    tool("ffmpeg", "-v", "error", "-i", str(plain), "-c", "copy", str(folder / "plain.h264"))
+    captions = bytes.fromhex("0000000106 04 0e b500314741393403 41ff fc9420 ff 80")
+    # a picture is one unit here, of type 1 or, where decoding can begin, 5
+    begins = [
+        found.start() for found in re.finditer(rb"\0\0\0?\x01[\x41\x61\x65]", (folder / "plain.h264").read_bytes())
+    ]
+    data = bytearray((folder / "plain.h264").read_bytes())
+    for begin in reversed(begins[first:]):
+        data[begin:begin] = captions
+    (folder / "captions.h264").write_bytes(data)
+    tool("ffmpeg", "-v", "error", "-framerate", "24", "-i", str(folder / "captions.h264"), "-c", "copy", str(source))
+    return source
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (0, "the source has closed captions inside the picture stream, which is not carried over"),
+        (10, "14 frames have closed captions, unlike the first; these are not carried over"),
+    ],
+)
+def test_closed_captions_are_named_wherever_they_begin(tmp_path, first, told):
+    _, warnings = smooth(with_captions(tmp_path, first), tmp_path / "out.mp4", times=1)
+    assert warnings == [told]
+
+
+SPHERICAL = box(b"svhd", bytes(5)) + box(b"proj", box(b"prhd", bytes(16)) + box(b"equi", bytes(20)))
+
+
+@pytest.mark.parametrize(
+    ("entry", "mark", "told"),
+    [
+        (b"hvc1", box(b"dvcC", bytes([1, 0, 5 << 1, 13, 0]) + bytes(19)),
+         r"Dolby Vision metadata of profile 5 \(its colours are wrong without it: make HDR10 of it first"),
+        (b"hvc1", box(b"dvvC", bytes([1, 0, 8 << 1, 13, 1 << 4]) + bytes(19)),
+         r"Dolby Vision metadata of profile 8 \(what remains is HDR10\)"),
+        (b"hvc1", box(b"sv3d", SPHERICAL), "the mark of a 360 degree video"),
+        (b"mp4a", box(b"SA3D", struct.pack(">BBIBBI4I", 0, 0, 1, 0, 0, 4, 0, 1, 2, 3)),
+         "the mark of ambisonic sound"),
+    ],
+)  # fmt: skip
+def test_marks_of_the_container_that_cannot_be_carried_are_named(tmp_path, entry, mark, told):
+    options = {"preset": "ultrafast", "x265-params": "log-level=error"}
+    clip = Clip(times=even(3, 24), codec="libx265", options=options, audio=("eng",), width=64)
+    source = write(tmp_path / "in.mp4", clip).path
+    source.write_bytes(source.read_bytes().replace(b"hev1", b"hvc1"))
+    insert_box(source, entry, mark)
     _, warnings = smooth(source, tmp_path / "out.mp4")
-    assert warnings == ["the source has the mark of a stereoscopic video, which is not carried over"]
+    assert len(warnings) == 1
+    assert re.fullmatch(rf"the source has {told}.*, which is not carried over", warnings[0])
 
 
 @pytest.mark.parametrize("pix_fmt", ["bayer_rggb8", "xyz12le", "gbrpf32le", "vaapi"])

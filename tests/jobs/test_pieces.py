@@ -24,6 +24,7 @@ from refilm.stages.table import TaskStages, Work
 from refilm.tasks import TASKS
 from refilm.video import Bookmark, digest
 
+CUTS = (24, 47, 73, 98)
 WORKER = """
 import pickle, sys
 from refilm.jobs.pieces import make_piece
@@ -34,8 +35,8 @@ for spec in pickle.load(sys.stdin.buffer):
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
-    """Six segments of 24 frames, with B-frames, a key frame now and then, and sound."""
-    clip = replace(CLIPS["b-frames"], times=even(140, 24), audio=("eng",))
+    """Six segments of 24 frames, with B-frames, a key frame now and then, sound, and scene cuts about their borders."""
+    clip = replace(CLIPS["b-frames"], times=even(140, 24), audio=("eng",), scenes=CUTS)
     return write(tmp_path_factory.mktemp("film") / "film.mp4", clip).path
 
 
@@ -82,6 +83,7 @@ def test_pieces_made_out_of_order_by_three_processes_one_of_them_killed_join_to_
     assert packet_hashes(tmp_path / "out.mp4", "v:0") == packets
     assert packet_hashes(tmp_path / "out.mp4", "a:0") == packet_hashes(film, "a:0")
     assert (again.frames_in, again.frames_out, again.frames_new) == (140, 279, report.frames_new)
+    assert again.frames_new == 140 - 1 - len(CUTS)
     assert again.colour_change == report.colour_change
     assert again.self_check == report.self_check
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "out.mp4.json"]

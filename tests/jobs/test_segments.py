@@ -4,9 +4,10 @@ from fractions import Fraction
 
 import pytest
 from frames import level, stream
-from stages.test_stage import STAGES, run
+from stages.test_stage import STAGES, lean, restore, run
 
 from refilm.jobs.segments import SegmentEnd, first_frame, run_segments
+from refilm.stages.stage import Chain
 
 
 def collected(results):
@@ -29,7 +30,7 @@ def test_segments_together_equal_the_whole_stream_at_once(name, count, length):
 
 
 @pytest.mark.parametrize("name", STAGES)
-@pytest.mark.parametrize("lead", [0, 1])
+@pytest.mark.parametrize("lead", [0, 1, 3])
 def test_starting_at_any_segment_gives_the_same_rest(name, lead):
     count, length = 17, 4
     whole, ends = collected(run_segments(iter(stream(count)), STAGES[name], length, lead))
@@ -52,3 +53,18 @@ def test_reads_no_further_ahead_than_the_context():
     results = run_segments(counted(), STAGES["times"], length=10)
     next(results)
     assert len(read) <= 2
+
+
+def test_frames_that_are_mere_context_are_not_made_for_nobody():
+    calls = []
+
+    def counted(clip):
+        calls.append(1)
+        return lean(clip)
+
+    frames, _ = collected(run_segments(iter(stream(24)), lambda: restore(counted, 3), length=4))
+    assert len(frames) == len(calls) == 24
+    calls.clear()
+    chain = collected(run_segments(iter(stream(24)), lambda: Chain([restore(counted, 2), restore(lean, 1)]), length=4))
+    assert len(chain[0]) == 24
+    assert len(calls) == 24 + 2 * 5, "one frame of context for the second stage on each side of a border"

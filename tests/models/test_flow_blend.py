@@ -112,6 +112,13 @@ def test_each_interval_is_the_same_in_whatever_order_they_are_asked_for() -> Non
     assert all(torch.equal(model.between(w, [HALF]), FlowBlend().between(w, [HALF])) for w in windows)
 
 
+def test_bands_of_a_frame_are_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = accelerated(-1, 0, 1, 2)
+    whole = FlowBlend().between(clip, [HALF])
+    monkeypatch.setattr("refilm.layers.bands.BAND_PIXELS", 128 * 7)
+    assert torch.equal(FlowBlend().between(clip, [HALF]), whole)
+
+
 def test_what_is_remembered_is_of_frames_of_the_same_size() -> None:
     model = FlowBlend()
     for height, width in ((64, 96), (96, 64)):
@@ -216,7 +223,7 @@ def test_no_times_give_no_frames() -> None:
 
 
 def test_the_dtype_is_kept() -> None:
-    assert FlowBlend()(clip_of(panned).half()).dtype == torch.float16
+    assert FlowBlend()(clip_of(panned).double()).dtype == torch.float64
 
 
 def test_it_has_no_parameters() -> None:
@@ -225,7 +232,7 @@ def test_it_has_no_parameters() -> None:
 
 def test_the_motion_of_a_pan_is_the_flow_itself() -> None:
     flow = torch.tensor([3.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 9, 11)
-    gone, motion = motion_at(flow, torch.zeros_like(flow), torch.tensor(0.25).view(1, 1, 1, 1), steps=1)
+    gone, motion = motion_at(torch.cat((flow, torch.zeros_like(flow)), dim=1), 0.25, steps=1, first=0, last=9)
     torch.testing.assert_close(motion, flow)
     torch.testing.assert_close(gone, flow / 4)
 
@@ -234,7 +241,7 @@ def test_the_motion_of_a_pan_is_the_flow_itself() -> None:
 def test_the_way_of_an_accelerated_pan_is_a_parabola(t: float) -> None:
     # x = 2 t + 3 t^2: 5 forwards in this interval, 1 (to x(-1) = 1) backwards in the one before, whose sum is 2 * 3
     flow, acceleration = (torch.tensor(v).view(1, 2, 1, 1).expand(1, 2, 9, 11) for v in ([5.0, 0.0], [6.0, 0.0]))
-    gone, motion = motion_at(flow, acceleration, torch.tensor(t).view(1, 1, 1, 1), steps=1)
+    gone, motion = motion_at(torch.cat((flow, acceleration), dim=1), t, steps=1, first=0, last=9)
     torch.testing.assert_close(gone[:, 0], torch.full((1, 9, 11), 2 * t + 3 * t**2))
     torch.testing.assert_close(motion, flow)
 
@@ -242,7 +249,7 @@ def test_the_way_of_an_accelerated_pan_is_a_parabola(t: float) -> None:
 def test_the_motion_of_a_zoom_is_that_of_the_origin_pixel() -> None:
     # flow(s) = s / 2: the pixel at x halfway came from s = x / 1.25
     flow = pixel_grid(16, 16, torch.device("cpu")) / 2
-    _, motion = motion_at(flow, torch.zeros_like(flow), torch.tensor(0.5).view(1, 1, 1, 1), steps=20)
+    _, motion = motion_at(torch.cat((flow, torch.zeros_like(flow)), dim=1), 0.5, steps=20, first=0, last=16)
     torch.testing.assert_close(motion, flow / 1.25, atol=1e-5, rtol=0)
 
 
@@ -254,9 +261,14 @@ def test_sampling_at_the_pixels_is_identity() -> None:
 @pytest.mark.parametrize(
     ("clip", "times", "error", "message"),
     [
-        (torch.rand(1, 3, 3, 40, 40), [HALF], ValueError, r"\[N, 3, 2, H, W\], .*got \[1, 3, 3, 40, 40\]"),
-        (torch.rand(3, 2, 40, 40), [HALF], ValueError, r"clip must be .*got \[3, 2, 40, 40\]"),
-        (torch.zeros(1, 3, 2, 40, 40, dtype=torch.uint8), [HALF], TypeError, "got torch.uint8; divide by 255"),
+        (torch.rand(1, 3, 3, 40, 40), [HALF], ValueError, r"\[N, 3, 2 or 4, H, W\], .*got \[1, 3, 3, 40, 40\]"),
+        (torch.rand(3, 2, 40, 40), [HALF], ValueError, r"takes a clip .*got \[3, 2, 40, 40\]"),
+        (
+            torch.zeros(1, 3, 2, 40, 40, dtype=torch.uint8),
+            [HALF],
+            TypeError,
+            "got torch.uint8; divide 8-bit codes by 255",
+        ),
         (torch.rand(1, 3, 2, 40, 40), [Fraction(0), HALF, Fraction(5, 4)], ValueError, "between 0 and 1, got 0, 5/4"),
     ],
 )

@@ -53,13 +53,13 @@ def results_of(model: torch.nn.Module, left: int = 0) -> dict[str, torch.Tensor]
     else:
         # near whole pixels, to which neighbours are aligned: a little noise in the flow does not round otherwise
         frames = film(model.window + 2, speed=1.0, gain=0.0, left=left)
-        windows = [model.prepare(frames[:, :, n : n + model.window]) for n in range(3)]
+        windows = [frames[:, :, n : n + model.window] for n in range(3)]
         restored = [model(window) for window in windows]
         results = {"restored": restored[1]}
         if model.task == "denoising":
             results["told sigma 25"] = model(windows[1], sigma_8bit=25.0)
         if model.temporal_filter is not None:
-            results["filtered"] = model.temporal_filter(torch.stack(restored, dim=2))
+            results["filtered"] = model.temporal_filter(*restored)
     # of a picture four times as large every third pixel: each of the 16 places within a pixel of the source occurs
     step = max(model.scale - 1, 1)
     return {what: result[..., ::step, ::step].contiguous() for what, result in results.items()}

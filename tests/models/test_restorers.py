@@ -12,7 +12,7 @@ from refilm.models.dncnn import DnCNN, DnCNNConfig
 from refilm.models.vdn_ls3d import VDNLS3D, VDNLS3DConfig
 from refilm.models.vsr_ls3d import VSRLS3D, VSRLS3DConfig
 
-RESTORERS = [name for name, row in MODELS.items() if Restorer in row.build.__mro__]
+RESTORERS = [name for name, row in MODELS.items() if Restorer in row.parts()[0].__mro__]
 SMALL = {
     "vdn": lambda: VDNLS3D(
         VDNLS3DConfig(channels=8, blocks=3, ls3d_blocks=(1, 2), window=3, shuffle=2, funnel=2, max_offset=1.5)
@@ -143,7 +143,7 @@ def test_off2_does_not_look_ahead():
         (lambda: VSRLS3DConfig(scale=1), "scale must be at least 2, got 1"),
         (lambda: DnCNNConfig(frames=4), "frames must be 1, 2 or 3, got 4"),
         (lambda: DnCNNConfig(depth=3), "depth must be at least 4, got 3"),
-        (lambda: SMALL["vdn"]()(torch.rand(1, 3, 5, 8, 8)), r"vdn-ls3d needs a clip \[N, 3, 3, H, W\], 3 RGB frames"),
+        (lambda: SMALL["vdn"]()(torch.rand(1, 3, 5, 8, 8)), r"VDNLS3D takes a clip \[N, 3, 3, H, W\], 3 RGB frames"),
         (lambda: SMALL["vdn"]()(torch.rand(1, 3, 3, 8, 9)), "multiples of 2, got 8 x 9; pad the clip first"),
     ],
 )

@@ -19,7 +19,7 @@ def test_time_grows_from_two_frames_to_three_to_five():
     model, frames = tiny(), []
     for layer in model.interpolation:
         layer.register_forward_hook(lambda layer, inputs, out: frames.append(out.shape[2]))
-    assert model(torch.rand(1, 3, 2, 16, 20)).shape == (1, 3, 5, 16, 20)
+    assert model.network(torch.rand(1, 3, 2, 16, 20)).shape == (1, 3, 5, 16, 20)
     assert frames == [2, 2, 3, 3, 3, 5, 5, 5]
 
 
@@ -65,7 +65,7 @@ def test_gradient_reaches_every_parameter(skip):
     for name, parameter in model.named_parameters():
         if "sampling.weight" in name or name == "decoder.2.weight":
             nn.init.normal_(parameter, std=0.05)  # zero at the start, and a zero stops what lies before it
-    model(torch.rand(1, 3, 2, 16, 16)).square().mean().backward()
+    model.network(torch.rand(1, 3, 2, 16, 16)).square().mean().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -74,8 +74,8 @@ def test_between_gives_quarters_from_one_pass_and_the_nearest_sixteenth_elsewher
     nn.init.normal_(model.decoder[-1].weight, std=0.05)
     times = [Fraction(1, 2), Fraction(1, 4), Fraction(1, 3), Fraction(1, 100)]
     with torch.no_grad():
-        out, five = model.between(clip, times), model(clip)
-        inner = model(five[:, :, 1:3])  # 1/3 is nearest to 5/16, a quarter of the way from 1/4 to 1/2
+        out, five = model.between(clip, times), model.network(clip)
+        inner = model.network(five[:, :, 1:3])  # 1/3 is nearest to 5/16, a quarter of the way from 1/4 to 1/2
     assert out.shape == (1, 3, 4, 8, 8)
     for i, expected in enumerate([five[:, :, 2], five[:, :, 1], inner[:, :, 1], clip[:, :, 0]]):
         torch.testing.assert_close(out[:, :, i], expected)
@@ -86,9 +86,19 @@ def test_between_can_take_middles_of_middles():
     nn.init.normal_(model.decoder[-1].weight, std=0.05)
     with torch.no_grad():
         out = model.between(clip, [Fraction(3, 4), Fraction(1, 2)])
-        middle = model(clip)[:, :, 2]
-        later = model(torch.stack([middle, clip[:, :, 1]], dim=2))[:, :, 2]
+        middle = model.network(clip)[:, :, 2]
+        later = model.network(torch.stack([middle, clip[:, :, 1]], dim=2))[:, :, 2]
     torch.testing.assert_close(out, torch.stack([later, middle], dim=2))
+
+
+def test_a_call_gives_the_pair_and_what_is_between():
+    for own_quarters in (True, False):
+        model, clip = tiny(own_quarters=own_quarters).eval(), torch.rand(1, 3, 2, 8, 8)
+        nn.init.normal_(model.decoder[-1].weight, std=0.05)
+        with torch.no_grad():
+            five = model(clip)
+            middle = model.between(clip, [Fraction(n, 4) for n in (1, 2, 3)])
+        assert torch.equal(five, torch.cat([clip[:, :, :1], middle, clip[:, :, 1:]], dim=2))
 
 
 def test_own_convolutions_equal_pytorchs():
@@ -100,7 +110,7 @@ def test_own_convolutions_equal_pytorchs():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"two RGB frames, got \[1, 3, 3, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"VILS3D takes a clip .*, 2 RGB frames, got \[1, 3, 3, 8, 8\]"):
         tiny()(torch.rand(1, 3, 3, 8, 8))
     with pytest.raises(ValueError, match="multiples of 4, got 9 x 8; pad"):
         tiny()(torch.rand(1, 3, 2, 9, 8))

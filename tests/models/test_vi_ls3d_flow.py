@@ -81,7 +81,7 @@ def test_bands_of_a_frame_are_the_frame(monkeypatch: pytest.MonkeyPatch):
         torch.nn.init.normal_(parameter, std=0.1)
     frames = torch.rand(1, 3, 2, 160, 40)
     whole = model.between(frames, TIMES)
-    monkeypatch.setattr("refilm.models.vi_ls3d_flow.BAND_PIXELS", 40 * 30)
+    monkeypatch.setattr("refilm.layers.bands.BAND_PIXELS", 40 * 30)
     torch.testing.assert_close(model.between(frames, TIMES), whole, atol=1e-5, rtol=1e-5)
 
 
@@ -100,7 +100,7 @@ def test_every_parameter_learns():
     [
         (lambda: tiny().between(clip(47), TIMES), "multiples of 2, got 47 x 47; pad the clip first"),
         (lambda: tiny().between(clip(), [Fraction(1)]), "times must lie strictly between 0 and 1, got 1"),
-        (lambda: tiny(max_offset=4)(clip()[:, :2]), r"clip must be \[N, 3, 2, H, W\]"),
+        (lambda: tiny(max_offset=4)(clip()[:, :2]), r"VILS3DFlow takes a clip \[N, 3, 2 or 4, H, W\]"),
     ],
 )
 def test_bad_input_is_named(wrong, message):

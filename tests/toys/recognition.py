@@ -18,10 +18,11 @@ from torch.nn import functional as F
 from refilm.data import read_clip
 from refilm.models.contract import Recognizer
 from refilm.options import Options
-from refilm.stages.demand import Demand, measured
+from refilm.stages.demand import Demand
 from refilm.stages.findings import Finding
 from refilm.stages.running import Later, Shot, Windows
 from refilm.stages.stage import StreamShape
+from refilm.stages.steps import Step, memory_of
 from refilm.stages.table import Work
 from refilm.tasks import Task
 from refilm.training.config import TrainConfig
@@ -111,15 +112,13 @@ class Watching:
         return source
 
     def demands(self, source: StreamShape) -> list[Demand]:
-        pixels, device = source.width * source.height, torch.device(self._device)
+        def clip(width: int, height: int) -> tuple[Tensor]:
+            return (torch.rand(1, 3, self._model.window, height, width, device=self._device),)
 
-        @torch.inference_mode()
-        def watch(width: int, height: int) -> None:
-            self._model(torch.rand(1, 3, self._model.window, height, width, device=device))
-
-        per_pixel = measured(watch, source.width, source.height, self._model.size_multiple, device)
-        held = self._model.window * (3 + 12) * pixels
-        return [Demand("watch", held, per_pixel=per_pixel, width=source.width, height=source.height, reach=None)]
+        size = source.width, source.height
+        at_once = memory_of(Step("watch", clip, self._model), self._model, *size, self._device)
+        held = self._model.window * (3 + 12) * source.width * source.height
+        return [Demand("watch", held, at_once=at_once, width=source.width, height=source.height)]
 
     def push(self, frame: Frame) -> Iterator[Beginning]:
         return self._events(self._windows.push(Shot(frame, frame.starts_scene, Later(lambda: frame.rgb))))
@@ -140,7 +139,7 @@ class Watching:
 
 
 # stages/table.py
-def watch(work: Work, start_time: Fraction, device: str, tile: int | None) -> Watching:
+def watch(work: Work, source: StreamShape, device: str, tile: int | None) -> Watching:
     return Watching(work.model, device)
 
 

@@ -2,22 +2,29 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
+from evaluation.clips import write_clip
+from training.clock import Clock
 
 pytest.importorskip("lightning")
 
 from refilm.cli.main import run
 from refilm.data import Motion
 from refilm.errors import RefilmError
-from refilm.models import create_model
+from refilm.models import MODELS, create_model
 from refilm.training import export, read_recipe, train
 from refilm.training.config import InterpolationConfig
-from refilm.training.interpolation import classical_offsets, kinds_at
+from refilm.training.interpolation import Interpolation, classical_offsets, kinds_at
 from refilm.training.problem import rate
 from refilm.training.train import create_problem
+from refilm.weights import SHIPPED as SHIPPED_WEIGHTS
+from refilm.weights import load_weights
+
+SHIPPED = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
 
 def test_a_resumed_training_equals_an_undisturbed_one(recipe, tmp_path):
@@ -45,6 +52,15 @@ def test_convolutions_serve_as_the_start_of_ls3d_blocks(recipe, tmp_path):
     first = train(recipe, out=tmp_path / "conv", device="cpu", settings=["config.ls3d_blocks=[]", *short])
     weights = export(first, tmp_path)
     assert train(recipe, out=tmp_path / "ls3d", device="cpu", settings=[f"start={weights}", *short]).exists()
+
+
+def test_a_training_starts_from_the_weights_that_ship(tmp_path):
+    recipe = SHIPPED[0].parent / "vdn_ls3d_small.toml"
+    name = MODELS["vdn-ls3d-small"].weights
+    for given in ("default", name):
+        assert read_recipe(recipe, [f"start={given}"]).start == str(SHIPPED_WEIGHTS / name)
+    with pytest.raises(ValueError, match="no weights ship for dncnn-small to start from"):
+        read_recipe(recipe.with_name("dncnn_small.toml"), ["start=default"])
 
 
 def test_the_correction_of_a_flow_starts_level_with_it(recipe, tmp_path):
@@ -107,6 +123,65 @@ def test_the_command_trains_and_exports(recipe, tmp_path, capsys):
 def test_the_command_says_what_is_wrong_with_a_recipe(recipe, capsys, arguments, code, message):
     assert run(["train", str(recipe), *arguments]) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("exports", "steps"), [(False, 36), (True, 20)])
+def test_minutes_hold_all_validations_and_the_export(recipe, tmp_path, monkeypatch, exports, steps):
+    """Steps of 10 s, validations of 60 s every 20 steps and at the end, of 90 s for a weight file."""
+    clock = Clock()
+    monkeypatch.setattr("refilm.training.deadline.monotonic", clock)
+    loss_of, validate = Interpolation.loss_of, Interpolation.validate
+
+    def slow_loss(problem, step):
+        clock.now += 10
+        return loss_of(problem, step)
+
+    def slow_validate(problem, model, val, frames_a_clip):
+        clock.now += 60 if frames_a_clip == 1 else 90
+        return validate(problem, model, val, frames_a_clip)
+
+    monkeypatch.setattr(Interpolation, "loss_of", slow_loss)
+    monkeypatch.setattr(Interpolation, "validate", slow_validate)
+    settings = ["val_every=20", "steps=100"]
+    checkpoint = train(recipe, 9, settings, tmp_path / "run", "cpu", exports=exports)
+    if exports:
+        export(checkpoint, tmp_path / "weights")
+    rows = list(csv.DictReader((tmp_path / "run/log/version_0/metrics.csv").open()))
+    assert [int(row["step"]) for row in rows if row["val_psnr"]][-1] == steps - 1
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == steps
+    assert 9 * 60 - 60 - 10 <= clock.now <= 9 * 60
+
+
+def test_two_equal_trainings_give_the_same_file(recipe, tmp_path):
+    files = [
+        export(train(recipe, out=tmp_path / name, device="cpu", settings=["steps=2"]), tmp_path / name / "weights")
+        for name in ("one", "two")
+    ]
+    assert files[0].name == files[1].name
+    assert files[0].read_bytes() == files[1].read_bytes()
+    other = train(recipe, out=tmp_path / "three", device="cpu", settings=["steps=2", "seed=1"])
+    assert export(other, tmp_path / "weights").name != files[0].name
+
+
+def test_a_folder_of_clips_takes_the_place_of_the_recipes_own(recipe, tmp_path, monkeypatch, capsys):
+    for name in ("morning", "noon", "night"):
+        write_clip(tmp_path / "mine" / f"{name}.mkv", count=5, height=32, width=48)
+    monkeypatch.chdir(tmp_path)
+    short = ["--set", "steps=1", "--set", "val_every=1", "--device", "cpu", "--out", "run", "--export", "weights"]
+    assert run(["train", "tiny.toml", "--data", "mine", *short]) == 0
+    weights = load_weights(capsys.readouterr().out.split("weights: ")[1].strip())
+    assert len(weights.metrics["psnr"]) == 1  # one of the three films was set aside
+    plain = json.loads((tmp_path / "run/config.json").read_text())
+    assert (plain["train"], plain["val"], plain["data"]) == ([], "", str(tmp_path / "mine"))
+    assert run(["train", "tiny.toml", "--data", "elsewhere", *short]) == 1
+    assert "elsewhere: no such file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_recipes_ask_for_a_folder(path, tmp_path, capsys):
+    assert run(["train", str(path), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 1
+    assert "nothing to train on: give a folder" in capsys.readouterr().err
+    assert read_recipe(path, data=tmp_path).data == str(tmp_path)
 
 
 def test_other_settings_do_not_resume(recipe, tmp_path):

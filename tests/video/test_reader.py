@@ -14,10 +14,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media import CLIPS, picture, write
+from media import CLIPS, flashes_and_beeps, picture, write
 
 import refilm
-from refilm.video import VideoReader, frames
+from refilm.video import Bookmark, VideoReader, frames
+
+
+def test_samples_begin_with_the_key_frame_before_their_place(media):
+    times = media("b-frames").times  # a key frame every 12 frames
+    with VideoReader(media("b-frames").path) as reader:
+        for place, first in ((times[20], 12), (times[3], 0), (times[12], 12)):
+            found = list(reader.near(place, 7))
+            assert [frame.time for frame in found] == list(times[first : first + 7])
 
 
 def test_frames_come_sample_for_sample(media):
@@ -147,3 +155,20 @@ def _runs(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".avi", ".h264"])
+def test_reading_goes_on_from_a_bookmark_with_the_same_frames_and_times(tmp_path, suffix):
+    """Most pictures are alike, a joined file has each time twice, and others have none."""
+    path = tmp_path / f"film{suffix}"
+    sound = ("-an",) if suffix == ".h264" else ("-c:a", "mp2")
+    flashes_and_beeps(path, 2, "-c:v", "libx264", "-bf", "2", "-g", "10", *sound)
+    if suffix == ".ts":
+        path.write_bytes(2 * path.read_bytes())
+    with VideoReader(path) as reader:
+        whole = [(Bookmark.of(frame, number), frame.duration) for number, frame in enumerate(reader)]
+    assert len(whole) == (100 if suffix == ".ts" else 50)
+    for begin in (12, len(whole) - 20):
+        with VideoReader(path) as reader:
+            frames = list(reader.resume_at(whole[begin][0]))
+        assert [(Bookmark.of(f, n), f.duration) for n, f in enumerate(frames, start=begin)] == whole[begin:]

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from refilm.cli.events import event_line
 from refilm.jobs.batch import Outcome
 
 
@@ -65,7 +66,7 @@ class BatchConsole:
     def summary(self, outcomes: Sequence[Outcome]) -> None:
         """Show how all jobs ended, as a table or as a JSON line."""
         if self._json:
-            print(json.dumps({"event": "summary", "jobs": [asdict(outcome) for outcome in outcomes]}), flush=True)
+            print(event_line("summary", jobs=[asdict(outcome) for outcome in outcomes]), flush=True)
             return
         if self._progress is not None:
             self._progress.stop()
@@ -74,7 +75,9 @@ class BatchConsole:
             table.add_column(title, overflow="fold")
         for outcome in outcomes:
             frames = "" if outcome.frames_in is None else f"{outcome.frames_in} to {outcome.frames_out}"
-            row = (outcome.source, outcome.state, frames, f"{outcome.seconds:.1f}", outcome.message or outcome.output)
+            is_left = outcome.state == "done" and outcome.frames_in is None
+            made = outcome.message or ("nothing to do" if is_left else outcome.output)
+            row = (outcome.source, outcome.state, frames, f"{outcome.seconds:.1f}", made)
             table.add_row(
                 *(Text(cell) for cell in row), style={"failed": "red", "stopped": "yellow"}.get(outcome.state)
             )

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from refilm.jobs.job import Progress
-from refilm.jobs.report import Report
+import refilm
+from refilm.cli.events import event_line
+from refilm.jobs.in_words import rough_time
+
+if TYPE_CHECKING:  # they load torch, and something is to be seen before
+    from refilm.jobs.analysis import Analysis
+    from refilm.jobs.job import Start
+    from refilm.jobs.pace import Progress
+    from refilm.jobs.report import Report
 
 _SECONDS_BETWEEN_LINES = 5.0
+# Seconds of work that need no announcement.
+_SHORT = 10.0
+_NOTHING_TO_DO = "looks clean: nothing to do, and nothing is written"
 
 
 class JobConsole:
@@ -34,13 +44,9 @@ class JobConsole:
 
     def __enter__(self) -> JobConsole:
         if not self._json and self._console.is_terminal:
-            columns = (
-                BarColumn(),
-                TextColumn("{task.completed:.0f}/{task.total:.0f} frames"),
-                TextColumn("{task.fields[speed]}"),
-            )
-            self._bar = Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=None, speed="", visible=False)
+            columns = BarColumn(), TextColumn("{task.fields[said]}", markup=False)
+            self._bar = Bar(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task("", total=None, said="starting ...")
             self._bar.start()
         return self
 
@@ -48,48 +54,77 @@ class JobConsole:
         if self._bar is not None:
             self._bar.stop()
 
+    def step(self, step: str) -> None:
+        """Show what takes a while before and after the work, on a terminal alone."""
+        if self._bar is not None:
+            self._bar.update(self._task, total=None, said=f"{step} ...")
+
+    def start(self, start: Start) -> None:
+        """Say how much work there is, before it begins; of a short job only to programs."""
+        self.step("making the first frames")
+        if not self._json and start.seconds is not None and start.seconds < _SHORT:
+            return
+        memory = f"at most {start.memory / 1e9:.1f} GB of memory"
+        lasting = "" if start.seconds is None else f", {rough_time(start.seconds)}"
+        left = None if start.frames is None else start.frames - start.resumed_from
+        self._say(
+            "start",
+            f"{'frames' if left is None else f'{left} frames'}{lasting}, {memory}",
+            refilm=refilm.__version__,
+            frames=start.frames,
+            resumed_from=start.resumed_from,
+            seconds=None if start.seconds is None else round(start.seconds, 1),
+            planned_memory_mb=round(start.memory / 1e6, 1),
+            tile=start.tile,
+            segment_frames=start.segment_frames,
+        )
+
     def progress(self, progress: Progress) -> None:
         """Show the progress: the bar each time, a line at most every few seconds."""
         if progress.resumed_from and not self._resumed_told:
             self._resumed_told = True
             self._say("resumed", f"going on from source frame {progress.resumed_from}", frames=progress.resumed_from)
-        done = progress.frames - progress.resumed_from
-        speed = done / progress.seconds if progress.seconds else 0.0
+        speed, left = progress.frames_per_second, progress.seconds_left
+        of = f" of {progress.total}" if progress.total else ""
+        pace = "" if speed is None else f", {speed:.{1 if speed >= 1 else 2}f} a second"
+        eta = "" if left is None else f", {left:.0f} s left"
+        line = f"{progress.frames}{of} frames{pace}{eta}"
         if self._bar is not None:
-            self._bar.update(
-                self._task,
-                completed=progress.frames,
-                total=max(progress.total or progress.frames, progress.frames),
-                speed=f"{speed:.1f} frames/s",
-                visible=True,
-            )
+            total = None if progress.total is None else max(progress.total, progress.frames)
+            self._bar.update(self._task, completed=progress.frames, total=total, said=line)
         elif time.monotonic() - self._spoke >= _SECONDS_BETWEEN_LINES:
             self._spoke = time.monotonic()
-            left = (progress.total - progress.frames) / speed if progress.total and speed else None
-            of = f" of {progress.total}" if progress.total else ""
-            eta = f", {max(left, 0):.0f} s left" if left is not None else ""
             self._say(
                 "progress",
-                f"{progress.frames}{of} frames, {speed:.1f} a second{eta}",
+                line,
                 frames=progress.frames,
                 total=progress.total,
-                frames_per_second=round(speed, 3),
-                seconds_left=None if left is None else round(max(left, 0), 1),
+                frames_per_second=None if speed is None else round(speed, 3),
+                seconds_left=None if left is None else round(left, 1),
             )
 
     def warn(self, message: str) -> None:
         self._say("warning", f"warning: {message}", style="yellow", message=message)
 
-    def report(self, report: Report) -> None:
-        """Show the report at the end of a job, as a table or as JSON."""
+    def analysis(self, found: Analysis, command: str | None) -> None:
+        """Say what a film asks for, and the command that does it, before it is done, or to a program."""
+        from refilm.cli.tables import plain
+
+        line = found.first or command or _NOTHING_TO_DO
+        self._say("analysis", line, command=command, analysis=plain(found))
+
+    def report(self, report: Report | None) -> None:
+        """Show the report at the end of a job, as a table or as JSON. None: nothing was to do."""
+        if report is None:
+            return
         if self._json:
-            print(json.dumps({"event": "done", "report": asdict(report)}), flush=True)
+            print(event_line("done", report=asdict(report)), flush=True)
         else:
             self._console.print(report_table(report))
 
     def _say(self, event: str, line: str, style: str | None = None, **fields: object) -> None:
         if self._json:
-            print(json.dumps({"event": event, "line": line, **fields}), flush=True)
+            print(event_line(event, line=line, **fields), flush=True)
         else:
             self._console.print(line, style=style, markup=False)
 
@@ -105,7 +140,6 @@ def report_table(report: Report) -> Table:
         "new": report.frames_new,
         "repeated": report.frames_repeated,
         "left out": report.frames_left_out,
-        "dropped": report.frames_dropped,
     }
     told = ", ".join(
         f"{count} {what}" for what, count in counts.items() if count or what not in ("restored", "left out")
@@ -114,8 +148,8 @@ def report_table(report: Report) -> Table:
         ("frames", f"{report.frames_in} in, {report.frames_out} out: {told}"),
         (
             "duration",
-            f"{report.duration_in:.3f} s in, {report.duration_out:.3f} s out; "
-            f"sound and picture drift by {1000 * report.av_drift:.1f} ms",
+            f"{report.duration_in:.3f} s in, {report.duration_out:.3f} s out"
+            + ("" if report.av_drift is None else f"; sound and picture drift by {1000 * report.av_drift:.1f} ms"),
         ),
     ]
     if report.colour_change is not None:
@@ -141,6 +175,11 @@ def report_table(report: Report) -> Table:
             f"{report.real_time_factor:.2f} x real time; peak memory {report.peak_memory_mb:.0f} MB",
         ),
     ]
+    if (whole := report.whole) is not None:
+        told = "" if whole.frames is None else f"{whole.frames} frames"
+        told += "" if whole.seconds is None else f", {rough_time(whole.seconds)}"
+        told += "" if whole.megabytes is None else f", about {whole.megabytes:.4g} MB"
+        rows += [("picture", f"before and after: {whole.picture}"), ("the whole", told or "of unknown length")]
     for row in rows:
         table.add_row(*row)
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from cyclopts import App
@@ -71,8 +72,7 @@ def pack(
 
 def evaluate(
     model: str,
-    folder: Path,
-    /,
+    data: Path,
     *,
     protocol: str | None = None,
     every: int | None = None,
@@ -80,16 +80,18 @@ def evaluate(
     weights: str = "default",
     device: str = "cpu",
     pictures: Path | None = None,
+    vmaf: bool = False,
 ) -> int:
     """Measure a model and the baselines of its task on videos, and write tables of the results.
 
     Parameters
     ----------
     model
-        A name from `refilm models`, or a baseline: frame-repeat, frame-blend, minterpolate, input, hqdn3d, nlmeans,
-        deblock, bicubic, lanczos.
-    folder
-        A folder of videos of one scene each; its name becomes the name of the data set.
+        A name from `refilm models`, or a weight file, which says its model; or a baseline: frame-repeat, frame-blend,
+        minterpolate, input, hqdn3d, nlmeans, deblock, bicubic, lanczos.
+    data
+        A folder of clips of one scene each: videos, folders of pictures, a pack, or Vimeo-90K, REDS or DAVIS as
+        unpacked, of which the test split is measured. Its name becomes the name of the data set.
     protocol
         The evaluation protocol: interpolation-x2, interpolation-x4, denoising-sigma15, denoising-sigma25,
         deblocking-h264-crf37, deblocking-jpeg2000-q40, deblocking-jpeg2000-q20, super-resolution-x4-bi or
@@ -99,22 +101,27 @@ def evaluate(
     results
         Folder for the results: RESULTS/SET/MODEL.json and a table.
     weights
-        "default", or a weight file.
+        "default", or a weight file: its path, or the name of one that ships.
     device
         Where the model runs: cpu, cuda, ...
     pictures
         Folder for strips of frames. Interpolation: frame before, real frame, result, frame after. Restoration: input,
         baseline, result, original.
+    vmaf
+        Measure VMAF as well, which wants an FFmpeg with libvmaf.
     """
+    from refilm.jobs.device import check_device
+
+    check_device(device)
     from refilm import evaluation
 
-    options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures}
+    options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures, "vmaf": vmaf}
     options["note"] = _note
     try:
-        result = evaluation.evaluate(model, folder, protocol, results, **options)
+        result = evaluation.evaluate(model, data, protocol, results, **options)
     except ValueError as error:  # no such model or protocol
         raise UsageError(str(error)) from None
-    print((results / folder.resolve().name / f"{evaluation.task_of(result.protocol)}.md").read_text())
+    print((results / data.resolve().name / f"{evaluation.task_of(result.protocol)}.md").read_text())
     return DONE
 
 
@@ -122,6 +129,7 @@ def train(
     recipe: Path,
     /,
     *,
+    data: Path | None = None,
     minutes: float | None = None,
     set: tuple[str, ...] = (),
     out: Path | None = None,
@@ -136,8 +144,10 @@ def train(
     ----------
     recipe
         A TOML file, such as recipes/vdn_ls3d_small.toml.
+    data
+        A folder to train and validate on: films and pictures, a pack, or Vimeo-90K, REDS or DAVIS as unpacked.
     minutes
-        Stop after this long. Default: after the steps of the recipe.
+        End within this long, with all validations. Default: after the steps of the recipe.
     set
         KEY=VALUE overrides the recipe, such as --set batch=4; can be given several times.
     out
@@ -151,9 +161,23 @@ def train(
     note
         A line for the weight file, such as the time that the training took.
     """
+    began = monotonic()
+    _check_accelerator(device)
     training = _training()
+    if minutes is not None:  # loading torch and lightning counts as well
+        minutes -= (monotonic() - began) / 60
     try:
-        checkpoint = training.train(recipe, minutes, set, out, device, devices, progress=sys.stderr.isatty())
+        checkpoint = training.train(
+            recipe,
+            minutes,
+            set,
+            out,
+            device,
+            devices,
+            progress=sys.stderr.isatty(),
+            data=data,
+            exports=export is not None,
+        )
         print(f"checkpoint: {checkpoint}")
         if export is not None:
             print(f"weights: {training.export(checkpoint, export, note)}")
@@ -162,13 +186,23 @@ def train(
     return DONE
 
 
-def ablate(file: Path, /, *, seeds: int = 1, results: Path = Path("results/ablations"), device: str = "auto") -> int:
+def ablate(
+    file: Path,
+    /,
+    *,
+    data: Path | None = None,
+    seeds: int = 1,
+    results: Path = Path("results/ablations"),
+    device: str = "auto",
+) -> int:
     """Train the variants of a model that a paper compares, on the same batches, and write a table of the results.
 
     Parameters
     ----------
     file
         A TOML file, such as recipes/ablations/table7.toml.
+    data
+        A folder to train and validate on: films and pictures, a pack, or Vimeo-90K, REDS or DAVIS as unpacked.
     seeds
         Number of trainings of each variant.
     results
@@ -176,9 +210,10 @@ def ablate(file: Path, /, *, seeds: int = 1, results: Path = Path("results/ablat
     device
         auto, cpu or gpu.
     """
+    _check_accelerator(device)
     training = _training()
     try:
-        print(training.ablate(file, seeds, results, device=device, note=_note).read_text())
+        print(training.ablate(file, seeds, results, device=device, note=_note, data=data).read_text())
     except ValueError as error:  # of the recipe
         raise UsageError(str(error)) from None
     return DONE
@@ -188,10 +223,23 @@ def _note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _check_accelerator(name: str) -> None:
+    """Raises UsageError if training cannot run on what is called so; Lightning would print a traceback."""
+    if name not in ("auto", "cpu", "gpu"):
+        raise UsageError(f"no device is called {name!r} in training; there are auto, cpu and gpu")
+    if name == "gpu":
+        import torch
+
+        if not torch.accelerator.is_available():
+            raise UsageError("gpu: this machine has no GPU that torch can use; leave out --device")
+
+
 def _training() -> Any:
     """Import refilm.training, which needs packages that are not needed to run models. UsageError without them."""
     try:
         from refilm import training
     except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is needed to train: pip install 'refilm[train]'") from None
+        raise UsageError(
+            f"{error.name} is needed to train: pip install '.[train]' in the folder of refilm's source"
+        ) from None
     return training

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
 from refilm.errors import DONE, UsageError
+
+if TYPE_CHECKING:
+    from refilm.jobs.analysis import Analysis
 
 
 def add_commands(app: App) -> None:
@@ -17,20 +20,33 @@ def add_commands(app: App) -> None:
         app.command(command)
 
 
-def probe(source: Annotated[Path, Parameter(name="IN")], /, *, json: bool = False) -> int:
+def probe(source: Annotated[Path, Parameter(name="IN")], /, *, findings: bool = False, json: bool = False) -> int:
     """Show what a video file contains, and how refilm will read it.
 
     Parameters
     ----------
     source
         A video file or picture sequence.
+    findings
+        Also look at some frames, which takes some seconds: noise, damage by compression, repeats, combs, what to do.
     json
         Print JSON, for programs.
     """
-    from refilm.cli.tables import video_table
+    from refilm.cli.tables import plain, video_table
     from refilm.video import probe as look
 
-    show(look(source), video_table, json)
+    info = look(source)
+    if not findings:
+        show(info, video_table, json)
+        return DONE
+    from refilm.api import analyse
+
+    found = analyse(source)
+    if json:
+        show(plain(info) | {"findings": plain(found)}, None, as_json=True)
+    else:
+        show(info, video_table, as_json=False)
+        show_analysis(found, found.command(Path("OUT")) if found.wanted else None)
     return DONE
 
 
@@ -41,6 +57,7 @@ def compare(
     *,
     pictures: Path | None = None,
     from_start: bool = False,
+    vmaf: bool = False,
     json: bool = False,
 ) -> int:
     """Measure how much two videos differ, in the frames that they show at the same times.
@@ -55,16 +72,18 @@ def compare(
         A new folder for a curve over time, frames side by side, and the figures of every frame.
     from_start
         Count times from each video's own first frame.
+    vmaf
+        Measure VMAF of B against A as well, which wants an FFmpeg with libvmaf.
     json
         Print JSON, for programs.
     """
     from refilm.cli.console import JobConsole
     from refilm.cli.tables import comparison_table
-    from refilm.compare import comparison
+    from refilm.comparison import comparison
 
     console = JobConsole(as_json=False)
     with console:
-        found = comparison.compare(a, b, pictures, from_start=from_start, on_progress=console.progress)
+        found = comparison.compare(a, b, pictures, from_start=from_start, vmaf=vmaf, on_progress=console.progress)
     show(found, comparison_table, json)
     return DONE
 
@@ -105,7 +124,7 @@ def explain(
     /,
     *,
     at: str,
-    model: str = "vi-ls3d-small",
+    model: str | None = None,
     weights: str = "default",
 ) -> int:
     """Show which pixels of two frames a model uses for one pixel of a frame between them, as red points.
@@ -122,9 +141,9 @@ def explain(
         T,X,Y: a time in seconds, and the position of the pixel, from 0,0 in the upper left corner. The new frame lies
         half-way between the two frames around that time.
     model
-        A model for interpolation.
+        A model for interpolation, or a weight file, which says its model. Default: vi-ls3d-small.
     weights
-        "default", or a weight file.
+        "default", or a weight file: its path, or the name of one that ships.
     """
     try:
         seconds, x, y = at.split(",")
@@ -139,6 +158,15 @@ def explain(
         f"in the frames at {float(found.first):.3f} s and {float(found.second):.3f} s"
     )
     return DONE
+
+
+def show_analysis(found: Analysis, command: str | None) -> None:
+    """Print what a film shows, and on a line of its own, to be copied, what is to be done first or the command."""
+    from refilm.cli.tables import analysis_table
+
+    show(found, analysis_table, as_json=False)
+    if line := found.first or command:
+        print(line)
 
 
 def show(content: Any, as_table: Any, as_json: bool) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from json import load as read_json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from cyclopts import App, Group, Parameter
 
 from refilm import options
 from refilm.errors import DONE, FAILED, INTERRUPTED, UsageError
+from refilm.jobs.device import check_device
 from refilm.tasks import TASKS, Task
 
 Paths = Annotated[Path, Parameter(name="IN OUT")]
@@ -30,10 +31,13 @@ Parameters
 paths
     The input: a video file, or a picture sequence such as frames/%06d.png. The output: a file whose ending names the
     container (.mkv holds nearly everything), or a picture sequence. With --output-dir: any number of inputs.
+    For -: standard input, and standard output, which gets uncompressed video (y4m).
 model
-    A name from `refilm models`. Default: the best measured one, unless a faster one is nearly as good.
+    A name from `refilm models`, or a weight file, which says its model. Default: the best measured one, unless a
+    faster one is nearly as good.
 weights
-    "default" for those that ship, or a weight file, such as one that `refilm train` has made.
+    "default" for those that ship, or a weight file: the path of one, such as `refilm train` makes, or the name of one
+    that ships. Without a model, that of the file is used.
 json
     Print events and the report as JSON lines on standard output, for programs.
 """
@@ -91,6 +95,8 @@ def enhance(
 
     refilm enhance old.mkv new.mkv --denoise --upscale 4 --fps 60
 
+    If no task is named, refilm looks at the film, says what it asks for, and writes nothing. With --auto it does that.
+
     Parameters
     ----------
     paths
@@ -98,8 +104,48 @@ def enhance(
     json
         Print events and the report as JSON lines on standard output, for programs.
     """
-    own = options.Enhance() if own is None else own  # raises UsageError: nothing is asked for
+    if own is None:
+        return _propose(paths, _changed(encoding) | _changed(running), running, many, json)
     return _start("enhance", paths, asdict(own) | asdict(encoding) | asdict(running), many, json)
+
+
+def _propose(
+    paths: tuple[Path, ...], further: dict[str, Any], running: options.Running, many: options.Many, as_json: bool
+) -> int:
+    """Show what a film asks for, and the command that does it, with the `further` flags. -> exit code"""
+    if many.output_dir is not None:
+        raise UsageError("with --output-dir, say what to do, such as --denoise; or --auto, for each film what it needs")
+    from refilm.cli.console import JobConsole
+
+    source, output = _in_and_out(paths)
+    console = JobConsole(as_json)
+    with console:
+        from refilm import api
+
+        own = {name: getattr(running, name) for name in ("device", "input_fps", "force")}
+        found = api.analyse(source, on_step=console.step, **own)
+    command = found.command(output, further) if found.wanted else None
+    if as_json:
+        console.analysis(found, command)
+    else:
+        from refilm.cli.look import show_analysis
+
+        show_analysis(found, command)
+    return DONE
+
+
+def _changed(chosen: options.Encoding | options.Running) -> dict[str, Any]:
+    """The options that differ from the defaults, by the names of their flags."""
+    changed: dict[str, Any] = {}
+    for name, kind in get_type_hints(type(chosen), include_extras=True).items():
+        value = getattr(chosen, name)
+        if value != getattr(type(chosen), name):  # the default
+            flag = next(
+                (each for each in getattr(kind, "__metadata__", ()) if isinstance(each, Parameter)), Parameter()
+            )
+            named = flag.negative if value is False else flag.name
+            changed[next(iter(named or (name,))).removeprefix("--")] = True if value is False else value
+    return changed
 
 
 def one_of_many(*, json: bool = False) -> int:
@@ -110,22 +156,40 @@ def one_of_many(*, json: bool = False) -> int:
 
 def _start(verb: str, paths: tuple[Path, ...], wanted: dict[str, Any], many: options.Many, as_json: bool) -> int:
     """Run one job or many, by the function `verb` of `refilm.api`. -> exit code"""
+    check_device(wanted["device"])  # once, and not in each of many jobs
     if many.output_dir is not None:
+        if Path("-") in paths:
+            raise UsageError("- is standard input, which goes with one output, not with --output-dir")
         return _run_many(verb, paths, many.output_dir, many, wanted, as_json)
+    return _run_job(verb, *_in_and_out(paths), wanted, as_json)
+
+
+def _in_and_out(paths: tuple[Path, ...]) -> tuple[Path, Path]:
     if len(paths) != 2:
         raise UsageError(
             f"wanted IN OUT, or IN ... --output-dir FOLDER; got {len(paths)} path{'s' * (len(paths) != 1)}"
         )
-    return _run_job(verb, *paths, wanted, as_json)
+    return paths[0], paths[1]
 
 
 def _run_job(verb: str, source: Path, output: Path, wanted: dict[str, Any], as_json: bool) -> int:
-    from refilm import api  # imported here, because torch takes a second to load, and --help does not need it
     from refilm.cli.console import JobConsole
+    from refilm.jobs.piped import STANDARD_OUTPUT, check_terminals
 
+    check_terminals(source, output)
+    if as_json and output == STANDARD_OUTPUT:
+        raise UsageError("--json prints on standard output, which the video takes; name a file, or leave out --json")
     console = JobConsole(as_json)
     with console:
-        report = getattr(api, verb)(source, output, on_progress=console.progress, warn=console.warn, **wanted)
+        from refilm import api  # imported here, because torch takes seconds to load, and --help does not need it
+
+        shown: dict[str, Any] = {"on_progress": console.progress, "warn": console.warn}
+        shown |= {"on_start": console.start, "on_step": console.step}
+        if verb == "enhance":
+            shown["on_analysis"] = lambda found: console.analysis(
+                found, found.command(output) if found.wanted else None
+            )
+        report = getattr(api, verb)(source, output, **shown, **wanted)
     console.report(report)
     return DONE
 
@@ -135,8 +199,12 @@ def _run_many(
 ) -> int:
     from refilm.cli.batch_console import BatchConsole
     from refilm.jobs.batch import plan, run_many
+    from refilm.video.purposes import check_ending, purpose_of
 
-    pairs = plan(paths, folder, many.suffix)
+    endings = purpose_of(wanted["purpose"]).endings
+    pairs = plan(paths, folder, many.suffix or next(iter(endings), None))
+    for _, output in pairs:
+        check_ending(output, wanted["purpose"])
     folder.mkdir(parents=True, exist_ok=True)
     with BatchConsole(as_json) as console:
         outcomes = run_many(verb, pairs, wanted | {"leave_finished": True}, many.jobs, console)

@@ -1,4 +1,4 @@
-"""The tables that `probe`, `compare`, `models` and `doctor` print."""
+"""The tables that `probe`, `enhance`, `compare`, `models` and `doctor` print."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-import torch
 from rich.table import Table
 
 import refilm
-from refilm.compare.comparison import Comparison
+from refilm.jobs.analysis import flags
+from refilm.jobs.in_words import rough_time
 from refilm.models import MODELS, list_models
 from refilm.models.defaults import default_models, read_results, results_folder
 from refilm.tasks import TASKS
-from refilm.video import VideoInfo
-from refilm.video.ffmpeg import has_encoder, library_versions, pyav_version
 
-_ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc")
+if TYPE_CHECKING:
+    from refilm.comparison.comparison import Comparison
+    from refilm.jobs.analysis import Analysis
+    from refilm.video import VideoInfo
+
+_ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks")
 
 
 def plain(content: Any) -> Any:
@@ -91,6 +92,7 @@ def comparison_table(found: Comparison) -> Table:
     rows += [
         ("PSNR, dB", f"{figures(found.psnr_db, 2, 'infinite')} (as FFmpeg's psnr, on {found.compared_as})"),
         ("SSIM", f"{figures(found.ssim, 4, 'too small')} (as FFmpeg's ssim)"),
+        *([] if found.vmaf is None else [("VMAF", f"{found.vmaf:.2f} of 100, b against a")]),
         ("mean level", f"b less a: {changes} of 255"),
         ("worst frame", f"at {found.worst_time:.3f} s, {worst}"),
         *(("differs", warning) for warning in found.warnings),
@@ -141,9 +143,16 @@ def models_table(records: list[dict[str, Any]]) -> Table:
 
 def examine() -> dict[str, Any]:
     """What a bug report should say about the installation, by name."""
-    from refilm.ops import kernels
+    import cv2
+    import numpy as np
+    import torch
 
-    encoders = {name: "built in" if has_encoder(name) else "not in this FFmpeg" for name in _ENCODERS}
+    from refilm.ops import kernels
+    from refilm.video.encoder_trial import hardware_encoders, try_encoders
+    from refilm.video.ffmpeg import has_encoder, library_versions, pyav_version
+
+    encoders = {name: "not in this FFmpeg" for name in _ENCODERS if not has_encoder(name)}
+    encoders |= try_encoders(name for name in (*_ENCODERS, *hardware_encoders()) if name not in encoders)
     return {
         "refilm": refilm.__version__,
         "python": platform.python_version(),
@@ -166,6 +175,31 @@ def doctor_table(found: dict[str, Any]) -> Table:
     rows += [("encoder", f"{name}: {state}") for name, state in found["encoders"].items()]
     rows += [("operator", " ".join(str(value) for value in kernel.values() if value)) for kernel in found["kernels"]]
     return _two_columns("refilm doctor", rows)
+
+
+def analysis_table(found: Analysis) -> Table:
+    coding = "not known" if found.coding is None else f"{found.coding:.0%}"
+    moving = f"in {found.moving:.0%} of the frames"
+    if found.repeated:
+        moving += f"; {found.repeated:.0%} of these repeat the one before"
+    rows = [
+        ("looked at", f"{found.frames_seen} frames at {found.places} places, {found.cuts} cuts among them"),
+        ("noise", f"{found.noise:.1f} of 255"),
+        ("damage", f"{coding} by compression"),
+        ("motion", moving),
+    ]
+    if found.telecined or found.woven:
+        rows.append(
+            ("lines", f"of two pictures in {found.telecined:.0%}, of two moments in {found.woven:.0%} of frames")
+        )
+    rows += [("proposed", f"{' '.join(flags({k: found.wanted[k]}))}: {reason}") for k, reason in found.reasons.items()]
+    if found.first is None and not found.wanted:
+        rows.append(("proposed", "nothing: the film looks clean"))
+    if found.optional:
+        rows.append(("if you like", f"{' '.join(flags(found.optional))}: smoother motion, which is a matter of taste"))
+    if found.seconds is not None:
+        rows.append(("takes", rough_time(found.seconds) + " for the whole film"))
+    return _two_columns("what refilm sees", rows)
 
 
 def _two_columns(title: str, rows: Iterable[tuple[str, str]]) -> Table:

@@ -1,6 +1,18 @@
 """Data sets of clips, their degradation, and random crops for training."""
 
 from refilm.data.crops import Batch, CropSampler, Motion, WindowSampler
-from refilm.data.pack import Clip, Pack, read_clip, read_index, read_packs
+from refilm.data.pack import Clip, Limits, Pack, read_clip, read_index, read_packs, read_split
 
-__all__ = ["Batch", "Clip", "CropSampler", "Motion", "Pack", "WindowSampler", "read_clip", "read_index", "read_packs"]
+__all__ = [
+    "Batch",
+    "Clip",
+    "CropSampler",
+    "Limits",
+    "Motion",
+    "Pack",
+    "WindowSampler",
+    "read_clip",
+    "read_index",
+    "read_packs",
+    "read_split",
+]

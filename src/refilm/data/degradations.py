@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from refilm.data.pack import rgb_u8
 from refilm.video.colour import Colour
-from refilm.video.encoder import X265_SMALLEST
+from refilm.video.encoder_limits import X265_SMALLEST
 from refilm.video.frame import Frame
 from refilm.video.pixel_format import YUV420P
 from refilm.video.recompress import recompressed

@@ -2,7 +2,8 @@
 
 | set | is recognised by | clips |
 |---|---|---|
-| a pack | `index.json`, by `pack.read_packs` | as listed; has no splits |
+| a pack | `index.json`, by `pack.py` | as listed; has no splits |
+| parts | folders `train...` and `val...` or `test...`, by `pack.py` | those of each part |
 | Vimeo-90K triplet, septuplet | `tri_trainlist.txt`, `sep_trainlist.txt` | `sequences/<listed>/im*.png` |
 | REDS | `train_sharp` or `train/train_sharp` (or `val...`) | each folder there |
 | DAVIS | `JPEGImages/480p` | those that `ImageSets/2017/{train,val}.txt` lists |
@@ -11,8 +12,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -36,34 +39,64 @@ class Footage:
     files: tuple[Path, ...]
 
     def frames(self) -> Iterator[Frame]:
-        """Its frames, decoded on demand. Raises VideoError for a file that cannot be read."""
-        return chain.from_iterable(frames(path) for path in self.files)
+        """Its frames, decoded on demand; pictures as 25 a second. Raises VideoError for a file that cannot be read."""
+        if len(self.files) == 1:
+            yield from frames(self.files[0])
+            return
+        for number, frame in enumerate(chain.from_iterable(map(frames, self.files))):
+            yield replace(frame, time=Fraction(number, 25), duration=Fraction(1, 25))
 
 
 def find_footage(folder: str | Path, split: str = "train") -> list[Footage]:
-    """The clips of a data set in one of the layouts above, except for packs, which have an index.
+    """The clips of a data set in one of the layouts above, except for packs and parts, which `pack.py` reads.
 
-    split   "train" or "test", for sets that have splits; "test" is what REDS and DAVIS call val
+    split   "train" or "test", for sets that have both; "test" is what REDS and DAVIS call val. Of a set that has only
+            one of them, or no splits, it is all clips
 
     Raises ValueError for another split; RefilmError if there are no clips, or if a listed clip is missing.
     """
     folder = Path(folder)
     if split not in SPLITS:
         raise ValueError(f"split must be train or test, got {split!r}")
-    theirs = "train" if split == "train" else "val"
-    sharp = [path for path in (folder / f"{theirs}_sharp", folder / theirs / f"{theirs}_sharp") if path.is_dir()]
-    if lists := [path for path in (folder / f"{kind}_{split}list.txt" for kind in ("sep", "tri")) if path.exists()]:
-        found = _listed(lists[0], folder / "sequences")
-    elif sharp:
-        found = _pictures_below(sharp[0])
-    elif (folder / "JPEGImages" / "480p").is_dir():
-        found = _listed(folder / "ImageSets" / "2017" / f"{theirs}.txt", folder / "JPEGImages" / "480p")
+    if splits := _splits(folder):
+        found = splits.get(split, next(iter(splits.values())))()
     elif folder.is_dir():
         found = sorted(chain(_videos_below(folder), _pictures_below(folder)), key=lambda footage: footage.source)
     else:
         raise RefilmError(f"{folder}: no such file or folder")
     if not found:
         raise RefilmError(f"{folder}: no videos, no folders of pictures, and no data set that is known")
+    return found
+
+
+def has_splits(folder: Path) -> bool:
+    """Whether a data set that `find_footage` knows comes with clips for training and others for testing."""
+    return len(_splits(folder)) == 2
+
+
+def parts_of(folder: Path, split: str) -> list[Path]:
+    """The folders of one split, where a folder has `train...` and `val...` or `test...`; none if it has not."""
+    below = sorted(path for path in folder.glob("*") if path.is_dir()) if not _splits(folder) else []
+    parts = {kind: [path for path in below if path.name.startswith(kind)] for kind in ("train", "val", "test")}
+    held_out = parts["val"] or parts["test"]
+    if not parts["train"] or not held_out:
+        return []
+    return parts["train"] if split == "train" else held_out
+
+
+def _splits(folder: Path) -> dict[str, Callable[[], list[Footage]]]:
+    """By split, what finds its clips; empty for a folder that is none of the sets with splits."""
+    found: dict[str, Callable[[], list[Footage]]] = {}
+    for split, theirs in (("train", "train"), ("test", "val")):
+        lists = [path for kind in ("sep", "tri") if (path := folder / f"{kind}_{split}list.txt").exists()]
+        sharp = [path for path in (folder / f"{theirs}_sharp", folder / theirs / f"{theirs}_sharp") if path.is_dir()]
+        davis = folder / "ImageSets" / "2017" / f"{theirs}.txt"
+        if lists:
+            found[split] = partial(_listed, lists[0], folder / "sequences")
+        elif sharp:
+            found[split] = partial(_pictures_below, sharp[0])
+        elif (folder / "JPEGImages" / "480p").is_dir():
+            found[split] = partial(_listed, davis, folder / "JPEGImages" / "480p")
     return found
 
 

@@ -11,19 +11,19 @@ from typing import Any
 import torch
 
 import refilm
-from refilm.errors import VideoError
+from refilm.data.layouts import Footage, find_footage, parts_of
+from refilm.errors import UsageError
 from refilm.evaluation.pictures import Strip
 from refilm.evaluation.protocols import PROTOCOLS, Protocol
 from refilm.evaluation.results import Result, write_result
 from refilm.evaluation.stopwatch import Stopwatch
 from refilm.models.defaults import read_results
-from refilm.models.table import MODELS, create_model
+from refilm.models.table import MODELS, create_model, named, weights_name
 from refilm.tasks import TASKS
+from refilm.video.vmaf import program as vmaf_program
 
 # an `interpolators.Interpolator` or a `restorers.Restorer`, depending on the protocol
 Method = Any
-
-VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m"}
 
 
 def evaluate(
@@ -36,25 +36,35 @@ def evaluate(
     weights: str | Path = "default",
     device: str = "cpu",
     pictures: str | Path | None = None,
+    vmaf: bool = False,
     note: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Measure a model on every video of a folder, and write `results_dir/<folder's name>/`.
+    """Measure a model on every clip of a folder, and write `results_dir/<folder's name>/`.
 
-    model      a name of `list_models()` or of a baseline
-    folder     videos, each a single scene: those that `index.json` lists if there is one, else all
+    model      a name of `list_models()` or of a baseline, or a weight file, which says its model
+    folder     clips, each a single scene, see `find_clips`
     protocol   a name of PROTOCOLS; by default the one that ranks the models of the same task
     every      restoration only: measure the first two of every so many frames; the protocol's name then says so
-    weights    "default" or the path of a weight file
+    weights    "default" or a weight file
     device     where the model runs, such as "cpu" or "cuda"
     pictures   folder for strips of frames, PROTOCOL/MODEL/CLIP.png; by default none are written, since the licence of
                the videos may not allow publishing them
+    vmaf       whether to measure VMAF as well, which wants every frame, and an FFmpeg with libvmaf
     note       called with one line for each clip
 
     Baselines of the protocol for which the results folder has no figures on these clips are measured as well. Raises
-    ValueError for an unknown model, baseline or protocol, or one that does not fit the model; VideoError for a folder
-    without videos, or a video that cannot be measured; WeightsError as `create_model`.
+    ValueError for an unknown model, baseline or protocol, or one that does not fit the model; RefilmError for a folder
+    without clips; VideoError for a clip that cannot be measured; UsageError for VMAF where it cannot be measured;
+    WeightsError as `create_model`.
     """
+    found, file = named(model, weights)
+    model, weights = found or model, file or weights
     chosen = _choose_protocol(model, protocol, every)
+    if vmaf:
+        if every is not None:
+            raise UsageError("VMAF looks at the motion between frames, so every frame is measured; leave out every")
+        vmaf_program()  # UsageError before the work
+        chosen = replace(chosen, vmaf=True)
     clips = find_clips(Path(folder))
     target = Path(results_dir) / Path(folder).resolve().name
     measuring = _Measuring(chosen, clips, target, note)
@@ -70,18 +80,17 @@ def evaluate(
     return result
 
 
-def find_clips(folder: Path) -> list[Path]:
-    """The videos that `index.json` lists, in its order; without an index, all video files of the folder, sorted.
+def find_clips(folder: Path) -> list[Footage]:
+    """The clips that `index.json` lists, in its order; else the test split of a set in a layout of `data/layouts.py`.
 
-    Raises VideoError if there are none.
+    Of a set without splits, such as a plain folder of videos, it is all clips. Raises RefilmError if there are none.
     """
     index = folder / "index.json"
     if index.exists():
-        return [folder / entry["file"] for entry in json.loads(index.read_text())]
-    clips = sorted(path for path in folder.glob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
-    if not clips:
-        raise VideoError(f"{folder}: no video files found")
-    return clips
+        return [Footage(entry["file"], (folder / entry["file"],)) for entry in json.loads(index.read_text())]
+    if parts := parts_of(folder, "test"):
+        return [clip for part in parts for clip in find_clips(part)]
+    return find_footage(folder, "test")
 
 
 def _choose_protocol(model: str, name: str | None, every: int | None) -> Protocol:
@@ -103,13 +112,14 @@ class _Measuring:
     """Measures models and baselines by one protocol on one set of clips. `target` is the folder of the results."""
 
     protocol: Protocol
-    clips: list[Path]
+    clips: list[Footage]
     target: Path
     note: Callable[[str], None]
 
     def has(self, baseline: str) -> bool:
         held = self._held(baseline)
-        return "absent" in held or set(held.get("clips", ())) == {clip.name for clip in self.clips}
+        complete = not self.protocol.vmaf or "vmaf" in held.get("mean", {})
+        return "absent" in held or (complete and set(held.get("clips", ())) == {clip.source for clip in self.clips})
 
     def baseline(self, name: str, pictures: Path | None = None) -> Result:
         result = self._result(name, "cpu", is_baseline=True)
@@ -128,7 +138,7 @@ class _Measuring:
         if parameters:  # the operations of a classical method are not counted by `gflop`
             result = replace(
                 result,
-                weights=MODELS[name].weights if weights == "default" else Path(weights).name,
+                weights=weights_name(name, weights),
                 parameters=parameters,
                 gflop=self.protocol.gflop(method, self.clips[0]),
             )
@@ -143,14 +153,14 @@ class _Measuring:
         stopwatch, figures, beside = Stopwatch(), {}, None
         if pictures is not None and self.protocol.beside is not None:
             beside = self.protocol.shown_beside(self._held(self.protocol.beside).get("setting"))
-        for path in self.clips:
+        for clip in self.clips:
             strip = None
             if pictures is not None:
-                strip = Strip(pictures / result.protocol / result.model / f"{path.stem}.png", beside)
-            figures[path.name] = self.protocol.measure(method, path, stopwatch, strip)
+                strip = Strip(pictures / result.protocol / result.model / f"{Path(clip.source).stem}.png", beside)
+            figures[clip.source] = self.protocol.measure(method, clip, stopwatch, strip)
             figure = TASKS[self.protocol.task].figure
-            value = figure.shown(getattr(figures[path.name], figure.key))
-            self.note(f"{result.model}  {path.name}  {value} {figure.unit}".rstrip())
+            value = figure.shown(getattr(figures[clip.source], figure.key))
+            self.note(f"{result.model}  {clip.source}  {value} {figure.unit}".rstrip())
         return replace(result, ms_per_frame=stopwatch.median_ms, clips=figures)
 
     def _held(self, model: str) -> dict[str, Any]:

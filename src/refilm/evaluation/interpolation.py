@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
 
+from refilm.data.layouts import Footage
 from refilm.errors import VideoError
 from refilm.evaluation.flops import gflop
 from refilm.evaluation.interpolators import BASELINES, Interpolator, ModelInterpolator
+from refilm.evaluation.judge import Judge
 from refilm.evaluation.metrics import psnr_db, ssim, warp_errors
 from refilm.evaluation.pictures import Strip, write_strip
 from refilm.evaluation.results import ClipFigures, mean
 from refilm.evaluation.stopwatch import Stopwatch
-from refilm.video import frames
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ class Interpolation:
 
     name: str
     step: int
+    vmaf: bool = False  # whether VMAF of the new frames is measured as well
 
     task: ClassVar[str] = "interpolation"
     baselines: ClassVar[dict[str, Interpolator]] = BASELINES
@@ -71,29 +72,39 @@ class Interpolation:
         """A model (`contract.Interpolator`, already on the device) in the form that `measure` takes."""
         return ModelInterpolator(model, device)
 
-    def fitted(self, name: str, paths: Sequence[Path]) -> tuple[Interpolator, None]:
+    def fitted(self, name: str, clips: Sequence[Footage]) -> tuple[Interpolator, None]:
         """The baseline of that name; there are no settings to choose from."""
         return self.baselines[name], None
 
-    def gflop(self, interpolator: Interpolator, path: Path) -> float:
-        """The operations for one new frame of the clip at `path`, see `flops.gflop`."""
-        ends = next(self.runs(frames(path)))[: self.step + 1 : self.step]
+    def gflop(self, interpolator: Interpolator, clip: Footage) -> float:
+        """The operations for one new frame of the clip, see `flops.gflop`."""
+        ends = next(self.runs(clip.frames()))[: self.step + 1 : self.step]
         return gflop(lambda: list(interpolator(ends, self.times))) / len(self.times)
 
     def measure(
-        self, interpolator: Interpolator, path: Path, stopwatch: Stopwatch, strip: Strip | None = None
+        self, interpolator: Interpolator, clip: Footage, stopwatch: Stopwatch, strip: Strip | None = None
     ) -> ClipFigures:
-        """The figures of the video at `path`. Raises VideoError if it has no frame to predict.
+        """The figures of a clip. Raises VideoError if it has no frame to predict.
 
         The strip shows one new frame: the frame before it, the real one, the result, the frame after it.
         """
-        psnr, structure, errors = [], [], []
+        with Judge(self.vmaf) as judge:
+            figures = self._measured(interpolator, clip, stopwatch, strip, judge)
+            return replace(figures, vmaf=judge.mean())
+
+    def _measured(
+        self, interpolator: Interpolator, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, judge: Judge
+    ) -> ClipFigures:
+        psnr, structure = [], []
+        errors: list[tuple[float, float]] = []
         size = (0, 0)
-        for run in self.runs(frames(path)):
+        for run in self.runs(clip.frames()):
             size = run[0].width, run[0].height
             kept = run[:: self.step]
             new = stopwatch.timed(interpolator(kept, self.times), group=len(self.times))
             before = real_before = run[0].rgb
+            if not errors:
+                judge.add(before, before, counts=False)
             for number, frame in enumerate(run[1:], start=1):
                 real = frame.rgb
                 result = real if number % self.step == 0 else next(new)
@@ -103,9 +114,10 @@ class Interpolation:
                     if strip is not None and number > len(run) // 2:
                         write_strip(strip.path, [run[number - 1].rgb, real, result, run[number + 1].rgb])
                         strip = None
+                judge.add(result, real, counts=number % self.step != 0)
                 errors.append(warp_errors(before, result, real_before, real))
                 before, real_before = result, real
         if not psnr:
-            raise VideoError(f"{path}: {self.name} needs at least {self.step + 1} frames")
+            raise VideoError(f"{clip.source}: {self.name} needs at least {self.step + 1} frames")
         warp, real_warp = map(mean, zip(*errors, strict=True))
         return ClipFigures(len(psnr), *size, mean(psnr), mean(structure), warp, real_warp)

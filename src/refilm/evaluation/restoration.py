@@ -5,16 +5,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from refilm.data.degradations import bicubic_up
-from refilm.data.pack import read_clip
+from refilm.data.layouts import Footage
+from refilm.data.pack import read_footage
 from refilm.errors import VideoError
 from refilm.evaluation.flops import gflop
+from refilm.evaluation.judge import Judge
 from refilm.evaluation.metrics import as_shown, luma, psnr_db, ssim, warp_errors
 from refilm.evaluation.pictures import Strip, write_strip
 from refilm.evaluation.restorers import FFmpegFilter, ModelRestorer, Restorer
@@ -26,7 +27,7 @@ from refilm.evaluation.stopwatch import Stopwatch
 class Restoration:
     """A protocol: degrade each clip, restore its frames, and compare these with the original ones.
 
-    spoil       the degradation: the clip as uint8 [T, 3, H, W], and a random generator seeded by the file's name ->
+    spoil       the degradation: the clip as uint8 [T, 3, H, W], and a random generator seeded by the clip's name ->
                 [T, 3, h, w], RGB, nominal range [0, 1]
     spoilt      the degradation in words, for the result files
     baselines   methods that a user has without this project, by name
@@ -35,6 +36,7 @@ class Restoration:
     scale       H / h; H and W are cropped to multiples of it
     on_luma     whether PSNR and SSIM are of luma (`metrics.luma`) instead of RGB; the PSNR of RGB is then given as well
     border      pixels on each side that PSNR and SSIM leave out
+    vmaf        whether VMAF is measured as well
     every       the first two of every so many frames are measured: two, for the warp error between neighbours
 
     The whole clip is kept in memory.
@@ -51,6 +53,7 @@ class Restoration:
     on_luma: bool = False
     border: int = 0
     every: int = 2
+    vmaf: bool = False
 
     @property
     def description(self) -> str:
@@ -69,14 +72,23 @@ class Restoration:
         """A model (`contract.Restorer`, already on the device) in the form that `measure` takes."""
         return ModelRestorer(model, device, self.told)
 
-    def measure(self, restorer: Restorer, path: Path, stopwatch: Stopwatch, strip: Strip | None = None) -> ClipFigures:
-        """The figures of the video at `path`. Raises VideoError if it is too small, or has less than two frames.
+    def measure(
+        self, restorer: Restorer, clip: Footage, stopwatch: Stopwatch, strip: Strip | None = None
+    ) -> ClipFigures:
+        """The figures of a clip. Raises VideoError if it is too small, or has less than two frames.
 
         The strip shows one frame: the input (enlarged), the result of `strip.beside`, the result, the original.
         """
-        truth_u8, spoilt = self._pair(path)
+        with Judge(self.vmaf) as judge:
+            figures = self._measured(restorer, clip, stopwatch, strip, judge)
+            return replace(figures, vmaf=judge.mean())
+
+    def _measured(
+        self, restorer: Restorer, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, judge: Judge
+    ) -> ClipFigures:
+        truth_u8, spoilt = self._pair(clip)
         if len(truth_u8) < 2:
-            raise VideoError(f"{path}: {self.name} needs at least 2 frames")
+            raise VideoError(f"{clip.source}: {self.name} needs at least 2 frames")
         places = [place for place in range(len(spoilt)) if place % self.every < 2]
         shown = places[len(places) // 2]
         psnr, psnr_rgb, structure, errors = [], [], [], []
@@ -86,6 +98,7 @@ class Restoration:
             restored = stopwatch.timed(restored)
         for place, result in zip(places, restored, strict=True):
             real = truth_u8[place].float() / 255
+            judge.add(result, real)
             compared = self._compared(result), self._compared(real)
             psnr.append(psnr_db(*compared))
             structure.append(ssim(*compared))
@@ -102,7 +115,7 @@ class Restoration:
         figures = ClipFigures(len(psnr), width, height, mean(psnr), mean(structure), warp, real_warp)
         return replace(figures, psnr_rgb_db=mean(psnr_rgb)) if self.on_luma else figures
 
-    def fitted(self, name: str, paths: Sequence[Path]) -> tuple[Restorer, str | None]:
+    def fitted(self, name: str, clips: Sequence[Footage]) -> tuple[Restorer, str | None]:
         """The baseline of that name, with the setting that has the best mean PSNR on the middle frames of the clips.
 
         -> (the method, its setting; None for a baseline without settings)
@@ -113,8 +126,8 @@ class Restoration:
         settings = baseline.settings
         psnr = torch.zeros(len(settings))
         if len(settings) > 1:
-            for path in paths:
-                truth_u8, spoilt = self._pair(path)
+            for clip in clips:
+                truth_u8, spoilt = self._pair(clip)
                 middle = len(spoilt) // 2
                 real = self._compared(truth_u8[middle].float() / 255)
                 for number, setting in enumerate(settings):
@@ -130,19 +143,19 @@ class Restoration:
             return None if setting is None else baseline.at(setting)
         return baseline
 
-    def gflop(self, restorer: Restorer, path: Path) -> float:
-        """The operations for one frame of the clip at `path`, see `flops.gflop`."""
-        _, spoilt = self._pair(path)
+    def gflop(self, restorer: Restorer, clip: Footage) -> float:
+        """The operations for one frame of a clip, see `flops.gflop`."""
+        _, spoilt = self._pair(clip)
         return gflop(lambda: next(restorer(spoilt[:1], [0])))  # of more, a temporal filter restores the next too
 
-    def _pair(self, path: Path) -> tuple[Tensor, Tensor]:
+    def _pair(self, clip: Footage) -> tuple[Tensor, Tensor]:
         """(the original clip as uint8 [T, 3, H, W], the degraded one [T, 3, h, w]). VideoError if it is too small."""
-        truth_u8 = read_clip(path)
+        truth_u8 = read_footage(clip)
         height, width = (side // self.scale * self.scale for side in truth_u8.shape[-2:])
         if min(height, width) < 2 * self.border + 11:
-            raise VideoError(f"{path}: {self.name} needs at least {2 * self.border + 11} pixels a side")
+            raise VideoError(f"{clip.source}: {self.name} needs at least {2 * self.border + 11} pixels a side")
         truth_u8 = truth_u8[..., :height, :width]
-        return truth_u8, self.spoil(truth_u8, torch.Generator().manual_seed(zlib.crc32(path.name.encode())))
+        return truth_u8, self.spoil(truth_u8, torch.Generator().manual_seed(zlib.crc32(clip.source.encode())))
 
     def _compared(self, frame: Tensor) -> Tensor:
         return luma(as_shown(self._inner(frame))) if self.on_luma else self._inner(frame)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from refilm.errors import UsageError, VideoError
 from refilm.models.contract import Interpolator
-from refilm.models.table import MODELS, create_model
+from refilm.models.table import MODELS, create_model, named
 from refilm.stages.running import Interpolating, Interval
 from refilm.stages.tiles import run_tiled
 from refilm.video import Frame, frames
@@ -28,6 +28,7 @@ from refilm.video import Frame, frames
 # that are sampled have much larger gradients than those that only determine where to sample, and these distinguish
 # moving from still regions.
 LEAST = 1e-5
+DEFAULT = "vi-ls3d-small"  # it samples where it learned to
 AROUND = 160  # pixels on each side of the output pixel that the model is given; gradients beyond are negligible
 ZOOM = 8  # enlargement of the part around the pixel
 RED, GREEN = (255, 40, 30), (60, 255, 90)
@@ -54,7 +55,7 @@ def explain(
     x: int,
     y: int,
     out: str | Path,
-    model: str = "vi-ls3d-small",
+    model: str | None = None,
     weights: str | Path = "default",
 ) -> Sampling:
     """Write a picture of the input pixels that determine one pixel of a new frame.
@@ -64,11 +65,14 @@ def explain(
     x, y      position of the pixel
     out       PNG: the two frames side by side in gray, with the input pixels in red; below them, the part in the green
               rectangle enlarged, with a green rectangle around the pixel
-    model     name of an interpolation model
+    model     name of an interpolation model; None: that of the weight file, or else vi-ls3d-small
+    weights   "default" or a weight file
 
     Raises UsageError for another model, or a time or position outside the video; VideoError if the video cannot be read
     or the picture not be written; WeightsError as `create_model`.
     """
+    found, file = named(model, weights)
+    model, weights = found or DEFAULT, file or weights
     able = [name for name, row in MODELS.items() if row.task == "interpolation"]
     if model not in able:
         raise UsageError(f"{model!r} makes no new frames between two; take {', '.join(able[:-1])} or {able[-1]}")

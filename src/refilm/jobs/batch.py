@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from refilm.errors import DONE, INTERRUPTED, JobError, UsageError, VideoError
+from refilm.video.encoder import PICTURE_CODECS
 from refilm.video.joining import WRITABLE
 from refilm.video.picture_sequence import PictureSequence
 
@@ -25,6 +26,11 @@ VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4",
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )  # fmt: skip
+
+
+# The same for pictures, which are taken from a folder without videos.
+PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_WRITABLE = sorted({*WRITABLE, *PICTURE_CODECS})
 
 
 @dataclass(frozen=True)
@@ -96,15 +102,15 @@ def _share_of_memory(options: dict[str, Any], jobs: int) -> float | None:
 def plan(inputs: Sequence[Path], folder: Path, suffix: str | None) -> list[tuple[Path, Path]]:
     """(input, output) for each video among `inputs`, without duplicates, in their order.
 
-    inputs   files, folders of videos, patterns such as "day*.mp4", and picture sequences
+    inputs   files, folders of videos or of pictures, patterns such as "day*.mp4", and picture sequences
     folder   the folder of the outputs. An output has the name of its input; for a picture sequence, of its folder
-    suffix   ending of the outputs; None: that of the input, or .mkv if refilm cannot write that
+    suffix   ending of the outputs; None: that of the input, or if refilm cannot write that, .mkv, for a picture .png
 
     Raises UsageError for an ending that cannot be written, and if two inputs would have the same output; JobError if
     `folder` is not one, or an output would be its input; VideoError if a folder or pattern has no videos.
     """
-    if suffix is not None and suffix.lower() not in WRITABLE:
-        raise UsageError(f"--suffix must be one of {', '.join(sorted(WRITABLE))}, got {suffix!r}")
+    if suffix is not None and suffix.lower() not in _WRITABLE:
+        raise UsageError(f"--suffix must be one of {', '.join(_WRITABLE)}, got {suffix!r}")
     if not inputs:
         raise UsageError("--output-dir wants at least one input: a file, a folder of videos, or a pattern")
     if folder.exists() and not folder.is_dir():
@@ -122,10 +128,11 @@ def plan(inputs: Sequence[Path], folder: Path, suffix: str | None) -> list[tuple
 
 def _videos(path: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file())
-        if not found:
-            raise VideoError(f"{path}: holds no video file (looked for {', '.join(VIDEO_SUFFIXES)})")
-        return found
+        for endings in (VIDEO_SUFFIXES, PICTURE_SUFFIXES):
+            if found := sorted(file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file()):
+                return found
+        looked_for = ", ".join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)
+        raise VideoError(f"{path}: holds no video file and no picture (looked for {looked_for})")
     if path.exists() or PictureSequence.of(path) or glob.escape(str(path)) == str(path):
         return [path]  # if it does not exist, its own job fails
     found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
@@ -138,7 +145,8 @@ def _output_name(source: Path, folder: Path, suffix: str | None) -> Path:
     if PictureSequence.of(source):
         return folder / (source.parent.resolve().name + (suffix or ".mkv"))
     if suffix is None:
-        suffix = source.suffix if source.suffix.lower() in WRITABLE else ".mkv"
+        other = ".png" if source.suffix.lower() in PICTURE_SUFFIXES else ".mkv"
+        suffix = source.suffix if source.suffix.lower() in _WRITABLE else other
     return folder / (source.stem + suffix)
 
 
@@ -181,8 +189,8 @@ class Children:
         self._listener.ended(source)
         seconds = round(time.monotonic() - began, 3)
         if code == DONE:
-            report = last["report"]
-            return Outcome(str(source), str(output), "done", seconds, report["frames_in"], report["frames_out"])
+            report = last.get("report", {})  # none of a film that asks for nothing
+            return Outcome(str(source), str(output), "done", seconds, report.get("frames_in"), report.get("frames_out"))
         told = last["message"] if last.get("event") == "error" else None
         if code == INTERRUPTED or (self._stopped and told is None):
             return Outcome(str(source), str(output), "stopped", seconds)

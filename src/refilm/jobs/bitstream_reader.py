@@ -13,7 +13,8 @@ from refilm.errors import VideoError
 from refilm.jobs.bitstream import MAGIC, BitstreamSettings, records
 from refilm.models import MODELS, create_model
 from refilm.models.contract import Codec
-from refilm.video import Bookmark, Colour, Frame, PixelFormat, ReadLosses, VideoInfo, digest, joining
+from refilm.video import Bookmark, Colour, Frame, PixelFormat, ReadLosses, VideoInfo, joining
+from refilm.video.companions import StreamPolicy
 from refilm.video.encoder import EncoderSettings
 from refilm.video.read_losses import BookedLosses
 from refilm.video.rgb import from_rgb
@@ -83,18 +84,26 @@ class BitstreamReader:
         """See `Source.lost_in`."""
         return self._lost.take(first, end)
 
-    def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
-        joining.rehearse(settings, self.info, target, format_name, warn)
+    def rehearse(
+        self,
+        settings: EncoderSettings,
+        policy: StreamPolicy,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        joining.rehearse(settings, policy, self.info, target, format_name, warn)
 
     def join(
         self,
         pieces: Sequence[joining.Piece],
         settings: EncoderSettings,
+        policy: StreamPolicy,
         target: Path,
         format_name: str,
         warn: Callable[[str], None],
-    ) -> None:
-        joining.join(pieces, settings, self.info, target, format_name, warn, lambda: None, lambda: None)
+    ) -> float | None:
+        return joining.join(pieces, settings, policy, self.info, target, format_name, warn, lambda: None, lambda: None)
 
     def _frames(self, start: Bookmark | None) -> Iterator[Frame]:
         number, pictures, waiting = 0, self._pictures, False  # for a key picture, after damage
@@ -115,7 +124,7 @@ class BitstreamReader:
             if start is not None and frame.time < start.time:
                 continue
             is_start = start is not None and number == start.index
-            if is_start and Bookmark(number, frame.time, digest(frame)) != start:
+            if is_start and Bookmark.of(frame, number) != start:
                 raise VideoError(f"{self.path}: gives another picture than before at {float(frame.time):.3f} s")
             yield frame
             number += 1
@@ -168,6 +177,7 @@ def _described(path: Path, settings: BitstreamSettings, end: Fraction, pictures:
         mastering_display=None,
         content_light=None,
         not_carried=(),
+        stereo_mode=None,
         sample_aspect_ratio=Fraction(settings.sample_aspect_ratio),
         rotation=settings.rotation,
         display_matrix=None if settings.display_matrix is None else tuple(settings.display_matrix),

@@ -6,11 +6,12 @@ by `benchmarks/memory.py --encoders`.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ from refilm.models import tiled_models
 from refilm.stages.demand import Demand, file_lines, process_status
 from refilm.video import PixelFormat, VideoInfo
 from refilm.video.encoder import EncoderSettings
+from refilm.video.encoder_limits import PRESETS
+from refilm.video.pixel_format import held_format
 
 # Sides of tiles in input pixels, tried from the largest. With smaller ones, nearly all work would be in the margins.
 TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
@@ -31,9 +34,10 @@ _READER, _CODECS = 80e6, 60e6
 # Frames in the decoder, besides one for each thread: reference frames, and those in shared memory.
 _REFERENCES, _SLOTS = 6, 3
 
-# Memory of an encoder in bytes per byte of a frame, by the slowest preset for which it holds; "": for all presets.
+# Memory of an encoder in bytes per byte of a frame with its border, by the slowest preset for which it holds; "": for
+# all presets.
 _ENCODERS: dict[str, dict[str, float]] = {
-    "libx264": {"superfast": 24, "veryfast": 70, "medium": 155, "slow": 190, "placebo": 280},
+    "libx264": {"superfast": 20, "veryfast": 60, "medium": 130, "slow": 160, "placebo": 240},
     "libx265": {"veryfast": 135, "medium": 215, "placebo": 240},
     "libvpx-vp9": {"": 140},
     "libsvtav1": {"": 330},
@@ -41,7 +45,13 @@ _ENCODERS: dict[str, dict[str, float]] = {
     "png": {"": 20},
     "tiff": {"": 20},
 }
-_PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()  # noqa: SIM905
+# Pixels that an encoder adds to its frames on each side.
+_BORDER = {"libx264": 32}
+# What the first frames take of this memory: so many bytes, and so many more for each frame, while an encoder fills up
+# the frames that it looks ahead.
+_FILLING = {"libx264": (18.0, 3.4), "libx265": (30.0, 7.5), "libsvtav1": (160.0, 2.2)}
+# What x265 takes for each thread beyond the two with which it was measured.
+_THREAD = {"libx265": 12.0}
 _UNKNOWN_ENCODER = 330.0
 
 
@@ -51,10 +61,12 @@ class Plan:
 
     tile    side of the tiles in pixels; None: no tiles
     queue   frames that may wait between the threads of a job
+    memory  that the job then takes at most, in bytes; a measurement, and so not compared
     """
 
     tile: int | None
     queue: int
+    memory: float = field(compare=False)
 
 
 def make_plan(
@@ -79,8 +91,8 @@ def make_plan(
 
     for queue in QUEUES:
         for tile in tiles:
-            if total(tile, queue) <= budget:
-                return Plan(tile, queue)
+            if (memory := total(tile, queue)) <= budget:
+                return Plan(tile, queue, memory)
     least, rest = total(tiles[-1], QUEUES[-1]), around(QUEUES[-1])
     largest = max(demands, key=lambda demand: demand.held + demand.working(tiles[-1]))
     message = f"this job needs {_amount(least)} of memory and may take {_amount(budget)}: "
@@ -115,10 +127,10 @@ def around_stages(source: VideoInfo, context: int, writing: float, result: float
     """
     before = resident()
     picture = picture_bytes(source.format, source.width, source.height)
-    cores = min(os.cpu_count() or 1, 16)
-    fixed = before + _READER + _CODECS + (_REFERENCES + cores + _SLOTS) * picture + (context + 2) * picture
-    fixed += writing
-    return lambda queue: fixed + queue * (picture + result)
+    cores, frames = min(os.cpu_count() or 1, 16), source.frames or math.inf
+    fixed = before + _READER + _CODECS + (_REFERENCES + cores + _SLOTS) * picture + writing
+    fixed += min(context + 2, frames) * picture
+    return lambda queue: fixed + min(queue, frames) * (picture + result)
 
 
 def picture_bytes(held: PixelFormat, width: int, height: int) -> int:
@@ -160,17 +172,20 @@ def resident() -> float:
     return process_status("VmRSS") or 400e6
 
 
-def encoder_pictures(encoder: EncoderSettings) -> float:
-    """Memory of an encoder, in bytes per byte of a frame."""
-    by_preset = _ENCODERS.get(encoder.codec)
-    if by_preset is None:
-        return _UNKNOWN_ENCODER
-    preset = encoder.options.get("preset", "medium")
-    place = _PRESETS.index(preset) if preset in _PRESETS else 0
-    return next(
-        (taken for name, taken in by_preset.items() if name not in _PRESETS or _PRESETS.index(name) >= place),
-        _UNKNOWN_ENCODER,
-    )
+def encoder_memory(encoder: EncoderSettings, frames: float | None) -> float:
+    """Memory of an encoder, in bytes. `frames`: how many it is given; None: not known, many."""
+    most = _UNKNOWN_ENCODER
+    if (by_preset := _ENCODERS.get(encoder.codec)) is not None:
+        preset = encoder.options.get("preset", "medium")
+        place = PRESETS.index(preset) if preset in PRESETS else 0
+        fitting = (taken for name, taken in by_preset.items() if name not in PRESETS or PRESETS.index(name) >= place)
+        most = next(fitting, _UNKNOWN_ENCODER)
+    if frames is not None and encoder.codec in _FILLING:
+        first, each = _FILLING[encoder.codec]
+        most = min(most, first + each * frames)
+    most += _THREAD.get(encoder.codec, 0) * max(encoder.threads - 2, 0)
+    added = 2 * _BORDER.get(encoder.codec, 0)
+    return most * picture_bytes(held_format(encoder.format), encoder.width + added, encoder.height + added)
 
 
 def _amount(number: float) -> str:

@@ -5,51 +5,55 @@ If it is killed at any moment, the same call continues it.
 
 from __future__ import annotations
 
+import logging
 import os
-import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import refilm
-from refilm.errors import JobError, VideoError
-from refilm.jobs.budget import Plan, amount, around_stages, choices, free_memory, make_plan
-from refilm.jobs.device import device_of
-from refilm.jobs.identity import differences, digest_of
-from refilm.jobs.pieces import MakeStage, PieceSpec, context_before, make_pieces, missing_runs
+from refilm.errors import JobError, Stopped, VideoError
+from refilm.jobs.advice import advice, interlaced, little_done
+from refilm.jobs.device import check_device, use_threads
+from refilm.jobs.identity import digest_of
+from refilm.jobs.memory_meter import MemoryMeter
+from refilm.jobs.pace import Pace, Progress, what_is_kept
+from refilm.jobs.pieces import MakeStage, PieceSpec, Written, context_before, make_pieces, missing_runs
 from refilm.jobs.placing import report_path, work_folder
+from refilm.jobs.planning import Decided, begin_or_continue, identity_of
 from refilm.jobs.report import Report
 from refilm.jobs.segments import survey
 from refilm.jobs.sink import Sink
 from refilm.jobs.source import Source, fingerprint, open_source
-from refilm.jobs.tally import total
+from refilm.jobs.tally import Tally, total
 from refilm.jobs.work_folder import FinishedPiece, WorkFolder, disk_full_told, write_atomically
 from refilm.options import Running, frame_rate
 from refilm.stages.stage import StreamShape
-from refilm.video import VideoInfo
-from refilm.video.ffmpeg import library_versions
+from refilm.video import Part, VideoInfo
 
-# Source frames in a segment: the most that is lost when a job is killed, and the longest distance between key frames.
-SEGMENT_FRAMES = 64
+_log = logging.getLogger(__name__)
 
 
-class Progress(NamedTuple):
-    """The progress of a job.
+class Start(NamedTuple):
+    """What is known of a job before its work.
 
-    frames         source frames that are done
-    total          source frames in all; None if the file does not say
-    seconds        since this run began
+    frames         source frames in all; None if the file does not say
     resumed_from   source frames that an earlier run had done
+    seconds        that the stages are expected to take for the rest, a rough figure; None: not known
+    memory         bytes that the job takes at most
+    segment_frames source frames in a segment: the most that is lost when the job is killed
+    tile           side of the tiles in pixels; None: no tiles
     """
 
-    frames: int
-    total: int | None
-    seconds: float
+    frames: int | None
     resumed_from: int
+    seconds: float | None
+    memory: float
+    segment_frames: int
+    tile: int | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Job:
     weights          names of the weight files, for the report
     leave_finished   whether to return the report of an output that this very job has already made, instead of raising
                      JobError because the output exists
-    segment_frames   source frames in a segment
+    segment_frames   source frames in a segment; None: as many as take some 30 s, see `planning.py`
     """
 
     source: Path
@@ -72,53 +76,83 @@ class Job:
     weights: tuple[str, ...] = ()
     running: Running = field(default_factory=Running)
     leave_finished: bool = False
-    segment_frames: int = SEGMENT_FRAMES
+    segment_frames: int | None = None
 
     def run(
-        self, on_progress: Callable[[Progress], None] = lambda _: None, warn: Callable[[str], None] = lambda _: None
+        self,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
+        on_start: Callable[[Start], None] = lambda _: None,
+        on_step: Callable[[str], None] = lambda _: None,
     ) -> Report:
         """Do the job, or the rest of it, and return the report, which is also written beside the output.
 
         on_progress   called after each item that is written
         warn          called with each warning for the user
+        on_start      called when the work begins, with what is known of it
+        on_step       called with each thing that takes a while before and after the work, such as "reading film.mp4"
 
         Raises VideoError if the input cannot be read or converted, JobError if the output or its folder cannot be
-        written, KeyboardInterrupt when stopped. In all these cases, finished segments are kept, and the output is as it
-        was before.
+        written, Stopped, a KeyboardInterrupt, when stopped. In all these cases, finished segments are kept, and the
+        output is as it was before.
         """
         began = time.monotonic()
+        warnings: list[str] = []
+
+        def note(message: str) -> None:
+            warnings.append(message)
+            _log.warning("%s", message)
+            warn(message)
+
         folder = WorkFolder(work_folder(self.sink.base))
         if folder.path.exists():
             with folder.held(), disk_full_told(folder.path):
                 if (report := self._placed_before(folder)) is not None:
                     return report
         if self.leave_finished and (report := self._finished_before()) is not None:
-            warn(f"{self.sink.path}: this very job has made it before; it is left as it is")
+            note(f"{self.sink.path}: this very job has made it before; it is left as it is")
             return report
-        warnings: list[str] = []
-
-        def note(message: str) -> None:
-            warnings.append(message)
-            warn(message)
-
-        with self._begun(folder, note) as (source, spec):
+        with MemoryMeter() as meter, self._begun(folder, note, on_step) as (source, spec, decided):
             finished = folder.finished()
-            resumed = sum(piece.frames_in for piece in finished.values())
-            for piece in self._make_missing(spec, source, finished, resumed, on_progress, began):
-                finished[piece.index] = piece
+            resumed, frames = _frames_in(finished.values()), expected_frames(source.info)
+            each = decided.frame_seconds
+            pace = Pace(frames, resumed, each, decided.encode_seconds, began)
+            left = None if frames is None or each is None else (frames - resumed) * each
+            on_start(Start(frames, resumed, left, spec.plan.memory, spec.length, spec.plan.tile))
+            told: set[str] = set()
+
+            def advise(tally: Tally) -> None:
+                for name, text in self._advice(source.info, tally).items():
+                    if name not in told:  # once, and as soon as it shows
+                        told.add(name)
+                        note(text)
+
+            advise(tally := total(piece.tally for piece in finished.values()))
+            try:
+                for piece in self._make_missing(spec, source, finished, pace, on_progress):
+                    finished[piece.index] = piece
+                    pace.piece_ended(_frames_in(finished.values()))
+                    advise(tally := tally + piece.tally)
+            except KeyboardInterrupt:
+                raise Stopped(what_is_kept(finished, frames, spec.length, pace.frame_seconds)) from None
             pieces = [finished[index] for index in range(len(finished))]
-            for warning in total(piece.tally for piece in pieces).read_losses().warnings():
+            whole = total(piece.tally for piece in pieces)
+            for warning in [*whole.read_losses().warnings(), *little_done(whole.findings)]:
                 note(warning)
-            self._join(folder, spec, pieces, source, note)
-            source.close()  # the memory that its process took is known only after its end
+            on_step(f"writing {self.sink.path.name}")
+            drift = self._join(folder, spec, pieces, source, note)
+            source.close()  # some systems tell the memory of its process only after its end
             report = Report.of(
                 source=source.info,
                 sink=self.sink,
                 encoding=spec.settings,
                 pieces=pieces,
+                drift=drift,
                 seconds=time.monotonic() - began,
                 resumed=resumed,
-                identity=digest_of(self._identity(spec.settings)),
+                peak=meter.peak,
+                planned=spec.plan.memory,
+                identity=digest_of(identity_of(self, spec.settings)),
                 settings=self.settings,
                 weights=list(self.weights),
                 warnings=warnings,
@@ -133,45 +167,61 @@ class Job:
         folder. Call `run` when nobody makes pieces any more: it removes unfinished ones. Raises as `run`.
         """
         folder = WorkFolder(work_folder(self.sink.base))
-        with self._begun(folder, warn) as (source, spec):
+        with self._begun(folder, warn, lambda _: None) as (source, spec, _):
             starts = folder.starts()
             if starts is None:
                 stage = self.make_stage(source.info, spec.plan.tile)
-                starts = survey(source, self.segment_frames, context_before(stage, self.running.scene_cuts))
+                starts = survey(source, spec.length, context_before(stage, self.running.scene_cuts))
                 folder.keep_starts(starts)
         return [replace(spec, index=index, start=start) for index, start in enumerate(starts)]
 
     @contextmanager
-    def _begun(self, folder: WorkFolder, warn: Callable[[str], None]) -> Iterator[tuple[Source, PieceSpec]]:
-        """A context with the folder locked and all checks done. -> (the open source, the record of the first piece)"""
+    def _begun(
+        self, folder: WorkFolder, warn: Callable[[str], None], on_step: Callable[[str], None]
+    ) -> Iterator[tuple[Source, PieceSpec, Decided]]:
+        """A context with the folder locked and all checks done.
+
+        -> the open source, the record of the first piece, and what was decided
+        """
+        check_device(self.running.device)
         self._check()
-        with open_source(self.source, self._rate) as source:
+        on_step(f"reading {self.source.name}")
+        with open_source(self.source, self.rate, self.part) as source:
             self._refuse_interlaced(source.info)
-            settings = self._sink_settings(source.info, self.running.threads or os.cpu_count() or 1)
+            use_threads(self.running.threads)
+            settings = self.sink_settings(source.info, self.running.threads or os.cpu_count() or 1)
             with folder.held(), disk_full_told(folder.path):
                 self._check()  # the process that held the folder may have finished the job in the meantime
                 self.sink.rehearse(settings, source, folder.path, warn)
-                settings, plan = self._begin_or_continue(folder, settings, source.info)
+                decided = begin_or_continue(self, folder, settings, source.info, on_step)
                 yield (
                     source,
                     PieceSpec(
                         index=0,
-                        length=self.segment_frames,
+                        length=decided.segment_frames,
                         source=self.source,
                         start=None,
-                        rate=self._rate,
+                        rate=self.rate,
+                        part=self.part,
                         scene_cuts=self.running.scene_cuts,
                         make_stage=self.make_stage,
                         sink=self.sink,
-                        settings=settings,
-                        plan=plan,
+                        settings=decided.settings,
+                        plan=decided.plan,
                         folder=folder.path,
                     ),
+                    decided,
                 )
 
     @property
-    def _rate(self) -> Fraction | None:
+    def rate(self) -> Fraction | None:
+        """The frame rate of a source without times, if the user names one."""
         return None if self.running.input_fps is None else frame_rate(self.running.input_fps)
+
+    @property
+    def part(self) -> Part | None:
+        """The part of the source that is wanted; None: all of it."""
+        return None if self.running.part is None else Part(*self.running.part)
 
     def _check(self) -> None:
         """Raises JobError or VideoError if the output cannot be written. Changes nothing."""
@@ -197,14 +247,18 @@ class Job:
         asked_for = (report.source, report.settings) == (str(self.source), self.settings)
         return report if asked_for and not self.running.overwrite else None
 
+    def _advice(self, source: VideoInfo, tally: Tally) -> dict[str, str]:
+        """What the findings so far say about the source, see `advice`."""
+        interpolation = self.settings.get("interpolate")
+        keeps_repeats = interpolation is not None and not interpolation.get("drop_repeats", False)
+        found = advice(self.source, tally.findings, keeps_repeats)
+        if source.interlaced:  # and the user knows it, by `force`
+            found.pop("combs", None)
+        return found
+
     def _refuse_interlaced(self, source: VideoInfo) -> None:
         if source.interlaced and not self.running.force:
-            name = shlex.quote(str(source.path))
-            raise VideoError(
-                f"{source.path}: is interlaced: each frame holds two moments, line by line. Deinterlace first: "
-                f"ffmpeg -i {name} -map 0 -c copy -c:v libx264 -crf 12 -vf bwdif OUT.mkv; "
-                "or add --force, if its frames are whole pictures"
-            )
+            raise VideoError(interlaced(source))
 
     def _finished_before(self) -> Report | None:
         """The report beside the output, if it is that of this very job."""
@@ -212,87 +266,39 @@ class Job:
         if self.running.overwrite or not self.sink.path.exists() or not Report.is_one(beside):
             return None
         report = Report.from_json(beside.read_text())
-        with open_source(self.source, self._rate) as source:
-            identity = self._identity(self._sink_settings(source.info, 1))
+        with open_source(self.source, self.rate, self.part) as source:
+            identity = identity_of(self, self.sink_settings(source.info, 1))
         return report if report.identity == digest_of(identity) else None
 
-    def _sink_settings(self, info: VideoInfo, threads: int) -> Any:
+    def sink_settings(self, info: VideoInfo, threads: int) -> Any:
+        """The settings of the sink for a source, and a number of threads."""
         shape = self.make_stage(info, self.running.tile).shape(StreamShape.of(info))
         return self.sink.settings(info, shape, threads)
-
-    def _begin_or_continue(self, folder: WorkFolder, settings: Any, info: VideoInfo) -> tuple[Any, Plan]:
-        """Continue the unfinished job in the work folder, or begin a new one. -> (settings of the sink, plan)
-
-        Raises JobError if the unfinished job is another one.
-        """
-        identity, former = self._identity(settings), folder.identity()
-        threads = self.running.threads or os.cpu_count() or 1
-        # A job may be continued on a machine with other cores or memory. It keeps its threads and tiles, so that
-        # packets stay the same.
-        former_threads, former_tile = former.pop("threads", threads), former.pop("tile", None)
-        changed = list(differences(former, identity))
-        is_planned = folder.starts() is not None and not changed
-        if self.running.restart or not (folder.has_pieces() or is_planned):
-            plan = self._plan(settings, info)
-            folder.begin(identity | {"threads": threads, "tile": plan.tile})
-            return settings, plan
-        if changed:
-            raise JobError(
-                f"{folder.path} holds an unfinished job with other settings: {'; '.join(changed)}. "
-                "Give the former settings to go on, or --restart to start afresh"
-            )
-        return self._sink_settings(info, former_threads), self._plan(settings, info, (former_tile,))
-
-    def _plan(self, settings: Any, info: VideoInfo, tiles: tuple[int | None, ...] | None = None) -> Plan:
-        """The plan for the memory; JobError if there is none. `tiles`: sides to choose from; None: the usual ones."""
-        device, wanted = device_of(self.running.device), self.running.max_memory
-        budget = 0.75 * free_memory(device) if wanted is None else amount(wanted)
-        stage = self.make_stage(info, self.running.tile)
-        demands = stage.demands(StreamShape.of(info))
-        context = context_before(stage, True) + stage.future
-        around = around_stages(info, context, *self.sink.memory(settings, info))
-        if device.type != "cpu":  # there, only the models need memory, for one picture at a time
-            demands, around = [replace(demand, held=0) for demand in demands], lambda _: 0
-        return make_plan(demands, choices(demands, self.running.tile) if tiles is None else tiles, budget, around)
-
-    def _identity(self, settings: Any) -> dict[str, Any]:
-        """A record of everything that the output depends on, see `identity.py`."""
-        running = {
-            "scene_cuts": self.running.scene_cuts,
-            "segment_frames": self.segment_frames,
-            "rate": str(self._rate),
-        }
-        return {
-            "refilm": refilm.__version__,
-            "libavcodec": library_versions()["libavcodec"],
-            "source": fingerprint(self.source),
-            "settings": self.settings | running,
-            "encoding": self.sink.identity(settings),
-        }
 
     def _make_missing(
         self,
         spec: PieceSpec,
         source: Source,
         finished: dict[int, FinishedPiece],
-        resumed: int,
+        pace: Pace,
         on_progress: Callable[[Progress], None],
-        began: float,
     ) -> Iterator[FinishedPiece]:
         """Make the pieces that are missing. Consecutive ones are made in one pass over the source."""
-        frames, info = _expected_frames(source.info), source.info
+        frames, info = expected_frames(source.info), source.info
         for first, start, end in missing_runs(finished):
-            done = sum(piece.frames_in for piece in finished.values())
+            done = _frames_in(finished.values())
+            pace.skip_to(done)
 
-            def note_progress(item: Any, done: int = done, first: int = first) -> None:
-                reached = int((item.time - info.start_time) * info.frame_rate) - first * self.segment_frames
-                on_progress(Progress(done + max(reached, 0), frames, time.monotonic() - began, resumed))
+            def note_progress(written: Written, done: int = done, first: int = first) -> None:
+                reached = int((written.item.time - info.start_time) * info.frame_rate) - first * spec.length
+                reached = max(0, reached if frames is None else min(reached, frames - done))  # gaps hold no frames
+                on_progress(pace.at(done + reached, written.encoded, written.seconds))
 
             wanted = replace(spec, index=first, start=start)
             if end is None:
                 yield from make_pieces(wanted, source, end, note_progress)
             else:  # `source` can be read only once, which the last run needs
-                with open_source(self.source, self._rate) as another:
+                with open_source(self.source, self.rate, self.part) as another:
                     yield from make_pieces(wanted, another, end, note_progress)
 
     def _join(
@@ -302,13 +308,13 @@ class Job:
         pieces: list[FinishedPiece],
         source: Source,
         warn: Callable[[str], None],
-    ) -> None:
-        """Make the whole result in the work folder, and sync it to the disk."""
+    ) -> float | None:
+        """Make the whole result in the work folder, and sync it to the disk. -> as `Sink.join`"""
         if fingerprint(self.source) != folder.identity().get("source"):
             raise JobError(f"{self.source}: has changed while it was read; give --restart once it stays as it is")
         folder.report.unlink(missing_ok=True)  # left by a run that was stopped before its output got its name
         parts = [(folder.piece_path(piece.index), piece) for piece in pieces]
-        self.sink.join(parts, spec.settings, source, self._joined(folder), warn)
+        return self.sink.join(parts, spec.settings, source, self._joined(folder), warn)
 
     def _joined(self, folder: WorkFolder) -> Path:
         return folder.path / f"joined{self.sink.path.suffix}"
@@ -331,7 +337,12 @@ class Job:
         folder.remove()
 
 
-def _expected_frames(info: VideoInfo) -> int | None:
+def _frames_in(pieces: Iterable[FinishedPiece]) -> int:
+    return sum(piece.frames_in for piece in pieces)
+
+
+def expected_frames(info: VideoInfo) -> int | None:
+    """The frames of a source, as it declares them or by its duration; None if it says neither."""
     if info.frames:
         return info.frames
     return None if info.duration is None else max(1, round(info.duration * info.frame_rate))

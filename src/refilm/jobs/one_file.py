@@ -12,6 +12,7 @@ from refilm.errors import JobError
 from refilm.jobs.placing import place_file
 from refilm.jobs.work_folder import FinishedPiece, sync
 from refilm.video import VideoInfo
+from refilm.video.containers import is_elsewhere
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class OneFile:
         return self.path
 
     def check(self, source: Path, overwrite: bool) -> None:
+        if is_elsewhere(self.path):
+            raise JobError(f"{self.path}: refilm writes files, not to addresses or standard output; name a file")
         if self.path.is_dir():
             raise JobError(f"{self.path}: is a folder; give the name of a file in it")
         if self.path.exists() and source.exists() and self.path.samefile(source):

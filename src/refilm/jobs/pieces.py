@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from refilm.jobs.background import running_ahead
-from refilm.jobs.budget import Plan
 from refilm.jobs.segments import SegmentEnd, run_segments
 from refilm.jobs.sink import Sink, written
 from refilm.jobs.source import Source, open_source
@@ -19,7 +19,10 @@ from refilm.jobs.tally import Tally
 from refilm.jobs.work_folder import FinishedPiece, WorkFolder, sha256
 from refilm.stages.scene_cuts import SceneCuts
 from refilm.stages.stage import Stage
-from refilm.video import Bookmark, VideoInfo
+from refilm.video import Bookmark, Part, VideoInfo
+
+if TYPE_CHECKING:
+    from refilm.jobs.budget import Plan  # loads torch
 
 MakeStage = Callable[[VideoInfo, int | None], Stage]  # from the source and the side of the tiles
 
@@ -31,7 +34,8 @@ class PieceSpec:
     index        number of the segment, from 0
     length       source frames in a segment; this one's own begin at number index * length
     start        where reading begins: number, time and digest of a frame; None: at the first frame
-    rate         frame rate of numbered pictures
+    rate         frame rate of a source without times, such as numbered pictures
+    part         the part of the source that the job works on; None: all of it
     scene_cuts   whether to find scene cuts
     settings     of the sink
     folder       the work folder, where the piece is written
@@ -42,12 +46,25 @@ class PieceSpec:
     source: Path
     start: Bookmark | None
     rate: Fraction | None
+    part: Part | None
     scene_cuts: bool
     make_stage: MakeStage
     sink: Sink
     settings: Any
     plan: Plan
     folder: Path
+
+
+class Written(NamedTuple):
+    """An item that was given to the writer of its piece.
+
+    encoded   share of the piece's items so far that have left the encoder; the others wait in it
+    seconds   that writing the piece has taken until now
+    """
+
+    item: Any
+    encoded: float
+    seconds: float
 
 
 def context_before(stage: Stage, scene_cuts: bool) -> int:
@@ -57,13 +74,13 @@ def context_before(stage: Stage, scene_cuts: bool) -> int:
 
 def make_piece(spec: PieceSpec) -> FinishedPiece:
     """Make one piece, and keep it in the work folder. Raises what the source, the stages and the disk raise."""
-    with open_source(spec.source, spec.rate) as source:
+    with open_source(spec.source, spec.rate, spec.part) as source:
         (piece,) = make_pieces(spec, source, spec.index + 1)
     return piece
 
 
 def make_pieces(
-    spec: PieceSpec, source: Source, end: int | None = None, on_item: Callable[[Any], None] = lambda item: None
+    spec: PieceSpec, source: Source, end: int | None = None, on_item: Callable[[Written], None] = lambda _: None
 ) -> Iterator[FinishedPiece]:
     """Make consecutive pieces from that of `spec` on, in one pass over the source, which is faster than one by one.
 
@@ -71,7 +88,7 @@ def make_pieces(
 
     source   open and not yet read
     end      number of the first piece that is not wanted; None: up to the last one
-    on_item  called with each item after it was written
+    on_item  called after each item
     """
     frames = iter(source) if spec.start is None else source.resume_at(spec.start)
     marked = SceneCuts().mark(frames) if spec.scene_cuts else frames
@@ -115,21 +132,23 @@ def missing_runs(finished: dict[int, FinishedPiece]) -> Iterator[tuple[int, Book
 
 
 def _write_piece(
-    spec: PieceSpec, results: Iterator[Any], source: Source, on_item: Callable[[Any], None]
+    spec: PieceSpec, results: Iterator[Any], source: Source, on_item: Callable[[Written], None]
 ) -> FinishedPiece:
     """Write the items of one segment, and keep the piece."""
     folder = WorkFolder(spec.folder)
     path = folder.unfinished_path(spec.index)
     writer = spec.sink.writer(path, spec.settings)
-    tally = Tally()
+    tally, seconds, count = Tally(), 0.0, 0
     try:
         for item in results:
             if isinstance(item, SegmentEnd):
                 end = item
                 break
+            began = time.monotonic()
             writer.write(item)
+            seconds, count = seconds + time.monotonic() - began, count + 1
             tally.count(item)
-            on_item(item)
+            on_item(Written(item, len(writer.pts) / count if writer.durations else 1.0, seconds))
         writer.close()
     except BaseException:
         writer.abort()

@@ -28,6 +28,8 @@ def report_path(base: Path) -> Path:
 
 def _beside(base: Path, ending: str) -> Path:
     """`base` with a further ending. A name that would be too long is shortened, and marked by a digest of the whole."""
+    if not base.name:  # ".", or the root of all folders
+        raise JobError(f"{base}: is a folder; give the name of a file in it")
     name = os.fsencode(base.name)
     longest = os.pathconf(base.parent, "PC_NAME_MAX") if base.parent.is_dir() else 255
     if len(name) + len(ending) <= longest:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import resource
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 from refilm.jobs.sink import Sink
 from refilm.jobs.tally import Tally, total
 from refilm.jobs.work_folder import FinishedPiece
-from refilm.stages.findings import Change, SelfCheck
+from refilm.stages.findings import JUDGED, Change, Judged, SelfCheck
 from refilm.video import VideoInfo
 
 
@@ -30,6 +28,22 @@ class SelfCheckResult:
 
 
 @dataclass(frozen=True)
+class WholeEstimate:
+    """What a preview says of the whole job.
+
+    picture     path of the picture of before and after
+    frames      source frames of the whole; None if the source does not say
+    seconds     that the whole takes; None if that cannot be told
+    megabytes   of the whole result
+    """
+
+    picture: str
+    frames: int | None
+    seconds: float | None
+    megabytes: float | None
+
+
+@dataclass(frozen=True)
 class Report:
     """The content of the JSON file beside the output. Times are in seconds.
 
@@ -38,11 +52,11 @@ class Report:
     frames_restored     source frames that a model has changed
     frames_new          interpolated frames
     frames_repeated     frames that repeat another, at scene cuts and at the end
-    frames_left_out     source frames that the wanted frame rate has no place for
-    frames_dropped      source frames that were dropped because their time stamps are out of order
+    frames_left_out     source frames that the wanted frame rate has no place for, and repeats that were dropped
     events              number of events, if the job makes events
     duration_in, duration_out   from the beginning of the first frame to the end of the last
-    av_drift            largest shift of the picture's beginning or end, and so against the sound
+    av_drift            how late the copied sound is against the picture in the written file, compared with the source:
+                        at its beginning, middle or end, where it is most; None if no sound was copied
     colour_change       for each plane, mean code of the frames that models have made, minus that of the source's
                         frames, in 8-bit codes; None without such frames
     self_check          how well the model predicts real frames of this film; None without interpolation
@@ -50,12 +64,16 @@ class Report:
                         an upscaling is reduced to the size of its input first
     seconds, frames_per_second, real_time_factor   time of the last run, and its speed in output frames and output
                         seconds
-    peak_memory_mb      peak memory of this process plus that of the reading process, in MiB
+    peak_memory_mb      the most that this process and those it started had in use at one moment, in MB of 10^6 bytes
+    planned_memory_mb   the most that the job was planned to take, in MB of 10^6 bytes
     identity            digest of the job's identity: source, settings, weights, versions and encoding
     settings            of the tasks, the device and the tiles
     weights             names of the weight files
     encoder             settings of the sink
     warnings            as they were given to the user
+    whole               what the whole would take; None unless this is a preview
+    measured            for each restoration whose strength was measured on the film, means over its frames: the
+                        strength, 0 ... 1; the noise found, in 8-bit codes; the damage by compression found, 0 ... 1
     """
 
     source: str
@@ -67,11 +85,10 @@ class Report:
     frames_new: int
     frames_repeated: int
     frames_left_out: int
-    frames_dropped: int
     events: int
     duration_in: float
     duration_out: float
-    av_drift: float
+    av_drift: float | None
     colour_change: list[float] | None
     self_check: SelfCheckResult | None
     restoration: dict[str, float]
@@ -79,11 +96,14 @@ class Report:
     frames_per_second: float
     real_time_factor: float
     peak_memory_mb: float
+    planned_memory_mb: float
     identity: str
     settings: dict[str, Any]
     weights: list[str]
     encoder: dict[str, str]
     warnings: list[str]
+    whole: WholeEstimate | None = None
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -93,8 +113,11 @@ class Report:
         sink: Sink,
         encoding: Any,
         pieces: Sequence[FinishedPiece],
+        drift: float | None,
         seconds: float,
         resumed: int,
+        peak: float,
+        planned: float,
         identity: str,
         settings: dict[str, Any],
         weights: list[str],
@@ -103,8 +126,11 @@ class Report:
         """The report of a finished job.
 
         encoding   settings of the sink
+        drift      as `Sink.join` gave it
         seconds    that this run took
         resumed    number of source frames that earlier runs had done
+        peak       bytes of memory that the job has taken, see MemoryMeter
+        planned    bytes of memory that this run was planned to take at most
         """
         all_in_all = total(piece.tally for piece in pieces)
         count, frames_in = all_in_all.frames, sum(piece.frames_in for piece in pieces)
@@ -121,19 +147,19 @@ class Report:
             frames_new=count["new"],
             frames_repeated=count["repeated"],
             frames_left_out=frames_in - count["source"] - count["restored"] if count else 0,
-            frames_dropped=all_in_all.read_losses().out_of_order,
             events=all_in_all.events,
             duration_in=float(span_in[1] - span_in[0]),
             duration_out=float(span_out[1] - span_out[0]),
-            # sound keeps its times, so it drifts by as much as the picture's beginning or end has moved
-            av_drift=float(max((new - old for old, new in zip(span_in, span_out, strict=True)), key=abs)),
+            av_drift=drift,
             colour_change=_colour_change(all_in_all, frames_in, source.format.bits),
             self_check=_self_check(all_in_all),
             restoration=_restoration(all_in_all),
+            measured=_measured(all_in_all),
             seconds=round(seconds, 3),
             frames_per_second=round(float((count.total() or frames_in) * share) / seconds, 3),
             real_time_factor=round(float((span_out[1] - span_out[0]) * share) / seconds, 4),
-            peak_memory_mb=round(_peak_memory_mb(), 1),
+            peak_memory_mb=round(peak / 1e6, 1),
+            planned_memory_mb=round(planned / 1e6, 1),
             identity=identity,
             settings=settings,
             weights=weights,
@@ -147,8 +173,12 @@ class Report:
     @classmethod
     def from_json(cls, text: str) -> Report:
         record = json.loads(text)
-        check = record.pop("self_check")
-        return cls(**record, self_check=None if check is None else SelfCheckResult(**check))
+        check, whole = record.pop("self_check"), record.pop("whole", None)
+        return cls(
+            **record,
+            self_check=None if check is None else SelfCheckResult(**check),
+            whole=None if whole is None else WholeEstimate(**whole),
+        )
 
     @classmethod
     def is_one(cls, path: Path) -> bool:
@@ -193,7 +223,9 @@ def _restoration(tally: Tally) -> dict[str, float]:
     return {name: round(found.change / max(found.frames, 1), 3) for name, found in changes.items()}
 
 
-def _peak_memory_mb() -> float:
-    """The sum of the peak resident sizes of this process and its largest child. Linux counts in KiB, macOS in bytes."""
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+def _measured(tally: Tally) -> dict[str, dict[str, float]]:
+    judged = {name: found for name, found in tally.findings.items() if isinstance(found, Judged)}
+    return {
+        name.removesuffix(JUDGED): {key: round(value, 3) for key, value in found.means().items()}
+        for name, found in judged.items()
+    }

@@ -11,9 +11,11 @@ from typing import Any
 
 import cv2
 
+from refilm.stages.combs import CombCheck
 from refilm.stages.findings import Finding
+from refilm.stages.repeats import RepeatMarker
 from refilm.stages.stage import Stage
-from refilm.video import Bookmark, Frame, digest
+from refilm.video import Bookmark, Frame
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class SegmentEnd:
     frames_in   number of the segment's own source frames, without context
     end_time    when the last of them ends, in seconds
     levels      for each plane, the sum of their mean codes
-    findings    the findings of the stages, by name
+    findings    those of the stages, by name, and those about the segment's source frames
     next_start  where to begin reading for the next segment; None after the last one
     """
 
@@ -66,10 +68,12 @@ def run_segments(
     for index in itertools.count(first) if end is None else range(first, end):
         stage = make_stage()
         own, following = index * length, (index + 1) * length
+        stage.skip = min(stage.past, own)
         opening = source.get(own)
         begin_time = opening.time if opening is not None and index > 0 else None
         end_time = None
         last, levels = opening, [0.0] * (len(opening.planes) if opening is not None else 0)
+        repeats, combs = RepeatMarker(), CombCheck()
         for number in range(max(0, own - stage.past), following + stage.future):
             frame = source.get(number)
             if frame is None:
@@ -80,19 +84,22 @@ def run_segments(
             elif own <= number < following:
                 last = frame
                 levels = [total + mean for total, mean in zip(levels, mean_codes(frame), strict=True)]
+                combs.push(frame)
+                deque(repeats.push(frame), maxlen=0)
             yield from _owned(stage.push(frame), begin_time, end_time)
             source.forget(min(number, following - before))
+        deque(repeats.flush(), maxlen=0)
         after = source.get(following)
         start = first_frame(index + 1, length, before)
         bookmark = source.get(start)
-        next_start = None if after is None or bookmark is None else Bookmark(start, bookmark.time, digest(bookmark))
+        next_start = None if after is None or bookmark is None else Bookmark.of(bookmark, start)
         assert last is not None, "a segment is begun only if it has a frame"
         yield SegmentEnd(
             index,
             min(source.read, following) - own,
             last.time + last.duration,
             levels,
-            dict(stage.findings),
+            {**stage.findings, "repeats": repeats.finding, "combs": combs.finding},
             next_start,
         )
         if next_start is None:
@@ -115,7 +122,7 @@ def survey(frames: Iterable[Frame], length: int, before: int) -> list[Bookmark |
     marks: dict[int, Bookmark] = {}
     for number, frame in enumerate(frames):
         if number and (number + before) % length == 0:
-            marks[number] = Bookmark(number, frame.time, digest(frame))
+            marks[number] = Bookmark.of(frame, number)
         if number % length == 0:
             starts.append(marks.pop(first_frame(number // length, length, before), None))
     return starts

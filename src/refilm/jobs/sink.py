@@ -90,8 +90,11 @@ class Sink(Protocol):
         source: Source,
         target: Path,
         warn: Callable[[str], None],
-    ) -> None:
-        """Join the pieces, which are in order, at `target`, and sync the result to the disk."""
+    ) -> float | None:
+        """Join the pieces, which are in order, at `target`, and sync the result to the disk.
+
+        -> seconds by which sound and picture drift; None if no sound was copied
+        """
         ...
 
     def is_placed(self, joined: Path) -> bool:

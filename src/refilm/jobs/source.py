@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, Self
 
+from refilm.errors import VideoError
 from refilm.jobs.bitstream import is_bitstream
-from refilm.jobs.bitstream_reader import BitstreamReader
-from refilm.video import Bookmark, Frame, ReadLosses, VideoInfo, VideoReader
+from refilm.video import Bookmark, Frame, Part, ReadLosses, VideoInfo, VideoReader
+from refilm.video.companions import StreamPolicy
 from refilm.video.encoder import EncoderSettings
+from refilm.video.handles import STANDARD_INPUT
 from refilm.video.joining import Piece
 from refilm.video.picture_sequence import PictureSequence
 
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 18
+_THIS_PROCESS = os.urandom(8).hex()
 
 
 class Source(Protocol):
@@ -37,7 +41,14 @@ class Source(Protocol):
         """
         ...
 
-    def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
+    def rehearse(
+        self,
+        settings: EncoderSettings,
+        policy: StreamPolicy,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
         """Write the beginning of a video file as a trial, with the source's sound, subtitles, chapters and metadata."""
         ...
 
@@ -45,11 +56,15 @@ class Source(Protocol):
         self,
         pieces: Sequence[Piece],
         settings: EncoderSettings,
+        policy: StreamPolicy,
         target: Path,
         format_name: str,
         warn: Callable[[str], None],
-    ) -> None:
-        """Write a video file from pieces, with the source's sound, subtitles, chapters and metadata."""
+    ) -> float | None:
+        """Write a video file from pieces, with the source's sound, subtitles, chapters and metadata.
+
+        -> seconds by which sound and picture drift; None if no sound was copied
+        """
         ...
 
     def close(self) -> None: ...
@@ -59,19 +74,29 @@ class Source(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def open_source(path: Path, rate: Fraction | None = None) -> Source:
+def open_source(path: Path, rate: Fraction | None = None, part: Part | None = None) -> Source:
     """Open the source at `path`. Raises VideoError if it cannot be read.
 
-    rate   frame rate of numbered pictures
+    rate   frame rate of a source without times, such as numbered pictures
+    part   the frames that are wanted; None: all
     """
-    return BitstreamReader(path) if is_bitstream(path) else VideoReader(path, rate)
+    if not is_bitstream(path):
+        return VideoReader(path, rate, part)
+    if part is not None:
+        raise VideoError(f"{path}: is a learned codec's bitstream, of which no part can be taken; leave out --from")
+    from refilm.jobs.bitstream_reader import BitstreamReader  # loads torch
+
+    return BitstreamReader(path)
 
 
 def fingerprint(path: Path) -> str:
     """A digest that tells sources apart without reading the whole file: of its size, and of samples throughout it.
 
-    For numbered pictures: of name, size and time of change of each, and of the contents of the first and last.
+    For numbered pictures: of name, size and time of change of each, and of the contents of the first and last. What
+    comes through standard input can be read by this process alone, and is told apart from all else.
     """
+    if path == STANDARD_INPUT:
+        return f"standard input of {_THIS_PROCESS}"
     sequence = PictureSequence.of(path)
     files = [] if sequence is None else sequence.files()
     if not files:

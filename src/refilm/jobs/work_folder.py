@@ -191,7 +191,7 @@ def _plain(start: Bookmark | None) -> dict[str, Any] | None:
 
 
 def _bookmark(record: dict[str, Any] | None) -> Bookmark | None:
-    return None if record is None else Bookmark(record["index"], Fraction(record["time"]), record["digest"])
+    return None if record is None else Bookmark(**record | {"time": Fraction(record["time"])})
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Checks and preprocessing of input clips that several models share."""
+"""Preprocessing of input clips that several models share."""
 
 from __future__ import annotations
 
@@ -9,17 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STRONGEST = 50.0  # standard deviation of the noise, in 8-bit levels, at which the strength input is 1
-
-
-def check_clip(clip: Tensor, window: int, multiple: int, name: str) -> None:
-    """Raises ValueError unless the clip is [N, 3, window, H, W] with H and W multiples of `multiple`."""
-    if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != window:
-        raise ValueError(f"{name} needs a clip [N, 3, {window}, H, W], {window} RGB frames, got {list(clip.shape)}")
-    if clip.shape[3] % multiple or clip.shape[4] % multiple:
-        raise ValueError(
-            f"{name} needs H and W to be multiples of {multiple}, got {clip.shape[3]} x {clip.shape[4]}; "
-            "pad the clip first"
-        )
 
 
 def unshuffle(clip: Tensor, side: int) -> Tensor:

@@ -7,7 +7,7 @@ Source   DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", EC
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -16,11 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# Takes two luma planes [H, W] and the flow between them [H, W, 2], and gives the flow or a better one.
+Correction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
 LUMA_BT709 = (0.2126, 0.7152, 0.0722)
 
 # Shortest side, in pixels, for which DIS is run: with a side below 32, OpenCV 5.0 crashes on some sizes and raises on
 # others (docs/choices.md#flow-blend).
 SMALLEST_SIDE = 32
+
+# Largest picture, in pixels, on which the flow is estimated down to full size. It takes 200 bytes a pixel then and four
+# times as long as down to half the size, and larger pictures have little detail of single pixels.
+LARGEST_AT_FULL_SIZE = 2**22
 
 # Sigma, in pixels, of the Gaussian that smooths frames before the flow for their alignment is estimated, since they may
 # be noisy: the best of those measured in docs/choices.md#alignment.
@@ -32,7 +39,8 @@ def estimate_flows(frames: Tensor, refinement: int, finest_scale: int = 1) -> Te
 
     frames        [2, N, 3, H, W]   RGB, [0, 1]
     refinement    variational refinement steps on each scale
-    finest_scale  the flow is estimated down to frames halved this many times, then interpolated to full size
+    finest_scale  the flow is estimated down to frames halved this many times, then interpolated to full size; at least
+                  once above LARGEST_AT_FULL_SIZE
     out           [2, N, 2, H, W]   (dx, dy) in pixels, from frames[0] to frames[1] and from frames[1] to frames[0]; all
                   zero where a side is shorter than SMALLEST_SIDE
     """
@@ -40,30 +48,43 @@ def estimate_flows(frames: Tensor, refinement: int, finest_scale: int = 1) -> Te
     return flows_of_luma(first, second, refinement, finest_scale).to(frames.device)
 
 
-def flows_of_luma(first: np.ndarray, second: np.ndarray, refinement: int, finest_scale: int) -> Tensor:
-    """As `estimate_flows`, but from luma as `luma_8bit` gives it: [N, H, W] twice -> [2, N, 2, H, W] on the CPU."""
+def flows_of_luma(
+    first: np.ndarray, second: np.ndarray, refinement: int, finest_scale: int, correct: Correction | None = None
+) -> Tensor:
+    """As `estimate_flows`, but from luma as `luma_8bit` gives it: [N, H, W] twice -> [2, N, 2, H, W] on the CPU.
+
+    correct   called with two planes and the flow between them, which it may replace
+    """
     count, height, width = first.shape
     if min(height, width) < SMALLEST_SIDE:
         return torch.zeros(2, count, 2, height, width)
+    if height * width > LARGEST_AT_FULL_SIZE:
+        finest_scale = max(finest_scale, 1)
     with one_opencv_thread(), ThreadPoolExecutor(2) as directions:
-        forwards = directions.submit(_dis, first, second, refinement, finest_scale)
-        backwards = directions.submit(_dis, second, first, refinement, finest_scale)
-        flows = np.stack((forwards.result(), backwards.result()))
-    return torch.from_numpy(flows).movedim(-1, 2).contiguous()
+        forwards = directions.submit(_dis, first, second, refinement, finest_scale, correct)
+        backwards = directions.submit(_dis, second, first, refinement, finest_scale, correct)
+        return torch.stack([torch.from_numpy(flow.result()).movedim(-1, 1) for flow in (forwards, backwards)])
 
 
 class RememberedFlows:
-    """`flows_of_luma` with a memory of the last three pairs of frames.
+    """`flows_of_luma` with a memory of the last pairs of frames.
 
     Consecutive windows of a film have pairs of neighbouring frames in common, so each pair is estimated only once.
+
+    pairs   how many are remembered: those that the next window has in common with this one
     """
 
-    # for each remembered pair: two luma planes, and two flows of two float32 components
-    bytes_a_pixel = 3 * (2 * 1 + 2 * 2 * 4)
-
-    def __init__(self, refinement: int, finest_scale: int = 1) -> None:
-        self._settings = refinement, finest_scale
+    def __init__(
+        self, refinement: int, finest_scale: int = 1, pairs: int = 1, correct: Correction | None = None
+    ) -> None:
+        self._settings = refinement, finest_scale, correct
+        self._pairs = pairs
         self._recent: list[tuple[tuple[object, ...], Tensor]] = []
+
+    @property
+    def bytes_a_pixel(self) -> float:
+        """For each remembered pair: two luma planes, and two flows of two float32 components."""
+        return self._pairs * (2 * 1 + 2 * 2 * 4)
 
     def between(self, first: np.ndarray, second: np.ndarray) -> Tensor:
         """As `flows_of_luma`: [N, H, W] twice -> [2, N, 2, H, W] on the CPU; zero if both are identical."""
@@ -74,7 +95,7 @@ class RememberedFlows:
             if known == key:
                 return flows
         flows = flows_of_luma(first, second, *self._settings)
-        self._recent = [*self._recent[-2:], (key, flows)]
+        self._recent = [*self._recent, (key, flows)][-self._pairs :]
         return flows
 
 
@@ -115,14 +136,33 @@ def luma_8bit(frames: Tensor) -> np.ndarray:
     return luma
 
 
-def _dis(first: np.ndarray, second: np.ndarray, refinement: int, finest_scale: int = 1) -> np.ndarray:
+def _dis(
+    first: np.ndarray,
+    second: np.ndarray,
+    refinement: int,
+    finest_scale: int = 1,
+    correct: Correction | None = None,
+) -> np.ndarray:
     """DIS flow from `first` to `second`. [N, H, W] uint8 twice -> [N, H, W, 2] float32, (dx, dy) in pixels."""
-    # a new object for each call: it holds buffers, so two threads must not share one
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setVariationalRefinementIterations(refinement)
-    dis.setFinestScale(finest_scale)
-    # None: DIS starts from zero flow; OpenCV's type stubs do not allow it
-    return np.stack([dis.calc(a, b, None) for a, b in zip(first, second, strict=True)])  # type: ignore[call-overload]
+    search = dis(refinement, finest_scale)
+    flows = []
+    for a, b in zip(first, second, strict=True):
+        # None: DIS starts from zero flow; OpenCV's type stubs do not allow it
+        flow = search.calc(a, b, None)  # type: ignore[call-overload]
+        flows.append(flow if correct is None else correct(a, b, flow))
+    return np.stack(flows)
+
+
+def dis(refinement: int, finest_scale: int, coarsest_scale: int = -1) -> cv2.DISOpticalFlow:
+    """A search for motion that starts on frames halved `coarsest_scale` times; -1: as often as their size allows.
+
+    It holds buffers, so two threads must not share one.
+    """
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setVariationalRefinementIterations(refinement)
+    search.setFinestScale(finest_scale)
+    search.setCoarsestScale(coarsest_scale)
+    return search
 
 
 _opencv = threading.Lock()

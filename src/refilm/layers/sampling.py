@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def pixel_grid(height: int, width: int, device: torch.device) -> Tensor:
-    """The position (x, y) of each pixel, float32. -> [1, 2, H, W]"""
+def pixel_grid(height: int, width: int, device: torch.device, top: int = 0) -> Tensor:
+    """The position (x, y) of each pixel in `height` rows from row `top` on, float32. -> [1, 2, height, W]"""
     y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(top, top + height, dtype=torch.float32, device=device),
         torch.arange(width, dtype=torch.float32, device=device),
         indexing="ij",
     )
@@ -23,9 +23,9 @@ def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)
     """Sample a frame at given positions; positions outside the frame read its border.
 
     frame     [N, C, H, W]
-    position  [N, 2, H, W]   (x, y) in pixels
+    position  [N, 2, h, w]   (x, y) in pixels
     modes     "bilinear" or "bicubic"
-    out       [N, C * len(modes), H, W]   C channels for each mode
+    out       [N, C * len(modes), h, w]   C channels for each mode
     """
     height, width = frame.shape[-2:]
     x = (2 * position[:, 0] + 1) / width - 1

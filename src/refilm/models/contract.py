@@ -12,6 +12,8 @@ of the class or as properties. A model that learns is made from a config, a data
                     the first call of each segment of a job and after each scene cut, so that a result does not depend
                     on where a run began. Its reach is None, as tiles would share the state
 
+A model that `create_model` has made has a `name`, that of the table.
+
 The memory that a model needs is measured by calling it on a small picture. It has nothing to declare for this, unless
 it works in bands (`Interpolator.band_pixels`). Models compute in single precision unless they are trained in mixed
 precision.
@@ -19,12 +21,18 @@ precision.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from refilm.layers.temporal_filter import TemporalFilter
+
+# The values that are taken for RGB in [0, 1]: those of codes beyond black and white, and of noise, lie within.
+LEAST, MOST = -4.0, 5.0
 
 
 class Runnable(Protocol):
@@ -56,18 +64,19 @@ class Runnable(Protocol):
         """Clear the state of a recurrent model."""
         return
 
-    def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> Any: ...
+    def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> Any:
+        """All that the model does: the input is checked (`check_clip`), and every step is taken."""
+        ...
 
 
 class Restorer(Runnable, Protocol):
     """Restores the middle frame of a window: denoising, artifact removal, super-resolution, deblurring.
 
     window            an odd number
-    temporal_filter   filters three consecutive results after tiles have been joined, [N, 3, 3, sH, sW] -> the middle
-                      one [N, 3, sH, sW]; None: results are final
+    temporal_filter   filters three consecutive results after tiles have been joined; None: results are final
     """
 
-    temporal_filter: nn.Module | None
+    temporal_filter: TemporalFilter | None
 
     def prepare(self, clip: Tensor) -> Tensor:
         """Preprocessing that needs the whole picture, before it is cut into tiles, such as aligning the neighbours.
@@ -76,11 +85,20 @@ class Restorer(Runnable, Protocol):
         """
         return clip
 
+    def network(self, prepared: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        """What is done with the output of `prepare`, or with tiles of it; by default the whole call.
+
+        Shapes and options are those of the call. The input is not checked.
+        """
+        return self(prepared, *arguments, **options)
+
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> Tensor:
-        """Restore the middle frame. Called on the output of `prepare`, or on tiles of it.
+        """Restore the middle frame: `prepare`, then `network`.
 
         [N, 3, T, H, W], RGB in [0, 1] -> [N, 3, scale * H, scale * W], not clamped. A denoiser takes `sigma_8bit`, the
         standard deviation of the noise in 8-bit levels, or None where it is not known.
+
+        Raises as `check_clip`.
         """
         ...
 
@@ -106,6 +124,7 @@ class Interpolator(Runnable, Protocol):
                     after these
     plain           the plain alternative that training compares the model with: "blending", or the name of a model
                     without weights
+    remembered      bytes for each pixel that it keeps from one call to the next, to save time
     redraws_inputs  whether it also makes new versions of its input frames, as joint deblurring and interpolation does;
                     `between` is then also called with the times 0 and 1, and the source's frames are replaced
     """
@@ -115,6 +134,10 @@ class Interpolator(Runnable, Protocol):
         return "blending"
 
     @property
+    def remembered(self) -> float:
+        return 0.0
+
+    @property
     def redraws_inputs(self) -> bool:
         return False
 
@@ -122,6 +145,8 @@ class Interpolator(Runnable, Protocol):
         """The frames at `times` between the two frames in the middle, which are at 0 and 1.
 
         [N, 3, window, H, W], RGB in [0, 1], and times in (0, 1) -> [N, 3, len(times), H, W].
+
+        Raises as `check_clip` and `check_times`.
         """
         raise NotImplementedError
 
@@ -139,15 +164,20 @@ class Interpolator(Runnable, Protocol):
         return Lesson(frames[..., inside, inside].float(), blend[..., inside, inside])
 
     def band_pixels(self, width: int) -> int | None:
-        """Pixels of a band, for a picture of this width, if `between` works in bands of rows; None if it does not.
+        """Pixels of a band with its halo, for a picture of this width, if `between` works in bands of rows.
 
-        In a model with bands, only the memory of `before_bands` grows with the height of the picture.
+        None if it does not. `between` is then `in_bands(clip, before_bands(clip), times)`, and its memory is that of
+        `before_bands`, or of what this gives and of one band, if that is more.
         """
         return None
 
-    def before_bands(self, clip: Tensor, times: Sequence[Fraction]) -> None:
-        """The part of `between` before its work in bands, as a method of its own so that its memory can be measured."""
-        return
+    def before_bands(self, clip: Tensor) -> Sequence[Tensor]:
+        """What the bands need of the whole picture, such as its motion. `clip` as in `between`."""
+        return ()
+
+    def in_bands(self, clip: Tensor, seen: Sequence[Tensor], times: Sequence[Fraction]) -> Tensor:
+        """`between`, from what `before_bands` has seen."""
+        return self.between(clip, times)
 
 
 class Recognizer(Runnable, Protocol):
@@ -207,3 +237,47 @@ class Codec(Runnable, Protocol):
     def decompress(self, data: bytes) -> Tensor:
         """The bytes of one picture -> [3, H, W]. Pictures are decompressed in the order in which they were made."""
         ...
+
+
+def check_clip(model: Runnable, clip: Any, lengths: Sequence[int] = ()) -> None:
+    """Check the input of a model's call.
+
+    lengths   numbers of frames that the model takes; `window` by default
+
+    Raises TypeError unless it is a tensor in the precision of the model, which is single; ValueError for other shapes
+    and devices, and for values that cannot be RGB in [0, 1].
+    """
+    name = getattr(model, "name", type(model).__name__)
+    wanted = " or ".join(map(str, lengths or (model.window,)))
+    if not isinstance(clip, Tensor):
+        raise TypeError(f"{name} takes a torch tensor [N, 3, {wanted}, H, W], got {type(clip).__name__}")
+    own = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    if clip.dtype not in (torch.float32, torch.float64):
+        way_out = "call .float() first" if clip.is_floating_point() else "divide 8-bit codes by 255 first"
+        raise TypeError(f"{name} takes float32, RGB in 0 ... 1, got {clip.dtype}; {way_out}")
+    if own is not None and own.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} computes in single precision, and its weights are {own.dtype}; call .float() on it")
+    if own is not None and own.dtype != clip.dtype:
+        raise TypeError(f"{name} has weights in {own.dtype}, and the clip is {clip.dtype}; convert one of them")
+    if own is not None and own.device != clip.device:
+        raise ValueError(f"{name} is on {own.device}, and the clip on {clip.device}; move one of them")
+    if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] not in (lengths or (model.window,)) or 0 in clip.shape:
+        raise ValueError(f"{name} takes a clip [N, 3, {wanted}, H, W], {wanted} RGB frames, got {list(clip.shape)}")
+    multiple, (height, width) = model.size_multiple, clip.shape[3:]
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"{name} needs H and W to be multiples of {multiple}, got {height} x {width}; pad the clip first"
+        )
+    if clip.device.type != "meta" and not torch.compiler.is_compiling():
+        low, high = (float(value) for value in clip.detach().aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"{name} takes RGB in 0 ... 1, and the clip has values that are not finite")
+        if low < LEAST or high > MOST:
+            raise ValueError(f"{name} takes RGB in 0 ... 1, got {low:g} ... {high:g}; divide 8-bit codes by 255 first")
+
+
+def check_times(times: Sequence[Fraction]) -> None:
+    """Raises ValueError unless the times of new frames lie between the two frames."""
+    outside = [time for time in times if not 0 < time < 1]
+    if outside:
+        raise ValueError(f"times must lie strictly between 0 and 1, got {', '.join(map(str, outside))}")

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.clips import check_clip, strength_planes, unshuffle
+from refilm.layers.clips import strength_planes, unshuffle
 from refilm.layers.residual import BRANCH_AT_START
-from refilm.models.contract import Restorer
+from refilm.models.contract import Restorer, check_clip
 from refilm.ops import off
 
 BEFORE_OFF, AFTER_OFF = 3, 5  # convolutions for each frame, and between the OFF unit and the sum
@@ -131,17 +131,21 @@ class DnCNN(nn.Module, Restorer):
 
         sigma_8bit  for a denoiser, as in `VDNLS3D.forward`
 
-        Raises ValueError for other shapes, or a size that is no multiple of `size_multiple`.
+        Raises as `check_clip`.
         """
-        check_clip(clip, self.window, self.size_multiple, "dncnn")
-        centre = clip[:, :, self.window // 2]
+        check_clip(self, clip)
+        return self.network(self.prepare(clip), sigma_8bit)
+
+    def network(self, prepared: Tensor, sigma_8bit: float | Tensor | None = None) -> Tensor:
+        """See `Restorer.network`."""
+        centre = prepared[:, :, self.window // 2]
         # with two frames, the window is still three, but the next frame is not used
-        x = unshuffle(clip[:, :, : self.config.frames], self.config.shuffle) - 0.5
+        x = unshuffle(prepared[:, :, : self.config.frames], self.config.shuffle) - 0.5
         if self.task == "denoising":
-            strength = strength_planes(sigma_8bit, clip)[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
+            strength = strength_planes(sigma_8bit, prepared)[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
             x = torch.cat([x, strength], dim=1)
         frames = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        features = self.before(frames).unflatten(0, (clip.shape[0], -1)).unbind(1)
+        features = self.before(frames).unflatten(0, (prepared.shape[0], -1)).unbind(1)
         result = features[self.window // 2]
         for number, branch in enumerate(self.branches):
             result = result + branch(features[number], features[number + 1])

@@ -21,14 +21,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from refilm.layers.bands import band_rows, fill_by_bands
 from refilm.layers.optical_flow import RememberedFlows, luma_8bit
+from refilm.layers.overlays import find_overlays, without_overlays
+from refilm.layers.repeating_patterns import with_shortest
 from refilm.layers.sampling import box_mean, pixel_grid, sample
-from refilm.models.contract import Interpolator
+from refilm.models.contract import Interpolator, check_clip, check_times
 
 # Acceleration is not estimated if a frame repeats another, which makes motion look uneven: if the mean absolute
 # difference within the pair, or between the frame beyond it and its neighbour, is at most this share of the other.
@@ -36,6 +41,9 @@ REPEATED = 0.2
 
 # Mean weight of the acceleration in the square around a pixel at which the smoothed acceleration is halved.
 BELIEVED = 0.05
+
+# Numbers of frames in a clip: the pair; or the pair, the frame before it and the one after it.
+PAIRS = 2, 4
 
 QUARTERS = Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)
 
@@ -113,7 +121,11 @@ class FlowBlend(nn.Module, Interpolator):
     def __init__(self, config: FlowBlendConfig = FlowBlendConfig()) -> None:
         super().__init__()
         self.config = config
-        self._flows = RememberedFlows(config.refinement, config.finest_scale)
+        self._flows = RememberedFlows(config.refinement, config.finest_scale, pairs=2, correct=with_shortest)
+
+    @property
+    def remembered(self) -> float:
+        return self._flows.bytes_a_pixel
 
     def forward(self, clip: Tensor) -> Tensor:
         """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; first and last are the pair itself."""
@@ -128,13 +140,59 @@ class FlowBlend(nn.Module, Interpolator):
         times   each in (0, 1): 0 is the first frame of the pair, 1 the second
         out     [N, 3, len(times), H, W], the clip's dtype, within the range of the clip's values
 
-        Raises ValueError for other shapes and times, TypeError unless the clip is floating point.
+        Raises as `check_clip` and `check_times`.
         """
-        check_pair(clip, times)
+        check_clip(self, clip, PAIRS)
+        check_times(times)
         if not times:
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
-        between = [mixed(pictures, votes) for pictures, votes, _ in self.candidates(clip, times)]
-        return torch.stack(between, dim=2).to(clip.dtype)
+        return self.in_bands(clip, self.before_bands(clip), times)
+
+    def band_pixels(self, width: int) -> int:
+        """See `Interpolator.band_pixels`."""
+        return band_rows(width) * width
+
+    def before_bands(self, clip: Tensor) -> tuple[Tensor, ...]:
+        """The motion of the pair, [2, N, 4, H, W], and if there are overlays, what `with_overlays` needs.
+
+        The motion is first that from frame 0 to frame 1, then that from 1 to 0; channels: flow (2), in pixels, and
+        acceleration (2), in pixels per interval squared. Then `place` and `visible` of `Overlays`, and the two frames
+        without the overlays, [N, 3, H, W]. `clip` as in `between`.
+        """
+        length = clip.shape[2]
+        luma = [luma_8bit(clip[:, :, t]) for t in range(length)]  # [N, H, W] each
+        flows = [self._flows.between(*luma[t : t + 2]) for t in range(length - 1)]
+        flow = flows[len(flows) // 2]
+        overlays = find_overlays(luma, flow)
+        if overlays is not None:
+            flow = overlays.flow
+        motion = torch.zeros(2, clip.shape[0], 4, *clip.shape[3:], device=clip.device)
+        motion[:, :, :2] = flow
+        if length == 4:
+            before, after = flows[0].to(clip.device), flows[2].to(clip.device)
+            outer = (before[1], before[0]), (after[0], after[1])  # from the pair to the frame beyond, and back
+            for origin, ((beyond, back), told) in enumerate(zip(outer, _told(clip), strict=True)):
+                rows = partial(self._acceleration, motion[origin, :, :2], beyond, back, told.view(-1, 1, 1, 1))
+                # in eighths of a picture of any size, so that the memory is never that of this step
+                eighth = -(-clip.shape[3] // 8)
+                fill_by_bands(motion[origin, :, 2:], rows, halo=self.config.smoothing // 2, most=eighth)
+        if overlays is None:
+            return (motion,)
+        place, visible = overlays.place.to(clip.device), overlays.visible.to(clip.device)
+        behind = [without_overlays(frame.float(), visible) for frame in pair_of(clip).unbind(2)]
+        return motion, place, visible, *behind
+
+    def in_bands(self, clip: Tensor, seen: Sequence[Tensor], times: Sequence[Fraction]) -> Tensor:
+        """See `Interpolator.in_bands`."""
+
+        def blended(time: Fraction, first: int, last: int) -> Tensor:
+            pictures, votes, _ = self.candidates_of_rows(clip, seen, time, first, last)
+            return with_overlays(mixed(pictures, votes), clip, seen, time, first, last)
+
+        result = clip.new_empty(clip.shape[0], 3, len(times), *clip.shape[3:])
+        for place, time in enumerate(times):
+            fill_by_bands(result[:, :, place], partial(blended, time))
+        return result
 
     def candidates(
         self, clip: Tensor, times: Sequence[Fraction], modes: Sequence[str] = ("bilinear",)
@@ -143,67 +201,65 @@ class FlowBlend(nn.Module, Interpolator):
 
         modes  how frames are sampled, "bilinear" or "bicubic"; `pictures` has three channels for each
         """
-        # both directions run as one batch: first all frames 0 with their flow to frames 1, then the reverse
-        frames = pair_of(clip).float().movedim(2, 0)  # [2, N, 3, H, W]
-        flow, acceleration = self._motion(clip.float())  # [2N, 2, H, W]
-        origin, target = frames.flatten(0, 1), frames.flip(0).flatten(0, 1)  # [2N, 3, H, W]
+        seen = self.before_bands(clip)
         for time in times:
-            yield self._sampled(origin, target, flow, acceleration, float(time), modes)
+            yield self.candidates_of_rows(clip, seen, time, 0, clip.shape[3], modes)
 
-    def _motion(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """The flow from each frame of the pair to the other, and the acceleration of that motion.
+    def candidates_of_rows(
+        self,
+        clip: Tensor,
+        seen: Sequence[Tensor],
+        time: Fraction,
+        first: int,
+        last: int,
+        modes: Sequence[str] = ("bilinear",),
+    ) -> Candidates:
+        """The candidates for rows `first` to `last` of the new frame at `time`, from what `before_bands` has seen."""
+        motion, *overlays = seen
+        frames = overlays[2:] or pair_of(clip).float().unbind(2)  # [N, 3, H, W] twice
+        grid = pixel_grid(last - first, clip.shape[4], clip.device, top=first)
+        floor = self.config.occlusion_floor
+        candidates = []
+        for origin, elapsed in ((0, float(time)), (1, 1 - float(time))):
+            gone, flow = motion_at(motion[origin], elapsed, self.config.inversion_steps, first, last)
+            remaining = flow - gone
+            # Both positions lie on the motion through x, even if the iteration has not converged. The new frame
+            # therefore tends to frame 0 as t tends to 0, and to frame 1 as t tends to 1.
+            start, end = grid - gone, grid + remaining
+            opposite = sample(motion[1 - origin, :, :2], end)
+            consistency = 1 / (1 + _square(flow + opposite) / self.config.occlusion_pixels**2)
+            trust = floor + (1 - floor) * consistency  # [N, 1, rows, W]
+            for frame in (0, 1):
+                position, way, weight = (start, gone, 1 - elapsed) if frame == origin else (end, remaining, elapsed)
+                vote = trust * weight * self._visibility(position, clip.shape[3])
+                if overlays:
+                    vote = vote * sample(overlays[1], position).clamp(min=1e-3)
+                candidates.append((sample(frames[frame], position, modes), vote, _square(way).sqrt()))
+        return Candidates(*(torch.stack(planes, dim=2) for planes in zip(*candidates, strict=True)))
 
-        [N, 3, 2 or 4, H, W] -> flow and acceleration, [2N, 2, H, W] each, in pixels and pixels per interval squared:
-        first from frames 0 to 1, then from frames 1 to 0.
+    def _acceleration(self, flow: Tensor, beyond: Tensor, back: Tensor, told: Tensor, first: int, last: int) -> Tensor:
+        """Rows `first` to `last` of the acceleration, wrong in `smoothing` // 2 rows at both ends.
+
+        flow            [N, 2, H, W], from a frame of the pair to the other
+        beyond, back    [N, 2, H, W], from the same frame to the one beyond the pair, and back
+        told            [N, 1, 1, 1], see `_told`
         """
-        luma = luma_8bit(clip.transpose(1, 2))  # [N, T, H, W]
-        flows = [self._flows.between(luma[:, t], luma[:, t + 1]).to(clip.device) for t in range(clip.shape[2] - 1)]
-        flow = flows[len(flows) // 2].flatten(0, 1)
-        if len(flows) == 1:
-            return flow, torch.zeros_like(flow)
-        before, _, after = flows
-        beyond, back = torch.cat((before[1], after[0])), torch.cat((before[0], after[1]))
-        grid = pixel_grid(flow.shape[2], flow.shape[3], flow.device)
+        flow, beyond = flow[:, :, first:last], beyond[:, :, first:last]
+        grid = pixel_grid(last - first, flow.shape[3], flow.device, top=first)
         disagreement = _square(beyond + sample(back, grid + beyond))
         acceleration = flow + beyond
         # an acceleration much larger than the motion itself is implausible
         weight = 1 / (1 + disagreement / self.config.outer_pixels**2)
-        weight = weight / (1 + _square(acceleration) / (1 + _square(flow))) * _told(clip).view(-1, 1, 1, 1)
+        weight = weight / (1 + _square(acceleration) / (1 + _square(flow))) * told
         side = self.config.smoothing
-        return flow, box_mean(acceleration * weight, side) / (box_mean(weight, side) + BELIEVED)
+        return box_mean(acceleration * weight, side) / (box_mean(weight, side) + BELIEVED)
 
-    def _sampled(
-        self, origin: Tensor, target: Tensor, flow: Tensor, acceleration: Tensor, t: float, modes: Sequence[str]
-    ) -> Candidates:
-        """The candidates at time t, from [2N, 3, H, W] twice and the motion from `origin` to `target`."""
-        pairs = origin.shape[0] // 2
-        elapsed = torch.tensor([t] * pairs + [1 - t] * pairs, device=flow.device).view(-1, 1, 1, 1)
-        opposite = flow.roll(pairs, dims=0)
-
-        gone, motion = motion_at(flow, acceleration, elapsed, self.config.inversion_steps)  # [2N, 2, H, W]
-        remaining = motion - gone
-        grid = pixel_grid(motion.shape[2], motion.shape[3], motion.device)
-        # Both positions lie on the motion through x, even if the iteration has not converged. The new frame therefore
-        # tends to frame 0 as t tends to 0, and to frame 1 as t tends to 1.
-        start, end = grid - gone, grid + remaining
-
-        consistency = 1 / (1 + _square(motion + sample(opposite, end)) / self.config.occlusion_pixels**2)
-        floor = self.config.occlusion_floor
-        trust = floor + (1 - floor) * consistency  # [2N, 1, H, W]
-        at_start, from_start = trust * (1 - elapsed) * self._visibility(start), sample(origin, start, modes)
-        at_end, from_end = trust * elapsed * self._visibility(end), sample(target, end, modes)
-        pictures = (from_start[:pairs], from_end[:pairs], from_end[pairs:], from_start[pairs:])
-        votes = (at_start[:pairs], at_end[:pairs], at_end[pairs:], at_start[pairs:])
-        before, after = _square(gone).sqrt(), _square(remaining).sqrt()
-        carried = (before[:pairs], after[:pairs], after[pairs:], before[pairs:])
-        return Candidates(*(torch.stack(planes, dim=2) for planes in (pictures, votes, carried)))
-
-    def _visibility(self, position: Tensor) -> Tensor:
+    def _visibility(self, position: Tensor, height: int) -> Tensor:
         """Weight of a sampling position: 1 inside the frame, falling outside, at least 0.001 so that no sum is 0.
 
-        [N, 2, H, W], (x, y) in pixels -> [N, 1, H, W].
+        [N, 2, h, W], (x, y) in pixels, in a frame of W columns and `height` rows -> [N, 1, h, W].
         """
-        last = position.new_tensor([position.shape[3] - 1, position.shape[2] - 1]).view(1, 2, 1, 1)
+        last = position.new_tensor([position.shape[3] - 1, height - 1]).view(1, 2, 1, 1)
         distance = (position - position.clamp(min=torch.zeros_like(last), max=last)).abs().sum(1, keepdim=True)
         return torch.exp(-distance / self.config.border_pixels).clamp(min=1e-3)
 
@@ -211,6 +267,17 @@ class FlowBlend(nn.Module, Interpolator):
 def mixed(pictures: Tensor, votes: Tensor) -> Tensor:
     """The mean of K candidates weighted by `votes`. [N, C, K, H, W], [N, 1, K, H, W] -> [N, C, H, W]"""
     return (pictures * votes).sum(2) / votes.sum(2)
+
+
+def with_overlays(frame: Tensor, clip: Tensor, seen: Sequence[Tensor], time: Fraction, first: int, last: int) -> Tensor:
+    """Rows `first` to `last` of a new frame at `time`, [N, 3, last - first, W], with overlays as both frames have them.
+
+    seen   what `FlowBlend.before_bands` has seen
+    """
+    if len(seen) == 1:
+        return frame
+    before, after = pair_of(clip)[:, :, :, first:last].unbind(2)
+    return torch.where(seen[1][:, :, first:last] > 0, torch.lerp(before, after, float(time)), frame)
 
 
 def pair_of(clip: Tensor) -> Tensor:
@@ -225,51 +292,40 @@ def with_ends(clip: Tensor, middle: Tensor) -> Tensor:
     return torch.cat((first, middle, second), dim=2)
 
 
-def check_pair(clip: Tensor, times: Sequence[Fraction]) -> None:
-    """Raises ValueError unless `clip` is [N, 3, 2 or 4, H, W] and times are in (0, 1); TypeError for integer clips."""
-    if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] not in (2, 4) or 0 in clip.shape:
-        raise ValueError(
-            "clip must be [N, 3, 2, H, W], two RGB frames, or [N, 3, 4, H, W], these with a frame before and one "
-            f"after, got {list(clip.shape)}"
-        )
-    if not clip.is_floating_point():
-        raise TypeError(f"clip must be floating point in [0, 1], got {clip.dtype}; divide by 255 first")
-    outside = [t for t in times if not 0 < t < 1]
-    if outside:
-        raise ValueError(f"times must lie strictly between 0 and 1, got {', '.join(map(str, outside))}")
+def motion_at(motion: Tensor, elapsed: float, steps: int, first: int, last: int) -> tuple[Tensor, Tensor]:
+    """The motion at each pixel x in rows `first` to `last` of the new frame, from that at each pixel s of the origin.
 
-
-def motion_at(flow: Tensor, acceleration: Tensor, elapsed: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """The motion at each pixel x of the new frame, from the motion at each pixel s of the origin.
-
-    flow           [N, 2, H, W]   displacement over the whole interval
-    acceleration   [N, 2, H, W]   second difference of the position: the flow less the displacement over the interval
-                                  before
-    elapsed        [N, 1, 1, 1]   time since the origin, in (0, 1)
+    motion         [N, 4, H, W]   flow: displacement over the whole interval; acceleration: second difference of the
+                                  position, the flow less the displacement over the interval before
+    elapsed        time since the origin, in (0, 1)
     steps          number of iterations
-    out            [N, 2, H, W] twice   gone(s), the displacement so far, and flow(s), for the s with s + gone(s) = x,
-                                        where gone = elapsed * flow - elapsed * (1 - elapsed) / 2 * acceleration
+    out            [N, 2, last - first, W] twice   gone(s), the displacement so far, and flow(s), for the s with
+                                                   s + gone(s) = x, where
+                                                   gone = elapsed * flow - elapsed * (1 - elapsed) / 2 * acceleration
 
     s is found by the fixed-point iteration s <- x - gone(s), which starts at x. It is exact for a translation after one
     step. Where two motions meet at x, it finds one of them.
     """
-    height, width = flow.shape[-2:]
-    grid = pixel_grid(height, width, flow.device)
-    gone, motion = elapsed * flow - elapsed * (1 - elapsed) / 2 * acceleration, flow
-    ways = torch.cat((gone, motion), dim=1)
-    for _ in range(steps):
-        gone, motion = sample(ways, grid - gone).split(2, dim=1)
-    return gone, motion
+    grid = pixel_grid(last - first, motion.shape[3], motion.device, top=first)
+    found = motion[:, :, first:last]
+    for step in range(steps + 1):
+        flow, acceleration = found.split(2, dim=1)
+        gone = elapsed * flow - elapsed * (1 - elapsed) / 2 * acceleration
+        if step < steps:
+            found = sample(motion, grid - gone)
+    return gone, flow
 
 
-def _told(clip: Tensor) -> Tensor:
-    """1 where acceleration can be estimated from the frame before the pair, then from the frame after it; else 0.
+def _told(clip: Tensor) -> tuple[Tensor, Tensor]:
+    """1 where acceleration can be estimated from the frame before the pair, and from the frame after it; else 0.
 
-    [N, 3, 4, H, W] -> [2N]; see REPEATED.
+    [N, 3, 4, H, W] -> [N] twice; see REPEATED.
     """
-    before, between, after = clip.diff(dim=2).abs().mean((1, 3, 4)).unbind(1)
-    outer, inner = torch.cat((before, after)), torch.cat((between, between))
-    return (torch.minimum(outer, inner) > REPEATED * torch.maximum(outer, inner)).to(clip.dtype)
+    frames = clip.float().unbind(2)
+    before, between, after = ((b - a).abs().mean((1, 2, 3)) for a, b in pairwise(frames))
+    told = (torch.minimum(outer, between) > REPEATED * torch.maximum(outer, between) for outer in (before, after))
+    first, second = (which.float() for which in told)
+    return first, second
 
 
 def _square(vectors: Tensor) -> Tensor:

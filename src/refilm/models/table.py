@@ -1,4 +1,8 @@
-"""The table of all models, and `create_model`, which makes one from its name."""
+"""The table of all models, and `create_model`, which makes one from its name.
+
+The table itself needs no torch, so that `refilm models` and errors come at once: a row's file is imported when its
+model is made.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,16 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from refilm.errors import UsageError, WeightsError
 
-from refilm.errors import WeightsError
-from refilm.layers.ls3d import sampling_parameters
-from refilm.models.dncnn import DnCNN, DnCNNConfig
-from refilm.models.flow_blend import FlowBlend
-from refilm.models.vdn_ls3d import VDNLS3D, VDNLS3DConfig
-from refilm.models.vi_ls3d import VILS3D, VILS3DConfig
-from refilm.models.vi_ls3d_flow import VILS3DFlow, VILS3DFlowConfig
-from refilm.models.vsr_ls3d import VSRLS3D, VSRLS3DConfig
-from refilm.weights import SHIPPED, Weights, load_weights
+if TYPE_CHECKING:
+    from torch import nn
+
+    from refilm.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,59 @@ class Model:
     """One row of the table.
 
     task     a key of `refilm.tasks.TASKS`
-    build    the model's class, called with the config; without arguments for a classical method
-    config   the config of the model of this name; None for a classical method
+    parts    imports the model's file and gives two things: the model's class, called with the config, or without
+             arguments for a classical method; and the config of the model of this name, None for a classical method
     weights  name of the file in `refilm/weights` that ships; None if none does
     learned  whether the model has weights; False for a classical method
     """
 
     task: str
-    build: Callable[..., nn.Module]
-    config: Any = None
+    parts: Callable[[], tuple[Callable[..., nn.Module], Any]]
     weights: str | None = None
     learned: bool = True
 
 
-VDN_SMALL = VDNLS3DConfig(
+# One function for each class, with the fields in which a row's config differs from the defaults.
+
+
+def _flow_blend() -> tuple[type[nn.Module], Any]:
+    from refilm.models.flow_blend import FlowBlend
+
+    return FlowBlend, None
+
+
+def _vi_ls3d(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.vi_ls3d import VILS3D, VILS3DConfig
+
+    return VILS3D, VILS3DConfig(**fields)
+
+
+def _vi_ls3d_flow(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.vi_ls3d_flow import VILS3DFlow, VILS3DFlowConfig
+
+    return VILS3DFlow, VILS3DFlowConfig(**fields)
+
+
+def _vsr_ls3d(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.vsr_ls3d import VSRLS3D, VSRLS3DConfig
+
+    return VSRLS3D, VSRLS3DConfig(**fields)
+
+
+def _vdn_ls3d(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.vdn_ls3d import VDNLS3D, VDNLS3DConfig
+
+    return VDNLS3D, VDNLS3DConfig(**fields)
+
+
+def _dncnn(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.dncnn import DnCNN, DnCNNConfig
+
+    return DnCNN, DnCNNConfig(**fields)
+
+
+_vdn_small = partial(
+    _vdn_ls3d,
     channels=48,
     blocks=6,
     ls3d_blocks=(1,),
@@ -53,46 +92,50 @@ VDN_SMALL = VDNLS3DConfig(
 )
 
 MODELS = {
-    "flow-blend": Model("interpolation", FlowBlend, learned=False),
-    "vi-ls3d": Model("interpolation", VILS3D, VILS3DConfig()),
+    "flow-blend": Model("interpolation", _flow_blend, learned=False),
+    "vi-ls3d": Model("interpolation", _vi_ls3d),
     "vi-ls3d-small": Model(
         "interpolation",
-        VILS3D,
-        VILS3DConfig(channels=32, ls3d_blocks=(5, 6), matching=True, own_quarters=False),
+        partial(_vi_ls3d, channels=32, ls3d_blocks=(5, 6), matching=True, own_quarters=False),
         weights="vi-ls3d-small-0627fcbd.safetensors",
     ),
     "vi-ls3d-flow": Model(
-        "interpolation", VILS3DFlow, VILS3DFlowConfig(strength=0.5), weights="vi-ls3d-flow-1d25b09c.safetensors"
+        "interpolation", partial(_vi_ls3d_flow, strength=0.5), weights="vi-ls3d-flow-1d25b09c.safetensors"
     ),
-    "vsr-ls3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig()),
-    "vsr-ls3d-p3d": Model("super-resolution", VSRLS3D, VSRLS3DConfig(p3d=True)),
+    "vsr-ls3d": Model("super-resolution", _vsr_ls3d),
+    "vsr-ls3d-p3d": Model("super-resolution", partial(_vsr_ls3d, p3d=True)),
     "vsr-ls3d-small": Model(
         "super-resolution",
-        VSRLS3D,
-        VSRLS3DConfig(
-            channels=48, blocks=9, ls3d_blocks=(1,), window=5, funnel=1, align=True, max_offset=4, temporal_filter=True
+        partial(
+            _vsr_ls3d,
+            channels=48,
+            blocks=9,
+            ls3d_blocks=(1,),
+            window=5,
+            funnel=1,
+            align=True,
+            max_offset=4,
+            temporal_filter=True,
         ),
         weights="vsr-ls3d-small-8e75665d.safetensors",
     ),
-    "vdn-ls3d": Model("denoising", VDNLS3D, VDNLS3DConfig()),
+    "vdn-ls3d": Model("denoising", _vdn_ls3d),
     "vdn-ls3d-small": Model(
         "denoising",
-        VDNLS3D,
-        VDN_SMALL,
+        _vdn_small,
         weights="vdn-ls3d-small-d311adf8.safetensors",
     ),
     "vdb-ls3d-small": Model(
         "deblocking",
-        VDNLS3D,
-        replace(VDN_SMALL, task="deblocking"),
+        partial(_vdn_small, task="deblocking"),
         weights="vdb-ls3d-small-c5689e9c.safetensors",
     ),
-    "dncnn-denoise-small": Model("denoising", DnCNN, DnCNNConfig(task="denoising", features=48, depth=22, shuffle=2)),
-    "dncnn": Model("deblocking", DnCNN, DnCNNConfig()),
-    "dncnn-off2": Model("deblocking", DnCNN, DnCNNConfig(frames=2)),
-    "dncnn-off3": Model("deblocking", DnCNN, DnCNNConfig(frames=3)),
-    "dncnn-small": Model("deblocking", DnCNN, DnCNNConfig(features=40, depth=10, shuffle=2)),
-    "dncnn-off3-small": Model("deblocking", DnCNN, DnCNNConfig(features=40, depth=10, frames=3, shuffle=2)),
+    "dncnn-denoise-small": Model("denoising", partial(_dncnn, task="denoising", features=48, depth=22, shuffle=2)),
+    "dncnn": Model("deblocking", _dncnn),
+    "dncnn-off2": Model("deblocking", partial(_dncnn, frames=2)),
+    "dncnn-off3": Model("deblocking", partial(_dncnn, frames=3)),
+    "dncnn-small": Model("deblocking", partial(_dncnn, features=40, depth=10, shuffle=2)),
+    "dncnn-off3-small": Model("deblocking", partial(_dncnn, features=40, depth=10, frames=3, shuffle=2)),
 }
 
 
@@ -101,41 +144,112 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in MODELS if fnmatch(name, pattern))
 
 
+def name_of(model: object) -> str | None:
+    """The name of a model that `create_model` made, if it has the class and config of the table; else None."""
+    name = getattr(model, "name", None)
+    row = MODELS.get(name) if isinstance(name, str) else None
+    if row is None:
+        return None
+    build, config = row.parts()
+    is_of_row = type(model) is build and (not row.learned or getattr(model, "config", None) == config)
+    return name if is_of_row else None
+
+
 def tiled_models(task: str | None) -> list[str]:
     """Names of the models for a task that can run as they ship, and in tiles because their reach is finite."""
     ready = [name for name, row in MODELS.items() if row.task == task and (row.weights or not row.learned)]
     return [name for name in ready if create_model(name).reach is not None]
 
 
+def named(model: str | None, weights: str | Path | None = "default") -> tuple[str | None, str | Path | None]:
+    """A model's name and its weights, where a weight file may be given as either, since it says its model.
+
+    model     a name, or the path of a weight file; None: the model of the weight file, if one is given
+    weights   as for `create_model`
+    out       None as the name if neither says it
+
+    Raises UsageError if both are weight files, WeightsError as `load_weights`.
+    """
+    file: str | Path
+    if model is not None and model not in MODELS and _names_a_file(model):
+        if weights != "default":
+            raise UsageError(f"{model} and {weights} are both weights; give one of them, and a model by its name")
+        file = model
+    elif model is None and weights is not None and weights != "default":
+        file = weights
+    else:
+        return model, weights
+    from refilm.weights import load_weights
+
+    return load_weights(file).model, file
+
+
+def _names_a_file(text: str) -> bool:
+    return text.endswith(".safetensors") or "/" in text or Path(text).is_file()
+
+
+def weights_name(model: str, weights: str | Path | None) -> str | None:
+    """The name of a model's weights, which follows from their content; None if there are none.
+
+    model     a name in the table
+    weights   as for `create_model`
+
+    Raises WeightsError if the file cannot be read.
+    """
+    if weights == "default":
+        return MODELS[model].weights
+    if weights is None:
+        return None
+    from refilm.weights import name_by_content
+
+    return name_by_content(weights)
+
+
 def create_model(name: str, weights: str | Path | None = "default", **overrides: Any) -> nn.Module:
     """Make a model from its name and load its weights.
 
-    name       one of `list_models()`
-    weights    "default": the file that ships; None: random initialisation; or the path of a weight file
+    name       one of `list_models()`, or the path of a weight file, which says its model
+    weights    "default": the file that ships; None: random initialisation; or a weight file: its path, or the name of
+               one that ships
     overrides  fields of the model's config, such as `ls3d_blocks=()`
 
     The config in a weight file takes precedence over the table's, and `overrides` over both. The model is in evaluation
     mode if weights were loaded, else in training mode. Raises ValueError for an unknown name or field, and for weights
     or overrides of a classical method; WeightsError if the weights are missing, damaged or belong to another model.
     """
+    found, weights = named(name, weights)
+    name = found or name
     row = _row(name)
+    from refilm.ops.threads import let_idle_threads_sleep
+
+    let_idle_threads_sleep()
+    model = _made(name, row, weights, overrides)
+    model.name = name  # type: ignore[assignment]  # for messages
+    return model
+
+
+def _made(name: str, row: Model, weights: str | Path | None, overrides: dict[str, Any]) -> nn.Module:
     if not row.learned:
         if overrides or weights not in ("default", None):
             raise ValueError(f"{name} has neither weights nor config")
-        return row.build()
+        return row.parts()[0]()
+    from refilm.weights import SHIPPED, load_weights
+
+    build, config = row.parts()
     if weights is None:
-        return row.build(_configure(name, row.config, overrides))
+        return build(_configure(name, config, overrides))
     if weights == "default":
         if row.weights is None:
             raise WeightsError(
-                f"no weights ship for {name}; train some, pass weights=PATH, or weights=None for a random start"
+                f"no weights ship for {name}; train some with `refilm train`, and give their file: --weights FILE, "
+                "or in Python weights=FILE (weights=None: a random start)"
             )
         weights = SHIPPED / row.weights
     loaded = load_weights(weights)
     of_file = _row(loaded.model)
-    if (of_file.build, of_file.task) != (row.build, row.task):
+    if (of_file.parts()[0], of_file.task) != (build, row.task):
         raise WeightsError(f"{weights}: holds {loaded.model}, not {name}")
-    model = row.build(_configure(name, replace(row.config, **loaded.config), overrides))
+    model = build(_configure(name, replace(config, **loaded.config), overrides))
     fill(model, loaded)
     return model.eval()
 
@@ -149,6 +263,8 @@ def fill(model: nn.Module, weights: Weights, strict: bool = True) -> None:
 
     Raises WeightsError if other names or shapes differ.
     """
+    from refilm.layers.ls3d import sampling_parameters
+
     state = dict(weights.state)
     if not strict:
         own = model.state_dict()

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.clips import check_clip, strength_planes, unshuffle
+from refilm.layers.clips import strength_planes, unshuffle
 from refilm.layers.optical_flow import align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.temporal_filter import TemporalFilter
-from refilm.models.contract import Restorer
+from refilm.models.contract import Restorer, check_clip
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,14 @@ class VDNLS3D(nn.Module, Restorer):
         sigma_8bit  standard deviation of the noise in 8-bit levels, or one for each clip, [N], with NaN where it is not
                     known; None: not known
 
-        Raises ValueError for other shapes, or a size that is no multiple of `size_multiple`.
+        Raises as `check_clip`.
         """
-        check_clip(clip, self.window, self.size_multiple, "vdn-ls3d")
-        x = unshuffle(clip, self.config.shuffle) - 0.5
-        strength = strength_planes(sigma_8bit, clip)[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
+        check_clip(self, clip)
+        return self.network(self.prepare(clip), sigma_8bit)
+
+    def network(self, prepared: Tensor, sigma_8bit: float | Tensor | None = None) -> Tensor:
+        """See `Restorer.network`."""
+        x = unshuffle(prepared, self.config.shuffle) - 0.5
+        strength = strength_planes(sigma_8bit, prepared)[:, :, None, None, None].expand(-1, -1, *x.shape[2:])
         residual = self.tail(self.trunk(torch.cat([x, strength], dim=1)))
-        return clip[:, :, self.window // 2] + F.pixel_shuffle(residual, self.config.shuffle)
+        return prepared[:, :, self.window // 2] + F.pixel_shuffle(residual, self.config.shuffle)

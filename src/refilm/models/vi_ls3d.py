@@ -23,7 +23,7 @@ from refilm.layers.conv3d import Conv3d
 from refilm.layers.ls3d import SamplingConv
 from refilm.layers.residual import BRANCH_AT_START, LS3DResBlock
 from refilm.layers.upsample import TemporalUpsample
-from refilm.models.contract import Interpolator, Lesson
+from refilm.models.contract import Interpolator, Lesson, check_clip, check_times
 
 BLOCKS = (1, 2, 3, 4, 5, 6)  # the paper numbers its residual blocks from one: res1 ... res6
 OFFSET_UNIT = 4  # pixels: offsets of the skip connection are in positions of maps a quarter of the size
@@ -144,11 +144,18 @@ class VILS3D(nn.Module, Interpolator):
             nn.init.zeros_(last.weight)
 
     def forward(self, clip: Tensor) -> Tensor:
-        """[N, 3, 2, H, W], RGB in [0, 1] -> [N, 3, 5, H, W], the frames at 0, 1/4, 1/2, 3/4 and 1, not clamped.
+        """[N, 3, 2, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; first and last are the pair itself.
 
-        Raises ValueError for any other number of frames or channels, or a size that is no multiple of `size_multiple`.
+        The others are those of `between`.
         """
-        self._check(clip)
+        middle = self.between(clip, [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4)])
+        return torch.cat([clip[:, :, :1], middle, clip[:, :, 1:]], dim=2)
+
+    def network(self, clip: Tensor) -> Tensor:
+        """One pass: [N, 3, 2, H, W], RGB in [0, 1] -> [N, 3, 5, H, W], the frames at 0, 1/4, 1/2, 3/4 and 1.
+
+        Those at 0 and 1 are the network's versions of the two frames. Not clamped; the input is not checked.
+        """
         return self.compose(clip, self.decode(clip))
 
     def decode(self, clip: Tensor) -> Tensor:
@@ -182,11 +189,10 @@ class VILS3D(nn.Module, Interpolator):
         times   fractions of the interval, in (0, 1)
         out     [N, 3, len(times), H, W], in the order of `times`; an instant that is rounded to 0 or 1 gives an input
 
-        Raises ValueError for times outside (0, 1), and as `forward`.
+        Raises as `check_clip` and `check_times`.
         """
-        for time in times:
-            if not 0 < time < 1:
-                raise ValueError(f"times must lie between 0 and 1, both excluded, got {time}")
+        check_clip(self, clip)
+        check_times(times)
         steps = [round(time * GRID) for time in times]
         # the inputs themselves, not the network's versions of them
         frames = {0: clip[:, :, 0], GRID: clip[:, :, 1]}
@@ -210,19 +216,10 @@ class VILS3D(nn.Module, Interpolator):
         while step not in frames:
             span = (high - low) // parts
             if low + span not in frames:
-                five = self(torch.stack([frames[low], frames[high]], dim=2))
+                five = self.network(torch.stack([frames[low], frames[high]], dim=2))
                 frames |= {low + i * span: five[:, :, i * 4 // parts] for i in range(1, parts)}
             low += (step - low) // span * span
             high = low + span
-
-    def _check(self, clip: Tensor) -> None:
-        if clip.ndim != 5 or clip.shape[1] != 3 or clip.shape[2] != self.window:
-            raise ValueError(f"vi-ls3d needs a clip [N, 3, 2, H, W], two RGB frames, got {list(clip.shape)}")
-        if clip.shape[3] % self.size_multiple or clip.shape[4] % self.size_multiple:
-            raise ValueError(
-                f"vi-ls3d needs H and W to be multiples of {self.size_multiple}, got {clip.shape[3]} x "
-                f"{clip.shape[4]}; pad the clip first"
-            )
 
 
 def blend(clip: Tensor) -> Tensor:

@@ -9,27 +9,29 @@ size. Choices and their measurements: docs/choices.md#vi-ls3d-flow.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refilm.layers.bands import band_rows, fill_by_bands
 from refilm.layers.clips import unshuffle
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.sampling import box_mean
-from refilm.models.contract import Interpolator, Lesson
+from refilm.models.contract import Interpolator, Lesson, check_clip, check_times
 from refilm.models.flow_blend import (
+    PAIRS,
     QUARTERS,
     Candidates,
     FlowBlend,
     FlowBlendConfig,
-    check_pair,
     mixed,
     with_ends,
+    with_overlays,
 )
 
 CANDIDATES = 4
@@ -40,7 +42,7 @@ DIFFERENCE = 8.0  # factor on the differences of candidates from their mean in t
 AROUND = 9  # side, in pixels, of the square over which the size of these differences is averaged
 SMOOTH = 5  # side, in pixels, of the square whose mean is the smoothed frame
 STRONGEST = 6.0  # factors on weights are clamped to exp(+-STRONGEST)
-BAND_PIXELS = 2**20  # pixels of a frame that the network makes at a time, which bounds the memory
+MODES = ("bilinear", "bicubic")  # how the candidates are sampled
 # Factors on the network's outputs: weights, sharpness, smoothness and colour. With factors of 1, the first steps of a
 # training change the result so much that it does not recover (docs/choices.md#vi-ls3d-flow).
 WORTH = (0.3,) * CANDIDATES + (0.3, 0.3) + (0.02,) * 3
@@ -88,23 +90,21 @@ class VILS3DFlow(nn.Module, Interpolator):
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
+    @property
+    def remembered(self) -> float:
+        return self.flow_blend.remembered
+
     def forward(self, clip: Tensor) -> Tensor:
         """[N, 3, 2 or 4, H, W] -> [N, 3, 5, H, W]: t = 0, 1/4, 1/2, 3/4, 1; first and last are the pair itself."""
         return with_ends(clip, self.between(clip, QUARTERS))
 
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
         """As `FlowBlend.between`, but H and W are multiples of `size_multiple`, and the result is not clamped."""
-        check_pair(clip, times)
-        if clip.shape[3] % SHUFFLE or clip.shape[4] % SHUFFLE:
-            raise ValueError(
-                f"vi-ls3d-flow needs H and W to be multiples of {SHUFFLE}, got {clip.shape[3]} x {clip.shape[4]}; "
-                "pad the clip first"
-            )
+        check_clip(self, clip, PAIRS)
+        check_times(times)
         if not times:
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
-        candidates = self.candidates(clip, times)
-        frames = [self._by_bands(of_time, float(time)) for of_time, time in zip(candidates, times, strict=True)]
-        return torch.stack(frames, dim=2).to(clip.dtype)
+        return self.in_bands(clip, self.before_bands(clip), times)
 
     def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
         """See `Interpolator.lesson`. The flow is estimated on the whole clip; the network sees it without margin."""
@@ -118,33 +118,35 @@ class VILS3DFlow(nn.Module, Interpolator):
 
     def candidates(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[Candidates]:
         """Flow-blend's candidates at each of `times`, sampled bilinearly (3 channels) and bicubically (3 more)."""
-        return self.flow_blend.candidates(clip, times, ("bilinear", "bicubic"))
+        return self.flow_blend.candidates(clip, times, MODES)
 
-    def _by_bands(self, candidates: Candidates, time: float) -> Tensor:
-        """As `corrected`, but in bands of rows, with the same result, since the correction is local."""
-        height, width = candidates.pictures.shape[3:]
-        rows, beyond = self._band(width)
-        bands = []
-        for top in range(0, height, rows):
-            first, last = max(top - beyond, 0), min(top + rows + beyond, height)
-            band = self.corrected(Candidates(*(planes[:, :, :, first:last] for planes in candidates)), time)
-            bands.append(band[:, :, top - first :][:, :, :rows])
-        return torch.cat(bands, dim=2)
-
-    def _band(self, width: int) -> tuple[int, int]:
-        """(rows of a band, further rows on each side that its result depends on) for a picture of this width."""
+    @property
+    def _halo(self) -> int:
+        """Rows on each side that a result depends on, once the motion is known."""
         # the reach of the network and its last convolution, and of the box means before and after it
         beyond = (self.trunk.reach + 1) * SHUFFLE + AROUND // 2 + SMOOTH // 2
-        return max(BAND_PIXELS // width // SHUFFLE, 1) * SHUFFLE, beyond + beyond % SHUFFLE
+        return beyond + beyond % SHUFFLE
 
     def band_pixels(self, width: int) -> int:
-        """See `Interpolator.band_pixels`: the largest number of pixels that the network sees at once."""
-        rows, beyond = self._band(width)
-        return (rows + 2 * beyond) * width
+        """See `Interpolator.band_pixels`."""
+        return (band_rows(width, SHUFFLE) + 2 * self._halo) * width
 
-    def before_bands(self, clip: Tensor, times: Sequence[Fraction]) -> None:
-        """See `Interpolator.before_bands`: the motion, and the candidates at each time, of which none is kept."""
-        deque(self.candidates(clip, times), maxlen=0)
+    def before_bands(self, clip: Tensor) -> tuple[Tensor, ...]:
+        """The motion and the overlays, see `FlowBlend.before_bands`."""
+        return self.flow_blend.before_bands(clip)
+
+    def in_bands(self, clip: Tensor, seen: Sequence[Tensor], times: Sequence[Fraction]) -> Tensor:
+        """See `Interpolator.in_bands`. The candidates and their correction are local, once the motion is known."""
+
+        def corrected(time: Fraction, first: int, last: int) -> Tensor:
+            candidates = self.flow_blend.candidates_of_rows(clip, seen, time, first, last, MODES)
+            frame = self.corrected(candidates, float(time))
+            return with_overlays(frame, clip, seen, time, first, last)
+
+        result = clip.new_empty(clip.shape[0], 3, len(times), *clip.shape[3:])
+        for place, time in enumerate(times):
+            fill_by_bands(result[:, :, place], partial(corrected, time), self._halo, SHUFFLE)
+        return result
 
     def corrected(self, candidates: Candidates, time: float) -> Tensor:
         """The new frame at `time`, from candidates whose pictures are [N, 6, 4, H, W]. -> [N, 3, H, W], not clamped"""

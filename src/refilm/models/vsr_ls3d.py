@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.clips import check_clip
 from refilm.layers.optical_flow import align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.temporal_filter import TemporalFilter
-from refilm.models.contract import Restorer
+from refilm.models.contract import Restorer, check_clip
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,15 @@ class VSRLS3D(nn.Module, Restorer):
     def forward(self, clip: Tensor) -> Tensor:
         """[N, 3, T, H, W], RGB in [0, 1], T = `window` -> [N, 3, scale * H, scale * W], not clamped.
 
-        Raises ValueError for other shapes.
+        Raises as `check_clip`.
         """
-        check_clip(clip, self.window, self.size_multiple, "vsr-ls3d")
-        detail = F.pixel_shuffle(self.tail(self.trunk(clip - 0.5)), self.scale)
-        return detail + enlarge(clip[:, :, self.window // 2], self.scale)
+        check_clip(self, clip)
+        return self.network(self.prepare(clip))
+
+    def network(self, prepared: Tensor) -> Tensor:
+        """See `Restorer.network`."""
+        detail = F.pixel_shuffle(self.tail(self.trunk(prepared - 0.5)), self.scale)
+        return detail + enlarge(prepared[:, :, self.window // 2], self.scale)
 
 
 def enlarge(frames: Tensor, scale: int) -> Tensor:

@@ -1,22 +1,46 @@
-"""The memory that a stage needs: computed where possible, otherwise measured on a small picture."""
+"""The memory that a stage needs, and how it is measured."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-# Side, in pixels, of the picture on which a model is measured; smaller if the video is smaller.
-_MEASURED_SIDE = 192
 # Safety factor: for larger pictures, other kernels may run, and the allocator may keep more memory.
-_MARGIN = 1.15
+_MARGIN = 1.1
 # Bytes per pixel that are assumed if the system cannot tell a process's peak: more than any model here needs.
 _UNMEASURED = 8000.0
+_PEAK = Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The memory that some work takes, by measurements.
+
+    points   (pixels of the picture, bytes), from the smallest picture to the largest. Straight lines join them, and the
+             last one goes on beyond the largest, but bytes grow no faster than pixels there
+    """
+
+    points: tuple[tuple[float, float], ...] = ((1.0, 0.0),)
+
+    def at(self, pixels: float) -> float:
+        """Bytes for a picture with so many pixels."""
+        places, peaks = zip(*self.points, strict=True)
+        proportional = peaks[-1] / places[-1]
+        if len(places) == 1:
+            return proportional * pixels
+        place = next((n for n in range(1, len(places) - 1) if pixels <= places[n]), len(places) - 1)
+        slope = (peaks[place] - peaks[place - 1]) / (places[place] - places[place - 1])
+        if pixels > places[-1] and not 0 < slope < proportional:  # a slope of 0 or less is no measurement
+            slope = proportional
+        return max(peaks[place] + slope * (pixels - places[place]), 0.0)
 
 
 @dataclass(frozen=True)
@@ -26,8 +50,8 @@ class Demand:
     name            of the stage, for messages
     held            needed all the time, for the frames that the stage keeps
     around          needed before or after the model runs, for steps on whole pictures such as alignment
-    whole           needed while the model runs, for a whole picture, whatever the size of the tiles
-    per_pixel       needed while the model runs, for each pixel that it sees at once
+    whole           needed while the model runs, whatever the size of the tiles
+    at_once         needed while the model runs, by the number of pixels that it sees at once
     width, height   of the stage's input, in pixels
     reach           of the model, see `refilm.models.contract`; None: it cannot work in tiles
     task            of the model, so that an error can name other models for the task
@@ -37,7 +61,7 @@ class Demand:
     held: float
     around: float = 0.0
     whole: float = 0.0
-    per_pixel: float = 0.0
+    at_once: Measured = Measured()
     width: int = 0
     height: int = 0
     reach: int | None = None
@@ -48,36 +72,71 @@ class Demand:
         sides = (self.width, self.height)
         if tile is not None and self.reach is not None:
             sides = (min(self.width, tile + 2 * self.reach), min(self.height, tile + 2 * self.reach))
-        return _MARGIN * max(self.around, self.whole + self.per_pixel * sides[0] * sides[1])
+        return _MARGIN * max(self.around, self.whole + self.at_once.at(sides[0] * sides[1]))
 
 
-def measured(run: Callable[[int, int], object], width: int, height: int, multiple: int, device: torch.device) -> float:
-    """The peak memory of `run(width, height)`, in bytes per pixel, measured on a small picture.
+def measured(
+    given: Callable[[int, int], tuple[Any, ...]],
+    run: Callable[..., object],
+    sizes: Sequence[tuple[int, int]],
+    device: torch.device,
+) -> Measured:
+    """The memory that `run(*given(width, height))` takes, measured on pictures of two sizes, (width, height) each."""
+    if device.type != "cuda" and not _can_be_measured():
+        return Measured(((1.0, _UNMEASURED),))
+    gc.collect()
+    points = {}
+    for width, height in sizes:
+        peak_of(partial(given, width, height), run, device)  # a first run, for what is allocated only once
+        points[width * height] = peak_of(partial(given, width, height), run, device)
+    return Measured(tuple(sorted(points.items())))
 
-    multiple   sides of the picture are rounded up to multiples of this
-    """
-    width, height = (-(-min(side, _MEASURED_SIDE) // multiple) * multiple for side in (width, height))
-    run(width, height)  # a first run, for what is allocated only once
-    return _peak(lambda: run(width, height), device) / (width * height)
+
+@torch.inference_mode()
+def peak_of(
+    given: Callable[[], tuple[Any, ...]], run: Callable[..., object], device: torch.device, runs: int = 1
+) -> float:
+    """The bytes that `run(*given())` takes at most in so many runs, besides what was in use before the first."""
+    things, peaks, before = given(), list[float](), 0.0
+    for number in range(runs):
+        if number:
+            things = given()
+        in_use = _start_of_peak(device)
+        if not number:
+            before = in_use
+        run(*things)
+        peaks.append(_end_of_peak(device))
+    del things
+    _release()  # so that it does not count as resident in the plan
+    return max(max(peaks) - before, 0.0)
 
 
-def _peak(run: Callable[[], object], device: torch.device) -> float:
-    """The peak memory while `run` runs, less the memory in use before, in bytes."""
+def _start_of_peak(device: torch.device) -> float:
+    """Begin to watch the peak of the memory in use. -> the memory in use now, in bytes"""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return float(torch.cuda.max_memory_allocated(device) - before)
-    gc.collect()
+        return float(torch.cuda.memory_allocated(device))
+    _release()
+    _PEAK.write_text("5")  # resets VmHWM
+    return process_status("VmRSS")
+
+
+def _end_of_peak(device: torch.device) -> float:
+    return float(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else process_status("VmHWM")
+
+
+def _can_be_measured() -> bool:
+    try:
+        _PEAK.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _release() -> None:
+    """Give memory that is free back to the system."""
     with suppress(OSError, AttributeError):  # without glibc, some free memory counts as in use
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
-    except OSError:
-        return _UNMEASURED * _MEASURED_SIDE**2
-    before_bytes = process_status("VmRSS")
-    run()
-    return max(process_status("VmHWM") - before_bytes, 0.0)
 
 
 def process_status(field: str) -> float:

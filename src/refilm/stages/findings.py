@@ -1,9 +1,12 @@
-"""Findings: figures that a stage collects for the report, as sums over a segment."""
+"""Findings: figures collected for the report, by stages and about the source, as sums over a segment."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, astuple, dataclass
 from typing import Any, Self
+
+# Ending of the names of findings that are Judged; the rest is the name of the restoration.
+JUDGED = " strength"
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,60 @@ class Change(Finding):
     change: float = 0.0
 
 
+@dataclass(frozen=True)
+class Judged(Finding):
+    """How strongly frames were restored, and the damage that was found on them. See `refilm.stages.damage`.
+
+    frames    number of frames
+    strength  sum of the strengths, 0 ... 1 each
+    noise     sum of the noise found, in 8-bit levels
+    coding    sum of the damage by compression found, 0 ... 1 each
+    """
+
+    frames: int = 0
+    strength: float = 0.0
+    noise: float = 0.0
+    coding: float = 0.0
+
+    def means(self) -> dict[str, float]:
+        """The means over the frames, by name."""
+        return {name: getattr(self, name) / max(self.frames, 1) for name in ("strength", "noise", "coding")}
+
+
+@dataclass(frozen=True)
+class Repeats(Finding):
+    """How often frames repeat the one before them.
+
+    frames    number of frames that change, or repeat among such that change; still scenes do not count
+    repeats   those of them that repeat
+    """
+
+    frames: int = 0
+    repeats: int = 0
+
+
+@dataclass(frozen=True)
+class Combs(Finding):
+    """How many frames are combed.
+
+    frames     number of frames that were looked at and move
+    telecined  those whose fields have their partners in the frame before
+    woven      those whose fields are two moments, and have no partners
+    """
+
+    frames: int = 0
+    telecined: int = 0
+    woven: int = 0
+
+
 # The names of the kinds in the record of a piece.
-KINDS: dict[str, type[Finding]] = {"self-check": SelfCheck, "change": Change}
+KINDS: dict[str, type[Finding]] = {
+    "self-check": SelfCheck,
+    "change": Change,
+    "judged": Judged,
+    "repeats": Repeats,
+    "combs": Combs,
+}
 
 
 def to_json(finding: Finding) -> dict[str, Any]:

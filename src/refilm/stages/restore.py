@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from refilm.layers.optical_flow import RememberedFlows
+from refilm.layers.temporal_filter import TemporalFilter, reduction
 from refilm.models.contract import Restorer
-from refilm.stages.demand import Demand, measured
-from refilm.stages.findings import Change
-from refilm.stages.running import Later, Restoring
+from refilm.stages.damage import DamageJudge
+from refilm.stages.demand import Demand
+from refilm.stages.findings import JUDGED, Change, Finding
+from refilm.stages.running import ALL, Judge, Kept, Later, Restoring, Treatment
 from refilm.stages.stage import StreamShape
+from refilm.stages.steps import filter_steps, memory_of, restorer_steps
 from refilm.video import Frame
 
 
@@ -25,6 +27,8 @@ class Restore:
     name      for the report: "denoise", "deblock" or "upscale"
     options   further arguments of the model's call, beside the clip
     tile      see `run_tiled`
+    scale     as in `Restoring`
+    treat     how the frames are treated: a Judge, or the same Treatment for all
     """
 
     keeps_rate = True
@@ -36,57 +40,48 @@ class Restore:
         options: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
         tile: int | None = None,
+        scale: int | None = None,
+        treat: Judge | Treatment = ALL,
     ) -> None:
         self._name, self._model, self._options, self._device = name, model, options or {}, device
-        self._run: Restoring[Frame] = Restoring(model, options, device, tile, on_result=self._note)
+        self._scale, self._treat = scale or model.scale, treat
+        self._run: Restoring[Frame] = Restoring(
+            model, options, device, tile, on_result=self._note, scale=scale, treat=treat
+        )
         self.past, self.future = self._run.past, self._run.future
+        self.skip, self._count = 0, 0  # results so far
         self._change = Change()
 
     @property
-    def findings(self) -> dict[str, Change]:
-        return {self._name: self._change}
+    def findings(self) -> dict[str, Finding]:
+        judged = {self._name + JUDGED: self._treat.finding} if isinstance(self._treat, DamageJudge) else {}
+        return {self._name: self._change, **judged}
 
     def shape(self, source: StreamShape) -> StreamShape:
-        scale = self._model.scale
-        return replace(source, width=scale * source.width, height=scale * source.height)
+        return replace(source, width=self._scale * source.width, height=self._scale * source.height)
 
     def demands(self, source: StreamShape) -> list[Demand]:
-        model, pixels, scale = self._model, source.width * source.height, self._model.scale
-        device = torch.device(self._device)
-        model.reset()  # of what it has seen, in pictures of another size
-
-        def clip(width: int, height: int) -> Tensor:
-            return torch.rand(1, 3, model.window, height, width, device=device)
-
-        @torch.inference_mode()
-        def prepare(width: int, height: int) -> Tensor:
-            return model.prepare(clip(width, height))
-
-        @torch.inference_mode()
-        def restore(width: int, height: int) -> Tensor:
-            return model(clip(width, height), **self._options)
-
-        size = (source.width, source.height, model.size_multiple, device)
+        model, pixels, scale = self._model, source.width * source.height, self._scale
+        size = (source.width, source.height, self._device)
+        prepare, network = (
+            memory_of(step, model, *size) for step in restorer_steps(model, self._options, self._device)
+        )
         remembered = finished = 0.0
-        if (temporal_filter := model.temporal_filter) is not None:
-
-            @torch.inference_mode()
-            def finish(width: int, height: int) -> Tensor:
-                filtered: Tensor = temporal_filter(torch.rand(1, 3, 3, height, width, device=device))
-                return filtered
-
-            # three results as RGB, and the flows between them
-            remembered = (3 * 12 + RememberedFlows.bytes_a_pixel) * scale**2
-            finished = (36 + measured(finish, scale * source.width, scale * source.height, 1, device)) * scale**2
+        if model.temporal_filter is not None:
+            results, height, width = scale**2 * pixels, scale * source.height, scale * source.width
+            remembered = 3 * 12 * results + model.temporal_filter.remembered(height, width)
+            finished = self._filtering(model.temporal_filter, height, width)
+        window, result = 12 * model.window * pixels, 12 * scale**2 * pixels
+        padded = source.width % model.size_multiple or source.height % model.size_multiple
         return [
             Demand(
                 name=self._name,
                 # source frames, as decoded and as RGB in single precision
-                held=(model.window * (3 + 12) + remembered) * pixels,
-                around=max(12 * model.window + measured(prepare, *size), finished) * pixels,
+                held=model.window * (3 + 12) * pixels + remembered,
+                around=max(window + prepare.at(pixels), finished),
                 # the window in one tensor, again after `prepare`, and the result
-                whole=(24 * model.window + 12 * scale**2) * pixels,
-                per_pixel=measured(restore, *size),
+                whole=(3 if padded else 2) * window + result,
+                at_once=network,
                 width=source.width,
                 height=source.height,
                 reach=model.reach,
@@ -94,19 +89,31 @@ class Restore:
             )
         ]
 
+    def _filtering(self, temporal_filter: TemporalFilter, height: int, width: int) -> float:
+        """Bytes that the filter of results of this size takes, besides the results."""
+        steps = filter_steps(temporal_filter, self._device)
+        before, band = (memory_of(step, temporal_filter, width, height, self._device) for step in steps)
+        pixels = height * width
+        searching = pixels + before.at(pixels / reduction(height, width) ** 2)  # with the luma at its full size
+        return max(searching, 12 * pixels + band.at(min(temporal_filter.band_pixels(width), pixels)))
+
     def push(self, frame: Frame) -> Iterator[Frame]:
-        return _shown(self._run.push(frame, lambda: frame.rgb, frame.starts_scene))
+        return self._shown(self._run.push(frame, lambda: frame.rgb, frame.starts_scene))
 
     def flush(self) -> Iterator[Frame]:
-        return _shown(self._run.flush())
+        return self._shown(self._run.flush())
+
+    def _shown(self, results: Iterable[tuple[Frame, Later[Tensor]]]) -> Iterator[Frame]:
+        for frame, picture in results:
+            self._count += 1
+            if isinstance(picture, Kept):
+                self._change += Change(1, 0.0)
+            if self._count > self.skip:
+                kept = isinstance(picture, Kept)
+                yield frame if kept else replace(frame.with_rgb(picture()), origin="restored")
 
     def _note(self, before: Tensor, after: Tensor) -> None:
         self._change += Change(1, change(before, after))
-
-
-def _shown(results: Iterable[tuple[Frame, Later[Tensor]]]) -> Iterator[Frame]:
-    for frame, picture in results:
-        yield replace(frame.with_rgb(picture()), origin="restored")
 
 
 def change(picture: Tensor, restored: Tensor) -> float:

@@ -10,14 +10,15 @@ Pictures are neither clamped nor rounded, so codes beyond black and white are ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from refilm.models.contract import Interpolator, Restorer
 from refilm.stages.tiles import run_tiled
@@ -56,11 +57,45 @@ class Shot(Generic[K]):
     key            identifies it for the caller, such as its Frame
     starts_scene   whether a scene begins with it
     picture        its pixels [3, H, W], computed on first use
+    damage         what the judge measured on it, computed on first use; None without a judge
     """
 
     key: K
     starts_scene: bool
     picture: Later[Tensor]
+    damage: Later[Any] | None = None
+
+
+class Kept(Later[Tensor]):
+    """A picture that is left as it came, since nothing is to be done to it."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to one picture.
+
+    strength   share of the model's result, the rest is the picture itself; 0 ... 1. At 0 the model is not run
+    options    further arguments of the model's call, in addition to those of the stream
+    """
+
+    strength: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+# The whole result of the model.
+ALL = Treatment()
+
+
+class Judge(Protocol):
+    """Decides how each picture is treated, from what it measures on the pictures of its window."""
+
+    def measure(self, key: Any, picture: Tensor, before: Tensor | None) -> Any:
+        """Measure a picture [3, H, W]. Called once for each. `before`: the one before it, of the same scene."""
+        ...
+
+    def treatment(self, found: Sequence[Any]) -> Treatment:
+        """The treatment of the picture in the middle of a window, from what was measured on the window's pictures."""
+        ...
 
 
 class Windows(Generic[K]):
@@ -97,6 +132,14 @@ class Windows(Generic[K]):
         return window
 
 
+@dataclass(frozen=True)
+class _Centre(Generic[K]):
+    """The picture in the middle of a window, as the key of its result."""
+
+    shot: Shot[K]
+    treatment: Treatment
+
+
 class Restoring(Generic[K]):
     """Runs a restorer over a stream of pictures. Keeps at most a window of pictures, and three results for the filter.
 
@@ -104,9 +147,13 @@ class Restoring(Generic[K]):
     device     where the model runs; pictures and results are on the CPU
     tile       see `run_tiled`
     filtered   whether the model's temporal filter is applied, if it has one
-    on_result  called with each frame and its restored version before the filter, [1, 3, H, W] and [1, 3, sH, sW]
+    on_result  called with each picture and its restored version, [1, 3, H, W] and [1, 3, sH, sW]; not for those kept
+    scale      output pixels per input pixel along each side, at most the model's, whose results are reduced to this
+               size bicubically; None: the model's
+    treat      how pictures are treated: a Judge, or the same Treatment for all
 
-    Results are computed on first use, except those of a recurrent model, which are computed at once and in order.
+    Results are computed on first use, except those of a recurrent model, which are computed at once and in order. A
+    picture that is kept as it is (strength 0) has a `Kept` as its result.
     """
 
     def __init__(
@@ -117,20 +164,30 @@ class Restoring(Generic[K]):
         tile: int | None = None,
         filtered: bool = True,
         on_result: Callable[[Tensor, Tensor], None] = lambda before, after: None,
+        scale: int | None = None,
+        treat: Judge | Treatment = ALL,
     ) -> None:
         self._model, self._options, self._device, self._tile = model, options or {}, device, tile
-        self._on_result = on_result
+        self._on_result, self._treat = on_result, treat
+        self._scale = scale or model.scale
         self._windows: Windows[K] = Windows(model.window // 2)
         self._filter = model.temporal_filter if filtered else None
-        self._results: Windows[K] = Windows(0 if self._filter is None else 1)
+        self._results: Windows[_Centre[K]] = Windows(0 if self._filter is None else 1)
         self.past = self.future = self._windows.radius + self._results.radius
         self._is_new = True
+        self._before: Shot[K] | None = None
 
     def push(
         self, key: K, picture: Callable[[], Tensor], starts_scene: bool = False
     ) -> Iterator[tuple[K, Later[Tensor]]]:
         """Takes the next picture [3, H, W], and yields (key, result [3, sH, sW]) of an earlier one once it can."""
-        return self._restored(self._windows.push(Shot(key, starts_scene, Later(picture))))
+        shot = Shot(key, starts_scene, pixels := Later(picture))
+        if not isinstance(self._treat, Treatment):
+            before = None if starts_scene or self._before is None else self._before.picture
+            measure = partial(self._treat.measure, key)
+            shot = replace(shot, damage=Later(lambda: measure(pixels(), None if before is None else before())))
+            self._before = shot
+        return self._restored(self._windows.push(shot))
 
     def over(self, pictures: Iterable[tuple[K, Callable[[], Tensor]]]) -> Iterator[tuple[K, Later[Tensor]]]:
         """The results of a whole stream that is a single scene."""
@@ -142,12 +199,13 @@ class Restoring(Generic[K]):
         """The remaining results at the end of the stream. Afterwards, a new stream can begin."""
         yield from self._restored(self._windows.flush())
         yield from map(self._finished, self._results.flush())
-        self._is_new = True
+        self._is_new, self._before = True, None
 
     def _restored(self, windows: Iterable[list[Shot[K]]]) -> Iterator[tuple[K, Later[Tensor]]]:
         for window in windows:
-            centre = window[self._windows.radius]
-            result = Shot(centre.key, centre.starts_scene, Later(partial(self._restore, window)))
+            centre, treatment = window[self._windows.radius], self._treatment(window)
+            made = Later(partial(self._restore, window, treatment.options))
+            result = Shot(_Centre(centre, treatment), centre.starts_scene, made)
             if self._model.recurrent:
                 if self._is_new or centre.starts_scene:
                     self._model.reset()
@@ -155,32 +213,55 @@ class Restoring(Generic[K]):
             self._is_new = False
             yield from map(self._finished, self._results.push(result))
 
-    def _finished(self, results: list[Shot[K]]) -> tuple[K, Later[Tensor]]:
+    def _treatment(self, window: list[Shot[K]]) -> Treatment:
+        if isinstance(self._treat, Treatment):
+            return self._treat
+        return self._treat.treatment([shot.damage() for shot in window if shot.damage is not None])
+
+    def _finished(self, results: list[Shot[_Centre[K]]]) -> tuple[K, Later[Tensor]]:
         centre = results[self._results.radius]
-        return centre.key, centre.picture if self._filter is None else Later(partial(self._filtered, results))
+        shot, treatment = centre.key.shot, centre.key.treatment
+        if treatment.strength == 0:
+            return shot.key, Kept(shot.picture)
+        made = centre.picture if self._filter is None else Later(partial(self._filtered, results))
+        return shot.key, Later(partial(self._blended, shot, made, treatment.strength))
+
+    def _blended(self, shot: Shot[K], made: Later[Tensor], strength: float) -> Tensor:
+        picture, result = shot.picture(), made()
+        if strength < 1:
+            result = torch.lerp(picture, result, strength)
+        self._on_result(picture[None], result[None])
+        return result
 
     @torch.inference_mode()
-    def _restore(self, window: list[Shot[K]]) -> Tensor:
+    def _restore(self, window: list[Shot[K]], further: Mapping[str, Any]) -> Tensor:
         """The result for the centre of a window, [3, sH, sW], on the CPU."""
         clip = torch.stack([shot.picture() for shot in window], dim=1)[None].to(self._device)  # [1, 3, T, H, W]
-        model = self._model
+        model, options = self._model, {**self._options, **further}
         result = run_tiled(
-            lambda part: model(part, **self._options),
+            partial(self._enlarged, options),
             model.prepare(clip),
-            reach=model.reach,
+            # the filter that reduces a result sees less than two pixels of the source beyond its own
+            reach=model.reach if model.reach is None or self._scale == model.scale else model.reach + 2,
             multiple=model.size_multiple,
-            scale=model.scale,
+            scale=self._scale,
             tile=self._tile,
         )
-        self._on_result(clip[:, :, model.window // 2], result)
         return result[0].cpu()
 
+    def _enlarged(self, options: Mapping[str, Any], part: Tensor) -> Tensor:
+        """The network's result for a prepared window or a part of it, reduced to the wanted size."""
+        result: Tensor = self._model.network(part, **options)
+        if self._scale == self._model.scale:
+            return result
+        size = [self._scale * side for side in part.shape[-2:]]
+        return F.interpolate(result, size, mode="bicubic", antialias=True)
+
     @torch.inference_mode()
-    def _filtered(self, results: list[Shot[K]]) -> Tensor:
+    def _filtered(self, results: list[Shot[_Centre[K]]]) -> Tensor:
         assert self._filter is not None
-        three = torch.stack([result.picture() for result in results], dim=1)[None]  # [1, 3, 3, sH, sW]
-        filtered: Tensor = self._filter(three.to(self._device))[0].cpu()
-        return filtered
+        filtered: Tensor = self._filter(*(result.picture()[None].to(self._device) for result in results))
+        return filtered[0].cpu()
 
 
 class Moment(Protocol):

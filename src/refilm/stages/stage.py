@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from refilm.errors import UsageError
-from refilm.stages.demand import Demand
 from refilm.stages.findings import Finding
 from refilm.video import Frame, VideoInfo
+
+if TYPE_CHECKING:
+    from refilm.stages.demand import Demand  # loads torch
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class StreamShape:
         """The properties of a source's frames, before any stage."""
         return cls(source.width, source.height, source.frame_rate, source.time_base, source.start_time)
 
+    @property
+    def usual_step(self) -> Fraction:
+        """The time between two frames at the nominal frame rate, in seconds; a multiple of the time base."""
+        return max(1, round(1 / self.frame_rate / self.time_base)) * self.time_base
+
 
 class Stage(Protocol):
     """Processes a stream: is fed one frame at a time, and yields zero or more items, in order of time.
@@ -43,12 +50,15 @@ class Stage(Protocol):
 
     past, future   number of frames before and after a frame that its result depends on; a segment is given them as
                    context
+    skip           number of the frames fed first that are context alone: what begins with one of these is not wanted,
+                   and need not be made. To be set before the first frame
     keeps_rate     whether it yields exactly one frame for each that it is fed, with the same time. In a chain, all
                    stages but the last must
     """
 
     past: int
     future: int
+    skip: int
     keeps_rate: bool
 
     @property
@@ -90,6 +100,18 @@ class Chain:
         self.past = sum(stage.past for stage in stages)
         self.future = sum(stage.future for stage in stages)
         self.keeps_rate = all(stage.keeps_rate for stage in stages)
+
+    @property
+    def skip(self) -> int:
+        return sum(stage.skip for stage in self._stages)
+
+    @skip.setter
+    def skip(self, frames: int) -> None:
+        later, skipped = self.past, 0
+        for stage in self._stages:
+            later -= stage.past  # context that the stages after this one need
+            stage.skip = max(0, frames - later - skipped)
+            skipped += stage.skip
 
     @property
     def findings(self) -> dict[str, Finding]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from refilm import options
 from refilm.errors import UsageError
-from refilm.models import MODELS, create_model
+from refilm.models import create_model
+from refilm.models.table import weights_name
 from refilm.options import frame_rate
-from refilm.stages.interpolate import Interpolate
-from refilm.stages.restore import Restore
-from refilm.stages.stage import Chain, Stage
+from refilm.stages.stage import Chain, Stage, StreamShape
 from refilm.tasks import Task
 from refilm.video import VideoInfo
 
@@ -46,23 +42,31 @@ class Work:
         """Everything that the result of the task depends on, for the identity of a job."""
         return {"model": self.model_name, "weights": self.weights_file, **self.options.settings()}
 
-    @property
+    @cached_property
     def weights_file(self) -> str | None:
-        """The name of the weight file; None if there is none."""
-        if self.weights == "default":
-            return MODELS[self.model_name].weights
-        return None if self.weights is None else Path(self.weights).name
+        """The name of the weights by their content, so that a renamed file is the same; None if there are none.
 
-    def stage(self, start_time: Fraction, device: str, tile: int | None) -> Stage:
+        Raises WeightsError if the file cannot be read.
+        """
+        return weights_name(self.model_name, self.weights)
+
+    def stage(self, source: StreamShape, device: str, tile: int | None) -> Stage:
         """A new stage.
 
-        start_time   time of the first source frame, in seconds
-        tile         side of the tiles in pixels; None: no tiles
+        source   the properties of the stream that it is fed
+        tile     side of the tiles in pixels; None: no tiles
 
         Raises UsageError if the options do not fit the model.
         """
         self.model.to(device)
-        return STAGES[self.task.name](self, start_time, device, tile)
+        return STAGES[self.task.name](self, source, device, tile)
+
+
+def check_tile(works: Sequence[Work], tile: int | None) -> None:
+    """Raises UsageError for tiles where no model works in tiles."""
+    if tile is not None and all(work.model.reach is None for work in works):
+        names = " and ".join(work.model_name for work in works)
+        raise UsageError(f"{names} needs the whole picture at once; leave out tile")
 
 
 @dataclass(frozen=True)
@@ -73,29 +77,67 @@ class TaskStages:
     device: str
 
     def __call__(self, source: VideoInfo, tile: int | None) -> Stage:
-        return Chain([work.stage(source.start_time, self.device, tile) for work in self.works])
+        """The chain; `tile` as for `Work.stage`. Raises UsageError if the options do not fit the models."""
+        check_tile(self.works, tile)
+        if source.is_picture and any(work.task.name == "interpolation" for work in self.works):
+            raise UsageError(f"{source.path}: is a single picture, so there is nothing to interpolate between")
+        shape, stages = StreamShape.of(source), list[Stage]()
+        for work in self.works:
+            stages.append(work.stage(shape, self.device, tile))
+            shape = stages[-1].shape(shape)
+        return Chain(stages)
 
 
-def _restore(work: Work, _: Fraction, device: str, tile: int | None) -> Stage:
-    told = {"sigma_8bit": work.options.sigma} if isinstance(work.options, options.Denoise) else {}
-    return Restore(work.task.verb, work.model, told, device, tile)
+def _denoise(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage:
+    from refilm.stages.damage import NoiseJudge  # loads torch, as do models and the stages below
+    from refilm.stages.restore import Restore
+    from refilm.stages.running import Treatment
+
+    own = work.options
+    is_measured = own.sigma is None and own.strength is None
+    treat = NoiseJudge() if is_measured else Treatment(1.0 if own.strength is None else own.strength)
+    return Restore("denoise", work.model, {"sigma_8bit": own.sigma}, device, tile, treat=treat)
 
 
-def _upscale(work: Work, start_time: Fraction, device: str, tile: int | None) -> Stage:
-    if work.options.scale not in (None, work.model.scale):
-        raise UsageError(f"{work.model_name} upscales by {work.model.scale}, not by {work.options.scale}")
-    return _restore(work, start_time, device, tile)
+def _deblock(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage:
+    from refilm.stages.damage import CodingJudge
+    from refilm.stages.restore import Restore
+    from refilm.stages.running import Treatment
+
+    strength = work.options.strength
+    treat = CodingJudge() if strength is None else Treatment(strength)
+    return Restore("deblock", work.model, None, device, tile, treat=treat)
 
 
-def _interpolate(work: Work, start_time: Fraction, device: str, tile: int | None) -> Stage:
-    fps = work.options.fps
-    rate = None if fps is None else frame_rate(fps)
-    return Interpolate(work.model, work.options.times_or_default, rate, start_time, device, tile)
+def _upscale(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage:
+    from refilm.stages.restore import Restore
+
+    scale, largest = work.options.scale or work.model.scale, work.model.scale
+    if scale > largest or (scale < 2 <= largest):
+        factors = ", ".join(map(str, range(2, largest + 1)))
+        raise UsageError(f"{work.model_name} upscales by {factors}, not by {scale}")
+    return Restore("upscale", work.model, None, device, tile, scale=scale)
 
 
-STAGES: dict[str, Callable[[Work, Fraction, str, int | None], Stage]] = {
-    "denoising": _restore,
-    "deblocking": _restore,
+def _interpolate(work: Work, source: StreamShape, device: str, tile: int | None) -> Stage:
+    from refilm.stages.interpolate import Interpolate  # loads torch, as do models
+
+    own = work.options
+    return Interpolate(
+        work.model,
+        own.times_or_default,
+        None if own.fps is None else frame_rate(own.fps),
+        source.start_time,
+        device,
+        tile,
+        usual_step=source.usual_step,
+        drop_repeats=own.drop_repeats,
+    )
+
+
+STAGES: dict[str, Callable[[Work, StreamShape, str, int | None], Stage]] = {
+    "denoising": _denoise,
+    "deblocking": _deblock,
     "super-resolution": _upscale,
     "interpolation": _interpolate,
 }

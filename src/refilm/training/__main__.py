@@ -10,6 +10,7 @@ from refilm.training import export, train
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m refilm.training", description="Train a model as a recipe says.")
     parser.add_argument("recipe", help="TOML file, such as recipes/vi_ls3d_small.toml")
+    parser.add_argument("--data", help="folder of clips to train and validate on")
     parser.add_argument("--minutes", type=float, help="stop after this long; the same call continues")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the recipe")
     parser.add_argument("--out", help="folder of checkpoint and logs; default runs/<recipe's name>")
@@ -19,7 +20,14 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a line for the weight file, such as the time spent")
     arguments = parser.parse_args()
     checkpoint = train(
-        arguments.recipe, arguments.minutes, arguments.set, arguments.out, arguments.device, arguments.devices
+        arguments.recipe,
+        arguments.minutes,
+        arguments.set,
+        arguments.out,
+        arguments.device,
+        arguments.devices,
+        data=arguments.data,
+        exports=bool(arguments.export),
     )
     print(f"checkpoint: {checkpoint}")
     if arguments.export:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import gc
 import json
 import statistics
+import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from refilm.errors import RefilmError
-from refilm.training.train import measure, train
+from refilm.training.forecast import in_words, seconds_of_training
+from refilm.training.recipe import read_recipe
+from refilm.training.train import measure, steps_of, train
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def ablate(
     runs: str | Path = "runs/ablations",
     device: str = "auto",
     note: Callable[[str], None] = lambda line: None,
+    data: str | Path | None = None,
 ) -> Path:
     """Train every arm with every seed, write the figures, and return the path of the table.
 
@@ -71,19 +75,36 @@ def ablate(
     results  folder for the figures, `<file's name>.json`, and the table, `<file's name>.md`
     runs     folder for the trainings
     device   Lightning's accelerator: "auto", "cpu", "gpu"
-    note     called with one line after each training
+    note     called with one line before the first training and after each, with the time that the rest takes
+    data     folder to train and validate on, as for `train`
 
-    If it was interrupted, the same call continues where it stopped. Raises RefilmError as `read_ablation`.
+    If it was interrupted, the same call continues where it stopped. Raises RefilmError as `read_ablation` and `train`,
+    and where there is nothing to validate on.
     """
     ablation, name = read_ablation(path), Path(path).stem
     figures: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in ablation.arms}
-    for seed in range(seeds):
-        for number, arm in enumerate(ablation.arms):
-            settings = [*ablation.settings, *arm.settings, f"seed={seed}"]
-            checkpoint = train(ablation.recipe, None, settings, Path(runs) / f"{name}-{number}-{seed}", device)
-            figures[arm.name].append(found := measure(checkpoint))
-            note(f"{arm.name}, seed {seed}: {statistics.mean(found['psnr']):.3f} dB")
-            gc.collect()  # a trainer and its problem refer to each other, and keep the clips in memory until collected
+    trainings = [
+        _Training(arm, seed, (*ablation.settings, *arm.settings, f"seed={seed}"), Path(runs) / f"{name}-{k}-{seed}")
+        for seed in range(seeds)
+        for k, arm in enumerate(ablation.arms)
+    ]
+    expected = _expected(ablation.recipe, trainings, data, device)
+    if sum(expected):
+        note(f"{len(trainings)} trainings, about {in_words(sum(expected))} in all, by a few steps of each")
+    began = time.monotonic()
+    for number, training in enumerate(trainings, start=1):
+        checkpoint = train(ablation.recipe, None, training.settings, training.out, device, data=data)
+        found = measure(checkpoint)
+        if "psnr" not in found:
+            raise RefilmError(f"{path}: arms are compared by their validation, and there is no clip to validate on")
+        figures[training.arm.name].append(found)
+        pace = (time.monotonic() - began) / sum(expected[:number]) if sum(expected[:number]) else 1.0
+        left = pace * sum(expected[number:])
+        note(
+            f"{training.arm.name}, seed {training.seed}: {statistics.mean(found['psnr']):.3f} dB; {number} of "
+            f"{len(trainings)} done" + (f", about {in_words(left)} left" if left else "")
+        )
+        gc.collect()  # a trainer and its problem refer to each other, and keep the clips in memory until collected
     content = {"claim": ablation.claim, "settings": ablation.settings, "seeds": seeds, "arms": figures}
     folder = Path(results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +112,28 @@ def ablate(
     table = folder / f"{name}.md"
     table.write_text(_table(name, ablation, figures))
     return table
+
+
+@dataclass(frozen=True)
+class _Training:
+    arm: Arm
+    seed: int
+    settings: tuple[str, ...]
+    out: Path
+
+
+def _expected(recipe: Path, trainings: Sequence[_Training], data: str | Path | None, device: str) -> list[float]:
+    """The seconds that each training will take, 0 for those that are done. Arms are tried once, not for each seed."""
+    whole: dict[str, float] = {}
+    expected = []
+    for training in trainings:
+        config, checkpoint = read_recipe(recipe, training.settings, data), training.out / "last.ckpt"
+        done = steps_of(checkpoint) if checkpoint.exists() else 0
+        if done < config.steps and training.arm.name not in whole:
+            whole[training.arm.name] = seconds_of_training(config, config.steps, device)
+        share = max(0.0, 1 - done / config.steps)
+        expected.append(share * whole[training.arm.name] if share else 0.0)
+    return expected
 
 
 def _table(name: str, ablation: Ablation, figures: dict[str, list[dict[str, Any]]]) -> str:

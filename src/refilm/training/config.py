@@ -15,9 +15,15 @@ class TrainConfig:
 
     model          name in `refilm.models.MODELS`
     config         fields of the model's config that differ from those in the table of models
-    start          weight file to start from, in which LS3D-Conv layers may be plain convolutions; "": none
+    start          weight file to start from, in which LS3D-Conv layers may be plain convolutions; "default": the one
+                   that ships; "": none
     train          folders of training clips, packs or other sets that `read_packs` can read
     val            the same for validation, one folder; "": no validation
+    data           folder of a data set that has both, or of which a part is set aside for validation, instead of train
+                   and val; see `refilm.data.read_split`
+    max_gb         memory for the training clips, in GB of 10^9 bytes; of a larger set, evenly spread clips are read
+    train_clips    training clips that are read at most, evenly spread; 0: all
+    val_clips      clips of `data` that are validated on, at most, evenly spread
     clip_frames    frames read of each training clip, which limits the memory; 0: all
     crop           side of the square crops, in pixels of the target, a multiple of 4
     batch          crops per step and process
@@ -46,6 +52,10 @@ class TrainConfig:
     start: str = ""
     train: tuple[str, ...] = ()
     val: str = ""
+    data: str = ""
+    max_gb: float = 8.0
+    train_clips: int = 0
+    val_clips: int = 16
     clip_frames: int = 0
     crop: int = 96
     batch: int = 8
@@ -66,11 +76,19 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.train:
-            raise ValueError("train must name at least one pack of clips")
         if self.crop % 4:
             raise ValueError(f"crop must be a multiple of 4 (the models' strides), got {self.crop}")
-        for name in ("batch", "steps", "learning_rate", "sampling_rate", "clip_norm", "epsilon", "val_every"):
+        for name in (
+            "batch",
+            "steps",
+            "learning_rate",
+            "sampling_rate",
+            "clip_norm",
+            "epsilon",
+            "val_every",
+            "max_gb",
+            "val_clips",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from refilm.data import CropSampler, Motion, Pack
+from refilm.data.pack import spread
 from refilm.evaluation.metrics import psnr_db
 from refilm.models import create_model
 from refilm.models.contract import Interpolator, Lesson
 from refilm.stages.running import Interpolating
 from refilm.training.config import InterpolationConfig
 from refilm.training.losses import Adversary, charbonnier, dissimilarity
-from refilm.training.problem import Problem, spread
+from refilm.training.problem import Problem
 
 
 class Interpolation(Problem):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from refilm.data import Pack, read_packs
+from refilm.data import Limits, Pack, read_packs, read_split
+from refilm.errors import RefilmError
 from refilm.evaluation.pictures import write_strip
 from refilm.layers.ls3d import sampling_parameters
 from refilm.models import create_model
@@ -29,6 +31,7 @@ class Problem(lightning.LightningModule):
     figure     name and unit of the figure that it measures; more is better
     pictures   folder for one strip of pictures per validation; None: none are written
     shown      the pictures of that strip, [3, H, W] each, set by `validate`: plain alternative, result, truth
+    seconds_to_read_val   how long it took to read the validation set
     """
 
     protocol: str
@@ -36,6 +39,7 @@ class Problem(lightning.LightningModule):
     figure: tuple[str, str] = ("psnr", "dB")
     pictures: Path | None = None
     shown: tuple[Tensor, ...] = ()
+    seconds_to_read_val: float = 0.0
 
     def __init__(self, config: TrainConfig, val: Any) -> None:
         super().__init__()
@@ -50,8 +54,23 @@ class Problem(lightning.LightningModule):
     @classmethod
     def read(cls, config: TrainConfig, train: bool = True) -> Self:
         """The problem of a config, with its data sets read into memory, without the training set if train=False."""
-        clips = read_packs(*config.train, max_frames=config.clip_frames or None) if train else Pack([], [])
-        return cls(config, clips, read_packs(config.val) if config.val else None)  # type: ignore[call-arg]
+        if not (config.train or config.data):
+            raise RefilmError("nothing to train on: give a folder of films, clips or a data set by --data FOLDER")
+        clips = Pack([], [])
+        if train:
+            limits = Limits(config.clip_frames or None, int(1e9 * config.max_gb), config.train_clips or None)
+            clips = (
+                read_split(config.data, "train", limits) if config.data else read_packs(*config.train, limits=limits)
+            )
+        began = time.monotonic()
+        val = None
+        if config.data:
+            val = read_split(config.data, "test", Limits(max_clips=config.val_clips)) or None
+        elif config.val:
+            val = read_packs(config.val)
+        problem = cls(config, clips, val)  # type: ignore[call-arg]
+        problem.seconds_to_read_val = time.monotonic() - began
+        return problem
 
     def loss_of(self, step: int) -> Tensor:
         """The loss of batch number `step`.
@@ -77,12 +96,12 @@ class Problem(lightning.LightningModule):
         raise NotImplementedError
 
     @torch.no_grad()
-    def measure(self, model: torch.nn.Module, frames_a_clip: int) -> dict[str, list[float]]:
-        """`validate` on the validation set, with the model in evaluation mode."""
+    def measure(self, model: torch.nn.Module, frames_a_clip: int, clips: int | None = None) -> dict[str, list[float]]:
+        """`validate` on the validation set, or on its first `clips`, with the model in evaluation mode."""
         assert self.val is not None
         was_training = model.training
         model.eval()
-        figures = self.validate(model, self.val, frames_a_clip)
+        figures = self.validate(model, self.val if clips is None else self.val[:clips], frames_a_clip)
         model.train(was_training)
         return figures
 
@@ -144,14 +163,6 @@ class Problem(lightning.LightningModule):
                 f"the mean, per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
                 flush=True,
             )
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """`wanted` of the indices 0 ... count - 1, evenly spread; all of them if `wanted` is 0."""
-    if not wanted:
-        return list(range(count))
-    wanted = min(wanted, count)
-    return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
 
 
 def rate(config: TrainConfig, step: int) -> float:

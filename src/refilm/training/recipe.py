@@ -13,6 +13,7 @@ from refilm.errors import RefilmError
 from refilm.models import MODELS
 from refilm.training.config import TrainConfig
 from refilm.training.trainers import TRAINERS
+from refilm.weights import SHIPPED
 
 
 def restore_config(plain: Mapping[str, Any]) -> TrainConfig:
@@ -26,11 +27,12 @@ def restore_config(plain: Mapping[str, Any]) -> TrainConfig:
     return kind(**values)
 
 
-def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
+def read_recipe(path: str | Path, settings: Sequence[str] = (), data: str | Path | None = None) -> TrainConfig:
     """Read the config from a recipe.
 
     settings  overrides, "key=value" each, with the value in TOML syntax; a bare word is taken as a string.
               "config.skip=blend" sets a key of a table
+    data      folder of clips instead of those that the recipe names
 
     Raises ValueError for an unknown key, naming the nearest known one, for an unknown model and for values out of
     range; RefilmError if a data set or the weight file to start from does not exist.
@@ -50,11 +52,25 @@ def read_recipe(path: str | Path, settings: Sequence[str] = ()) -> TrainConfig:
     if model not in MODELS:
         raise ValueError(f"{path}: no model is called {model!r}; there are: {', '.join(MODELS)}")
     _check_keys(values, TRAINERS[MODELS[model].task].config, str(path))
+    if data is not None:
+        values |= {"train": [], "val": "", "data": str(Path(data).absolute())}
     values["train"] = [_find(folder, path.parent) for folder in values.get("train", ())]
-    for key in ("val", "start"):
+    for key in ("val", "data"):
         if values.get(key):
             values[key] = _find(values[key], path.parent)
+    if values.get("start"):
+        values["start"] = _start(values["start"], model, path.parent)
     return restore_config(values)
+
+
+def _start(name: str, model: str, folder: Path) -> str:
+    """The weight file to start from: one that ships by its name, or as "default", else as by `_find`."""
+    if name == "default":
+        name = MODELS[model].weights or name
+        if name == "default":
+            raise ValueError(f"no weights ship for {model} to start from; give the file of others as start")
+    shipped = SHIPPED / name
+    return str(shipped) if shipped.parent == SHIPPED and shipped.exists() else _find(name, folder)
 
 
 def _check_keys(values: Mapping[str, Any], kind: type, where: str) -> None:
@@ -83,11 +99,15 @@ def _toml_value(text: str) -> Any:
 
 
 def _find(name: str, folder: Path) -> str:
-    """The absolute path of a file or folder, looked up in the recipe's folder and those above it.
+    """The absolute path of a file or folder, looked up in the recipe's folder, those above it, and the current folder.
 
     So a recipe works from any checkout and any current folder. Raises RefilmError if it is not found.
     """
-    for base in (folder.resolve(), *folder.resolve().parents):
+    for base in (folder.resolve(), *folder.resolve().parents, Path.cwd()):
         if (base / name).exists():
             return str((base / name).resolve())
-    raise RefilmError(f"{name} is neither in {folder.resolve()} nor in a folder above it")
+    if Path(name).is_absolute():
+        raise RefilmError(f"{name}: no such file or folder")
+    raise RefilmError(
+        f"{name} is neither in {folder.resolve()} nor in a folder above it; clips elsewhere are given by --data FOLDER"
+    )

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from refilm.data import Pack, WindowSampler
 from refilm.data.degradations import bicubic_down, bicubic_up, compress, film_noise, gaussian_down, gaussian_noise
+from refilm.data.pack import spread
 from refilm.evaluation.metrics import as_shown, psnr_db
 from refilm.evaluation.restorers import ModelRestorer
 from refilm.training.config import RestorationConfig
 from refilm.training.losses import dissimilarity
-from refilm.training.problem import Problem, spread
+from refilm.training.problem import Problem
 
 
 class Restoration(Problem):
@@ -37,7 +38,7 @@ class Restoration(Problem):
         drawn, random = self.sampler.draw(step)
         truth = drawn[0][:, :, self.model.window // 2].to(self.device)
         clip, told = self._degrade(drawn, random)
-        output = self.model(self.model.prepare(clip.to(self.device)), *(() if told is None else (told,)))
+        output = self.model.network(self.model.prepare(clip.to(self.device)), *(() if told is None else (told,)))
         output = output.float()
         loss = self.distance(output, truth)
         if self.config.structure:

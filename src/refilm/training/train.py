@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from refilm.models import MODELS
 from refilm.training.config import TrainConfig
+from refilm.training.deadline import FRAMES_A_CLIP, Deadline
 from refilm.training.problem import Problem
 from refilm.training.recipe import read_recipe, restore_config
 from refilm.training.trainers import TRAINERS
@@ -32,28 +32,33 @@ def train(
     device: str = "auto",
     devices: int = 1,
     progress: bool = False,
+    data: str | Path | None = None,
+    exports: bool = False,
 ) -> Path:
     """Train a model as a recipe says, and return the path of the checkpoint.
 
     recipe    TOML file of `TrainConfig` fields
-    minutes   train for this long, including the decoding of the data sets; after the recipe's steps, it goes on at the
-              lowest learning rate. None: stop after the recipe's steps
+    minutes   train for this long, including the decoding of the data sets, all validations and the checkpoint; after
+              the recipe's steps, it goes on at the lowest learning rate. None: stop after the recipe's steps
     settings  overrides of the recipe, "key=value" each, see `read_recipe`
     out       folder of checkpoint, logs, pictures and the resolved config; default runs/<recipe's name>
     device    Lightning's accelerator: "auto", "cpu", "gpu"
     devices   number of processes that share each step, with a batch each (DDP); above 1, Lightning starts the calling
               command again for each of them
     progress  whether to show a progress bar
+    data      folder to train and validate on instead of those that the recipe names, see `refilm.data.read_split`
+    exports   whether `export` follows, so that `minutes` includes it
 
     If `out` holds a checkpoint, training continues from it exactly as without interruption. Raises ValueError if that
-    was made with other settings; only steps, val_every, val_frames, train, val and start may differ.
+    was made with other settings; only steps, val_every, val_frames, start and the
+    folders of clips may differ. Raises RefilmError if there is nothing to train on.
     """
     recipe = Path(recipe)
-    config = read_recipe(recipe, settings)
+    config = read_recipe(recipe, settings, data)
     out = Path(out) if out is not None else Path("runs") / recipe.stem
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "last.ckpt"
-    deadline = Deadline(minutes)
+    deadline = Deadline(minutes, config, exports)
     _check_same(out / "config.json", config, resuming=checkpoint.exists())
     (out / "config.json").write_text(json.dumps({"recipe": recipe.name, **config.plain()}, indent=1))
 
@@ -84,7 +89,7 @@ def train(
         trainer.fit(
             problem,
             steps,
-            DataLoader([0], batch_size=None) if config.val else None,  # type: ignore[arg-type]
+            DataLoader([0], batch_size=None) if problem.val is not None else None,  # type: ignore[arg-type]
             ckpt_path=checkpoint if checkpoint.exists() else None,
             weights_only=True,
         )
@@ -121,10 +126,6 @@ def measure(checkpoint: str | Path) -> dict[str, Any]:
     return {**_figures(problem), "parameters": sum(p.numel() for p in problem.model.parameters())}
 
 
-# enough to choose between trainings; `refilm eval` measures every frame
-FRAMES_A_CLIP = 4
-
-
 def _figures(problem: Problem) -> dict[str, Any]:
     """None where the recipe names no validation set."""
     if problem.val is None:
@@ -146,22 +147,14 @@ def _trained(checkpoint: Path) -> tuple[str, Problem, int]:
     return recipe, problem, state["global_step"]
 
 
+def steps_of(checkpoint: Path) -> int:
+    """The number of steps that a checkpoint has behind it."""
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
 def create_problem(config: TrainConfig, train: bool = True) -> Problem:
     """The problem that belongs to the task of the config's model, see `Problem.read`."""
     return TRAINERS[MODELS[config.model].task].problem.read(config, train)
-
-
-class Deadline(Callback):
-    """Stops a training after the given number of minutes."""
-
-    def __init__(self, minutes: float | None) -> None:
-        self._clock = time.monotonic
-        self._end = None if minutes is None else time.monotonic() + 60 * minutes
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        if self._end is not None:
-            # all processes must stop after the same step, or the remaining ones would wait for ever
-            trainer.should_stop = trainer.strategy.reduce_boolean_decision(self._clock() > self._end, all=False)
 
 
 class Keep(Callback):
@@ -183,6 +176,20 @@ def _save(trainer: lightning.Trainer, path: Path) -> None:
         partial.replace(path)
 
 
+_MAY_DIFFER = (
+    "steps",
+    "val_every",
+    "val_frames",
+    "train",
+    "val",
+    "data",
+    "max_gb",
+    "train_clips",
+    "val_clips",
+    "start",
+)
+
+
 def _check_same(path: Path, config: TrainConfig, resuming: bool) -> None:
     """Raises ValueError if the training to be resumed, whose config is at `path`, has other settings."""
     if not (resuming and path.exists()):
@@ -190,7 +197,7 @@ def _check_same(path: Path, config: TrainConfig, resuming: bool) -> None:
     before = json.loads(path.read_text())
     now = json.loads(json.dumps(config.plain()))
     for key, value in now.items():
-        if key not in ("steps", "val_every", "val_frames", "train", "val", "start") and before.get(key, value) != value:
+        if key not in _MAY_DIFFER and before.get(key, value) != value:
             raise ValueError(
                 f"{path.parent} holds a training with {key} = {before[key]}, not {value}; "
                 "give another folder with --out, or remove this one to start afresh"

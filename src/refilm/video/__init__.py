@@ -3,6 +3,7 @@
 from refilm.video.bookmark import Bookmark, digest
 from refilm.video.colour import Colour
 from refilm.video.frame import Frame
+from refilm.video.part import Part
 from refilm.video.pixel_format import PixelFormat
 from refilm.video.read_losses import ReadLosses
 from refilm.video.reader import VideoReader, frames, probe
@@ -12,6 +13,7 @@ __all__ = [
     "Bookmark",
     "Colour",
     "Frame",
+    "Part",
     "PixelFormat",
     "ReadLosses",
     "StreamInfo",

@@ -18,6 +18,11 @@ class Bookmark:
     index: int  # frames before it in the stream
     time: Fraction
     digest: str  # of its samples: a decoder that starts at a key frame must give the same picture
+    position: int | None = None  # of its packet in the file; None: to be found by decoding from the start only
+
+    @classmethod
+    def of(cls, frame: Frame, index: int) -> Bookmark:
+        return cls(index, frame.time, digest(frame), frame.position)
 
 
 def digest(frame: Frame) -> str:

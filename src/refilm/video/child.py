@@ -16,7 +16,7 @@ import signal
 import struct
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from mmap import mmap
 from multiprocessing.connection import Connection
@@ -28,8 +28,10 @@ import numpy as np
 from refilm.errors import RefilmError
 from refilm.video import joining
 from refilm.video.bookmark import Bookmark
-from refilm.video.decoder import Decoder
+from refilm.video.companions import StreamPolicy
+from refilm.video.decoder import Decoder, Given
 from refilm.video.encoder import EncoderSettings
+from refilm.video.part import Part
 from refilm.video.video_info import VideoInfo
 
 SLOTS = 3  # one being filled, one waiting, one being emptied
@@ -60,6 +62,7 @@ class _Child:
         self._packets = 0
         self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue()
         self._free: queue.Queue[int] = queue.Queue()  # slots that the parent has emptied
+        self._has_slots = False
 
     def serve(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -85,33 +88,48 @@ class _Child:
         except (EOFError, OSError):
             os._exit(0)
 
-    def do_open(self, path: Path, rate: Fraction | None) -> VideoInfo:
-        self._decoder = Decoder(path, rate, self._count_packet)
+    def do_open(self, path: Path, rate: Fraction | None, part: Part | None, handle: int | None) -> VideoInfo:
+        self._decoder = Decoder(path, rate, self._count_packet, part, handle)
         return self._decoder.info
 
     def do_read(self, start: Bookmark | None) -> None:
+        self._give(self._decoder.frames(start))
+
+    def do_near(self, time: Fraction, count: int) -> None:
+        self._give(self._decoder.near(time, count))
+
+    def _give(self, frames: Iterable[Given]) -> None:
+        """Send frames through the shared memory."""
         size = slot_bytes(self._decoder.info)
         os.ftruncate(self._memory, HEADER_BYTES + SLOTS * size)
         memory = mmap(self._memory, HEADER_BYTES + SLOTS * size)
-        for slot in range(SLOTS):
-            self._free.put(slot)
-        for frame, lost in self._decoder.frames(start):
+        if not self._has_slots:
+            self._has_slots = True
+            for slot in range(SLOTS):
+                self._free.put(slot)
+        for frame, lost in frames:
             slot = self._free.get()
             offset = HEADER_BYTES + slot * size
             for plane in frame.planes:
                 np.copyto(np.frombuffer(memory, plane.dtype, plane.size, offset).reshape(plane.shape), plane)
                 offset += plane.nbytes
-            self._connection.send(("frame", (slot, frame.time, frame.duration, lost)))
+            self._connection.send(("frame", (slot, frame.time, frame.duration, frame.position, lost)))
 
-    def do_rehearse(self, settings: EncoderSettings, target: Path, format_name: str) -> None:
-        joining.rehearse(settings, self._decoder.info, target, format_name, self._note)
+    def do_rehearse(self, settings: EncoderSettings, policy: StreamPolicy, target: Path, format_name: str) -> None:
+        joining.rehearse(settings, policy, self._decoder.info, target, format_name, self._note)
 
     def do_join(
-        self, pieces: Sequence[joining.Piece], settings: EncoderSettings, target: Path, format_name: str
-    ) -> None:
-        joining.join(
+        self,
+        pieces: Sequence[joining.Piece],
+        settings: EncoderSettings,
+        policy: StreamPolicy,
+        target: Path,
+        format_name: str,
+    ) -> float | None:
+        return joining.join(
             pieces,
             settings,
+            policy,
             self._decoder.info,
             target,
             format_name,

@@ -1,20 +1,42 @@
-"""Copies what lies beside the main video stream of a source: sound, subtitles, chapters, attachments, metadata."""
+"""What lies beside the main video stream of a source: sound, subtitles, chapters, attachments, metadata.
+
+What the output's container can hold is copied, unless the user asks for sound in another codec, or for none. Sound and
+text subtitles that it cannot hold are converted. What is lost then is a decision of the user's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.error
+from av.codec import Codec
 from av.container import InputContainer, OutputContainer
 from av.stream import AttachmentStream, Disposition, Stream
 
+from refilm.errors import VideoError
+from refilm.video.carriers import (
+    SOUND_CODECS,
+    TEXT_CODECS,
+    Carrier,
+    ConvertedText,
+    Copied,
+    EncodedSound,
+    asked_encoder,
+    is_in,
+    is_sound,
+    is_text,
+)
 from refilm.video.containers import open_input
-from refilm.video.decoder import JUMP
-from refilm.video.video_info import VideoInfo, describe_stream
+from refilm.video.part import Cut
+from refilm.video.timecode import KEY
+from refilm.video.trial import first_packets, holds, is_accepted
+from refilm.video.video_info import StreamInfo, VideoInfo, describe_stream
 
 # What the muxer writes anew; copied, these would describe the source instead.
 _MUXERS_OWN = {
@@ -27,36 +49,172 @@ _MUXERS_OWN = {
     "number_of_bytes",
     "bps",
 }
-# Seconds of sound that may be missing without a word: containers round, and count what encoders add.
-_NOT_MISSED = Fraction(1, 2)
-_TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm")
+_TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm", "nut")
 _TAKES_ATTACHMENTS = ("matroska",)
 
 
-def copy_streams(
-    original: InputContainer, output: OutputContainer, source: VideoInfo, warn: Callable[[str], None]
-) -> dict[int, Any]:
-    """Output streams by the index of the source's; those that the container cannot hold are named and left out."""
-    copied: dict[int, Any] = {}
-    for stream in original.streams:
-        if stream.index == source.video_index:
-            continue
-        if stream.disposition & Disposition.attached_pic and output.format.name in _TAKES_ATTACHMENTS:
-            # Matroska keeps cover pictures among the attachments; FFmpeg shows them as streams
-            name = stream.metadata.get("filename", f"cover.{stream.codec_context.name}")
-            mime_type = stream.metadata.get("mimetype", f"image/{stream.codec_context.name}")
-            output.add_attachment(name, mime_type, _cover(source.path, stream.index))
-        elif isinstance(stream, AttachmentStream) and output.format.name in _TAKES_ATTACHMENTS:
-            output.add_attachment(
-                stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
+@dataclass(frozen=True)
+class StreamPolicy:
+    """What the user wants of sound and subtitles, and agrees to where a container cannot hold a stream as it is.
+
+    copy_only      not to a conversion
+    drop_streams   to leaving out what cannot be converted
+    audio          "copy"; "none" leaves it out; "aac", "opus", "flac" or "pcm" is what all of it becomes
+    subtitles      "copy"; "none" leaves them out
+    asked_by       the option that says what becomes of the sound
+    elsewhere      whether the output may as well have another container
+    """
+
+    copy_only: bool = False
+    drop_streams: bool = False
+    audio: str = "copy"
+    subtitles: str = "copy"
+    asked_by: str = "--audio"
+    elsewhere: bool = True
+
+    def leaves_out(self, kind: str) -> bool:
+        """Whether the user wants no streams of this kind."""
+        return {"audio": self.audio, "subtitle": self.subtitles}.get(kind) == "none"
+
+
+@dataclass(frozen=True)
+class Companion:
+    """What becomes of a stream of the source beside its main video.
+
+    codec   FFmpeg's name of the encoder that converts it; of lost sound, the one that was asked for
+    asked   whether the user asked for the conversion, which the container would not need
+    """
+
+    stream: StreamInfo
+    fate: Literal["copied", "attached", "made anew", "converted", "lost", "unwanted"]
+    codec: str = ""
+    asked: bool = False
+
+
+def fates(source: VideoInfo, format_name: str, policy: StreamPolicy) -> list[Companion]:
+    """What becomes of each of the source's other streams in a container, found out by trying."""
+    with open_input(source.path) as container:
+        others = [stream for stream in container.streams if stream.index != source.video_index]
+        packets = first_packets(container, [stream for stream in others if not isinstance(stream, AttachmentStream)])
+        return [_fate(stream, packets.get(stream.index, []), source, format_name, policy) for stream in others]
+
+
+def _fate(
+    stream: Stream, packets: Sequence[av.Packet], source: VideoInfo, format_name: str, policy: StreamPolicy
+) -> Companion:
+    told = describe_stream(stream)
+    if policy.leaves_out(stream.type):
+        return Companion(told, "unwanted")
+    if isinstance(stream, AttachmentStream) or (_is_cover(stream) and format_name in _TAKES_ATTACHMENTS):
+        return Companion(told, "attached" if format_name in _TAKES_ATTACHMENTS else "lost")
+    if _is_remade(stream, source):
+        return Companion(told, "made anew")
+    is_asked = is_sound(stream) and policy.audio != "copy"
+    if (not is_asked or is_in(policy.audio, stream)) and holds(format_name, stream, packets):
+        return Companion(told, "copied")
+    if is_asked:
+        encoder = asked_encoder(policy.audio, stream)
+        is_possible = is_accepted(format_name, partial(_converted, stream, encoder))
+        return Companion(told, "converted" if is_possible else "lost", encoder, asked=True)
+    codec = (TEXT_CODECS if is_text(stream) else SOUND_CODECS if is_sound(stream) else {}).get(format_name)
+    if codec is not None and is_accepted(format_name, partial(_converted, stream, codec)):
+        return Companion(told, "converted", codec)
+    return Companion(told, "lost")
+
+
+def _converted(stream: Stream, codec: str, output: OutputContainer) -> Carrier:
+    return (EncodedSound if stream.type == "audio" else ConvertedText)(stream, output, codec)
+
+
+def _is_cover(stream: Stream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def tell_fates(
+    companions: Sequence[Companion],
+    source: VideoInfo,
+    format_name: str,
+    policy: StreamPolicy,
+    warn: Callable[[str], None],
+) -> None:
+    """Warn of what is converted and left out. Raises VideoError if the user has not agreed to it."""
+    refused = []
+    for each in companions:
+        codec = Codec(each.codec, "w").canonical_name if each.codec else ""
+        if each.fate == "unwanted":
+            option = "--audio" if each.stream.kind == "audio" else "--subtitles"
+            warn(f"{each.stream} is left out, as {option} none asks")
+        elif each.fate == "converted" and each.asked:
+            warn(f"{each.stream} is converted to {codec}, as {policy.asked_by} asks")
+        elif each.fate == "converted" and policy.copy_only:
+            refused.append(f"{each.stream} as it is")
+        elif each.fate == "converted":
+            warn(f"{each.stream} is converted to {codec}, since {format_name} cannot hold it as it is")
+        elif each.fate == "lost" and each.asked:
+            refused.append(f"{each.stream} as {codec}, which {policy.asked_by} asks for")
+        elif each.fate == "lost" and (policy.drop_streams or each.stream.kind == "data"):
+            warn(f"{each.stream} is left out, since {format_name} cannot hold it")
+        elif each.fate == "lost":
+            refused.append(str(each.stream))
+    if source.chapters and format_name not in _TAKES_CHAPTERS:
+        chapters = f"{source.chapters} chapter{'s' * (source.chapters > 1)}"
+        if policy.drop_streams:
+            warn(f"{chapters} left out, since {format_name} cannot hold them")
+        else:
+            refused.append(chapters)
+    if refused:
+        ways = "; or ".join(_ways_out(companions, source, format_name, policy))
+        raise VideoError(f"{format_name} cannot hold {'; '.join(refused)}. Ways out: {ways}")
+
+
+def _ways_out(
+    companions: Sequence[Companion], source: VideoInfo, format_name: str, policy: StreamPolicy
+) -> Iterator[str]:
+    """What may be done about streams or chapters that are refused."""
+    if policy.elsewhere and format_name != "matroska" and _fits_matroska(source, policy):
+        yield "write to .mkv, which can"
+    is_asked = [each.fate == "lost" and each.asked for each in companions]
+    if any(is_asked):
+        yield "another --audio, such as copy"
+    if source.chapters or not all(is_asked):
+        yield "--drop-streams, to leave out what it cannot hold"
+    if policy.copy_only and any(each.fate == "converted" for each in companions):
+        yield "no --copy-only, to have sound and text subtitles converted"
+
+
+def _fits_matroska(source: VideoInfo, policy: StreamPolicy) -> bool:
+    unwanted = ("lost", "converted") if policy.copy_only else ("lost",)
+    return all(each.fate not in unwanted or each.stream.kind == "data" for each in fates(source, "matroska", policy))
+
+
+def add_streams(
+    companions: Sequence[Companion], original: InputContainer, output: OutputContainer
+) -> dict[int, Carrier]:
+    """Add the streams to the output. -> what carries their packets there, by the index of the source's stream"""
+    carriers: dict[int, Carrier] = {}
+    for companion in companions:
+        stream: Any = original.streams[companion.stream.index]
+        if companion.fate == "attached":
+            output.add_attachment(*_attachment(stream, Path(original.name.removeprefix("file:"))))
+        elif companion.fate in ("copied", "converted"):
+            carrier = (
+                _converted(stream, companion.codec, output)
+                if companion.fate == "converted"
+                else Copied(output.add_stream_from_template(stream, opaque=True))
             )
-        elif (twin := _twin(stream, output)) is not None:
-            twin.metadata.update(own_metadata(stream.metadata))
-            twin.disposition = stream.disposition
-            copied[stream.index] = twin
-        elif not _is_remade(stream, source, output):
-            warn(f"{describe_stream(stream)} is left out: {output.format.name} cannot hold it; .mkv holds nearly all")
-    return copied
+            carrier.stream.metadata.update(own_metadata(stream.metadata))
+            carrier.stream.disposition = stream.disposition
+            carriers[stream.index] = carrier
+    return carriers
+
+
+def _attachment(stream: Any, path: Path) -> tuple[str, str, bytes]:
+    """Its name, MIME type and content."""
+    if isinstance(stream, AttachmentStream):
+        return stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
+    codec = stream.codec_context.name
+    name = stream.metadata.get("filename", f"cover.{codec}")
+    return name, stream.metadata.get("mimetype", f"image/{codec}"), _cover(path, stream.index)
 
 
 def _cover(path: Path, index: int) -> bytes:
@@ -65,23 +223,19 @@ def _cover(path: Path, index: int) -> bytes:
         return next((bytes(packet) for packet in container.demux(container.streams[index]) if packet.size), b"")
 
 
-def _twin(stream: Stream, output: OutputContainer) -> Any | None:
-    """A stream of `output` that takes this one's packets; None if the container has no place for the codec."""
-    if stream.codec_context is None or stream.codec_context.codec.canonical_name not in output.supported_codecs:
-        return None
-    try:
-        return output.add_stream_from_template(stream, opaque=True)
-    except (ValueError, av.error.FFmpegError):
-        return None
+def _is_remade(stream: Stream, source: VideoInfo) -> bool:
+    """Whether this track is QuickTime's chapter titles or its time code, which FFmpeg calls data.
 
-
-def _is_remade(stream: Stream, source: VideoInfo, output: OutputContainer) -> bool:
-    """Whether the muxer makes this track itself: QuickTime's chapter titles or time code, which FFmpeg calls data."""
+    Muxers make them from the chapters, and from the time code of the main video, which is the same.
+    """
     if stream.type != "data" or "mov" not in source.container:
         return False
     handler = stream.metadata.get("handler_name", "").lower()
     titles = source.chapters > 0 and ("text" in handler or "subtitle" in handler)
-    return titles or ("timecode" in stream.metadata and output.format.name in ("mp4", "mov"))
+    video: Any = stream.container.streams[source.video_index]
+    # a camera's own track of data may have a time code too
+    is_time_code = stream.frames == 1 and stream.metadata.get(KEY) == video.metadata.get(KEY, "")
+    return titles or is_time_code
 
 
 def copy_descriptions(
@@ -89,17 +243,27 @@ def copy_descriptions(
     output: OutputContainer,
     format_name: str,
     shift: Fraction,
-    warn: Callable[[str], None],
+    cut: Cut | None,
 ) -> None:
+    """Copy metadata and chapters. `shift`: is added to all times, in seconds; `cut`: the part that is worked on."""
     output.metadata.update(own_metadata(original.metadata))
-    if chapters := original.chapters():
-        if format_name in _TAKES_CHAPTERS:
-            for chapter in chapters:
-                ticks = round(shift / (chapter["time_base"] or 1))
-                chapter["start"], chapter["end"] = chapter["start"] + ticks, chapter["end"] + ticks
-            output.set_chapters(chapters)
-        else:
-            warn(f"{len(chapters)} chapters are left out: {format_name} cannot hold them; .mkv and .mp4 can")
+    if (chapters := original.chapters()) and format_name in _TAKES_CHAPTERS:
+        if cut is not None:
+            chapters = [chapter for chapter in chapters if _is_inside(chapter, cut)]
+        for chapter in chapters:
+            ticks = round(shift / (chapter["time_base"] or 1))
+            chapter["start"], chapter["end"] = chapter["start"] + ticks, chapter["end"] + ticks
+            chapter["metadata"].setdefault("title", "")  # MP4 would give an untitled chapter the title of the next one
+        output.set_chapters(chapters)
+
+
+def _is_inside(chapter: Any, cut: Cut) -> bool:
+    """Whether anything of the chapter lies in the part, to which it is cut."""
+    tick = chapter["time_base"] or Fraction(1)
+    left = cut.inside(chapter["start"] * tick, chapter["end"] * tick)
+    if left is not None:
+        chapter["start"], chapter["end"] = (round(each / tick) for each in left)
+    return left is not None
 
 
 def own_metadata(metadata: dict[str, str]) -> dict[str, str]:
@@ -109,61 +273,3 @@ def own_metadata(metadata: dict[str, str]) -> dict[str, str]:
         for key, value in metadata.items()
         if key.lower().split("-")[0] not in _MUXERS_OWN and not key.startswith("_STATISTICS")
     }
-
-
-def copied_packets(
-    original: InputContainer, copied: dict[int, Any], warn: Callable[[str], None]
-) -> Iterator[av.Packet]:
-    if not copied:
-        return
-    reached = Fraction(0)
-    pictures = {index for index in copied if original.streams[index].disposition & Disposition.attached_pic}
-    clocks = {index: _Clock() for index in copied}
-    try:
-        for packet in original.demux([original.streams[index] for index in copied]):
-            if packet.size and packet.stream_index in pictures:
-                packet.pts = packet.dts = 0
-            if packet.size and (packet.dts is not None or packet.pts is not None):
-                clocks[packet.stream_index].set_right(packet)
-                reached = max(reached, decode_time(packet))
-                packet.stream = copied[packet.stream_index]
-                yield packet
-    except av.error.FFmpegError as error:
-        kinds = ", ".join(sorted({stream.type for stream in copied.values()}))
-        warn(f"the source is damaged at {float(reached):.2f} s ({error.strerror}): its {kinds} end there")
-    for index, clock in clocks.items():
-        if copied[index].type == "audio" and (missing := clock.missing(original.streams[index])) > _NOT_MISSED:
-            warn(f"{describe_stream(original.streams[index])} ends {float(missing):.2f} s before its declared end")
-
-
-class _Clock:
-    """Keeps the decoding times of a copied stream rising, as every container demands. Decoder does so for frames."""
-
-    def __init__(self) -> None:
-        self._moved = 0  # ticks by which everything after a jump back is moved up
-        self._last: int | None = None
-        self._next = 0
-
-    def set_right(self, packet: av.Packet) -> None:
-        if packet.dts is None:
-            return
-        jump = JUMP / (packet.time_base or 1)
-        if self._last is not None and packet.dts + self._moved < self._last - jump:
-            self._moved = self._next - packet.dts
-        packet.dts += self._moved
-        packet.pts = None if packet.pts is None else packet.pts + self._moved
-        if self._last is not None and packet.dts <= self._last:
-            packet.dts = self._last + 1
-            packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
-        self._last, self._next = packet.dts, packet.dts + (packet.duration or 1)
-
-    def missing(self, stream: Stream) -> Fraction:
-        """Seconds that the stream declares beyond its last packet; 0 where its clock was not to be relied on."""
-        if self._moved or stream.duration is None or stream.time_base is None:
-            return Fraction(0)
-        return ((stream.start_time or 0) + stream.duration - self._next) * stream.time_base
-
-
-def decode_time(packet: av.Packet) -> Fraction:
-    ticks = packet.dts if packet.dts is not None else packet.pts
-    return (ticks or 0) * (packet.time_base or Fraction(1))

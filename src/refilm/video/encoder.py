@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
@@ -16,20 +17,17 @@ from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
 from refilm.video.colour import Colour, guess_colour
+from refilm.video.encoder_limits import check_preset, check_quality, encoder_formats
+from refilm.video.marks import x264_stereo_options
 from refilm.video.picture_sequence import PictureSequence
 from refilm.video.pixel_format import PixelFormat, held_format
 from refilm.video.tags import ColourTags
 from refilm.video.video_info import VideoInfo
 
-# Pixels a side: x265 4.2 writes beyond its memory when a picture is narrower than one of its blocks.
-X265_SMALLEST = 64
 # Near transparent, because the source has been through one encoder already; FFmpeg's own 23 and 28 are for delivery.
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24}
-# Codecs whose packets are picture files, by the ending of a sequence's name.
-_PICTURE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
-# How each encoder spells a quality of 0 to 51 or 63.
-_CRF_OPTION = {"libx264": "crf", "libx264rgb": "crf", "libx265": "crf", "libvpx-vp9": "crf", "libsvtav1": "crf"}
-_PRESET_OPTION = {"libx264": "preset", "libx264rgb": "preset", "libx265": "preset", "libsvtav1": "preset"}
+# Codecs whose packets are picture files, by the ending of the name.
+PICTURE_CODECS = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".jpg": "mjpeg", ".jpeg": "mjpeg"}
 # Where encoders take HDR10 metadata: the option with their parameter list, its keys for the display and the lights, and
 # the whole numbers in which they count: how many make 1 in CIE's x and y, and how many 1 cd/m2.
 _HDR10_OPTIONS = {
@@ -58,16 +56,19 @@ class EncoderSettings:
 def choose_codec(output: Path, codec: str | None, source: PixelFormat) -> str:
     """FFmpeg's name of the encoder asked for, or of what suits container and bit depth. VideoError for unknown ones."""
     suffix = output.suffix.lower()
-    if PictureSequence.of(output) is not None:
-        if suffix not in _PICTURE_CODECS:
+    if suffix in PICTURE_CODECS or PictureSequence.of(output) is not None:
+        if suffix not in PICTURE_CODECS:
             raise VideoError(
-                f"{output}: pictures are written as {', '.join(_PICTURE_CODECS)}, not as {suffix or 'nothing'}"
+                f"{output}: pictures are written as {', '.join(PICTURE_CODECS)}, not as {suffix or 'nothing'}"
             )
-        if codec not in (None, _PICTURE_CODECS[suffix]):
-            raise VideoError(f"{output}: the ending chooses the codec of a picture sequence; leave out --codec {codec}")
-        return _PICTURE_CODECS[suffix]
-    if codec is None:
-        codec = "libvpx-vp9" if suffix == ".webm" else "libx264" if source.bits == 8 else "libx265"
+        if codec not in (None, PICTURE_CODECS[suffix]):
+            raise VideoError(f"{output}: the ending chooses the codec of pictures; leave out --codec {codec}")
+        return PICTURE_CODECS[suffix]
+    if codec is None and suffix == ".webm":
+        # the first of WebM's codecs that loses least: VP9's encoder may have been built for 8 bits only
+        codec = min(("libvpx-vp9", "libsvtav1"), key=lambda each: _lost(source, choose_pix_fmt(each, source, None)))
+    elif codec is None:
+        codec = "libx264" if source.bits == 8 else "libx265"
     try:
         encoder = Codec(codec, "w")
     except av.codec.codec.UnknownCodecError:
@@ -81,15 +82,22 @@ def choose_codec(output: Path, codec: str | None, source: PixelFormat) -> str:
 
 def choose_pix_fmt(codec: str, source: PixelFormat, wanted: str | None) -> str:
     """The pixel format to encode in: the one asked for, else the source's, else the closest that loses least."""
-    supported = [name.name for name in Codec(codec, "w").video_formats or ()]
+    supported = encoder_formats(codec)
     if wanted is not None:
         if supported and wanted not in supported:
             raise VideoError(f"{codec} does not encode {wanted}; it takes {', '.join(supported)}")
+        try:
+            held_format(wanted)
+        except (VideoError, ValueError):
+            raise VideoError(
+                f"refilm makes no pictures in {wanted}; leave out --pix-fmt, or name one such as yuv444p10le"
+            ) from None
         return wanted
     if source.name in supported or not supported:
         return source.name
     # YUV 4:2:0 is what plays everywhere; an RGB source keeps full chroma only where that costs nothing.
-    target = source if source.kind != "rgb" else PixelFormat("yuv420p", "yuv", source.bits, 1, 1)
+    shift = 0 if codec == "mjpeg" else 1
+    target = source if source.kind != "rgb" else PixelFormat("yuv", "yuv", source.bits, shift, shift)
 
     def loss(name: str) -> tuple[bool, ...] | tuple[int, ...]:
         held = held_format(name)
@@ -106,31 +114,68 @@ def choose_pix_fmt(codec: str, source: PixelFormat, wanted: str | None) -> str:
             name.startswith("yuvj"),
         )
 
-    return min((name for name in supported if _can_hold(name)), key=loss)
+    taken = [name for name in supported if _can_hold(name)]
+    if not taken:
+        raise VideoError(
+            f"{codec} encodes {', '.join(supported)} only, which refilm does not make; "
+            "take another codec, such as --codec libx264"
+        )
+    return min(taken, key=loss)
+
+
+def reduction(source: PixelFormat, codec: str, pix_fmt: str, output: Path) -> str | None:
+    """What an encoding in `pix_fmt` keeps less of, with a way to keep it, for the user; None if it keeps all."""
+    bits, halvings, no_colour = _lost(source, pix_fmt)
+    lost = [f"{source.bits - bits} of {source.bits} bits a sample"] if bits else []
+    lost += ["no colour"] if no_colour else []
+    lost += ["half of the colour resolution" if halvings == 1 else "a quarter of the colour resolution"] * bool(
+        halvings
+    )
+    if not lost:
+        return None
+    whole = source.name.replace("gbrp", "yuv444p")
+    other = next(
+        each for each in (codec, "libx264", "libx265", "ffv1") if whole in encoder_formats(each) or each == "ffv1"
+    )
+    way = f"--pix-fmt {whole}" if other == codec else f"--codec {other}"
+    way += " and .mkv" * (other != codec and output.suffix.lower() != ".mkv")
+    kept = " and ".join(lost)
+    return f"the source's {source.name} is encoded as {pix_fmt}, which keeps {kept}; to keep all: {way}"
+
+
+def _lost(source: PixelFormat, pix_fmt: str) -> tuple[int, int, bool]:
+    """(bits a sample, halvings of the colour resolution, all colour) that a format has less than the source's."""
+    held = held_format(pix_fmt)
+    if "gray" in (source.kind, held.kind):
+        return max(source.bits - held.bits, 0), 0, source.kind != "gray"
+    halvings = max(held.chroma_w - source.chroma_w, 0) + max(held.chroma_h - source.chroma_h, 0)
+    return max(source.bits - held.bits, 0), halvings, False
 
 
 def encoder_options(codec: str, crf: float | None, preset: str | None, source: VideoInfo) -> dict[str, str]:
-    """FFmpeg's private options for quality, speed and the source's HDR10 metadata.
+    """FFmpeg's private options for quality, speed, the source's HDR10 metadata and its stereo mode.
 
-    VideoError where the encoder has no such knob for quality or speed.
+    VideoError for a quality or a preset that the encoder does not take.
     """
     options: dict[str, str] = {}
     if crf is None and codec in _DEFAULT_CRF:
         crf = _DEFAULT_CRF[codec]
     if crf is not None:
-        if codec not in _CRF_OPTION:
-            raise VideoError(f"{codec} has no --crf; it goes with {', '.join(sorted(_CRF_OPTION))}")
-        options[_CRF_OPTION[codec]] = f"{crf:g}"
+        check_quality(codec, crf)
+        options["crf"] = f"{crf:g}"
     if preset is not None:
-        if codec not in _PRESET_OPTION:
-            raise VideoError(f"{codec} has no --preset; it goes with {', '.join(sorted(_PRESET_OPTION))}")
-        options[_PRESET_OPTION[codec]] = preset
+        check_preset(codec, preset)
+        options["preset"] = preset
     if codec in _HDR10_OPTIONS:
-        quiet = ["log-level=error"] if codec == "libx265" else []
-        if settings := quiet + _hdr10_options(codec, source):
+        further = ["log-level=error"] if codec == "libx265" else []
+        if codec == "libx264":
+            further += x264_stereo_options(source.stereo_mode)
+        if settings := further + _hdr10_options(codec, source):
             options[_HDR10_OPTIONS[codec][0]] = ":".join(settings)
     if codec == "libvpx-vp9":
         options |= {"row-mt": "1", "cpu-used": "4", "b": "0"}
+    if codec == "mjpeg":
+        options |= {"qmin": "2", "qmax": "2"}  # the best that it has
     if codec == "prores_ks":
         options["vendor"] = "apl0"
     return options
@@ -161,6 +206,9 @@ def _hdr10_options(codec: str, source: VideoInfo) -> list[str]:
 def output_colour(source: VideoInfo, pix_fmt: str) -> tuple[ColourTags, Colour]:
     """Tags to write and the colour to compute with: the source's own, unless RGB turns into YUV or back."""
     kind = held_format(pix_fmt).kind
+    if pix_fmt.startswith("yuvj"):  # as JPEG is read, which has no tags: full range and BT.601
+        tags = replace(source.tags, matrix=5, range=2, chroma_location=2)
+        return tags, guess_colour(source.width, source.height, kind, tags.named(), yuvj=True)
     if kind == source.format.kind or (kind == "gray" and source.format.kind == "yuv"):
         subsampled = held_format(pix_fmt).chroma_h > 0
         return source.tags if subsampled else replace(source.tags, chroma_location=0), source.colour
@@ -173,6 +221,7 @@ def output_colour(source: VideoInfo, pix_fmt: str) -> tuple[ColourTags, Colour]:
 
 def add_video_stream(container: OutputContainer, settings: EncoderSettings) -> VideoStream:
     """An encoding stream, configured and not yet open: pieces and the final file describe themselves alike."""
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 prints errors only, and no banner
     options = repeatable(settings.codec, settings.options)
     if settings.tags.chroma_location > 1:  # 1 is left, which is assumed where nothing is said
         options["chroma_sample_location"] = str(settings.tags.chroma_location)

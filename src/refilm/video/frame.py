@@ -29,6 +29,7 @@ class Frame:
     starts_scene   nothing may be blended or warped between this frame and the one before
     origin     "source": a picture of the file; "restored": one that a model has worked on; "new": one between those
                of the file; "repeated": a picture shown again
+    position   where its packet lies in the file, -1 if unknown; None: seeking to its time would not lead to it
     """
 
     planes: tuple[np.ndarray, ...]
@@ -38,6 +39,7 @@ class Frame:
     duration: Fraction
     starts_scene: bool = False
     origin: Literal["source", "restored", "new", "repeated"] = "source"
+    position: int | None = None
 
     @property
     def height(self) -> int:

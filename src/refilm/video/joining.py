@@ -7,22 +7,38 @@ import itertools
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from operator import add
 from pathlib import Path
 from typing import Any
 
 import av
 import av.error
-from av.codec import Codec
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
-from refilm.video.companions import copied_packets, copy_descriptions, copy_streams, decode_time, own_metadata
+from refilm.video import timecode
+from refilm.video.carriers import Carrier, Copied
+from refilm.video.companions import (
+    Companion,
+    StreamPolicy,
+    add_streams,
+    copy_descriptions,
+    fates,
+    own_metadata,
+    tell_fates,
+)
 from refilm.video.containers import as_file, open_input, translated
+from refilm.video.copying import copied_packets, decode_time
+from refilm.video.drift import DriftMeter
 from refilm.video.encoder import EncoderSettings, add_video_stream
+from refilm.video.encoder_log import refusals_told
+from refilm.video.handles import STANDARD_INPUT
+from refilm.video.marks import mark
 from refilm.video.picture_sequence import PictureSequence
+from refilm.video.trial import holds_codec
 from refilm.video.video_info import BITSTREAM, VideoInfo
 
 
@@ -56,13 +72,27 @@ WRITABLE = {
 
 
 def rehearse(
-    settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str, warn: Callable[[str], None]
+    settings: EncoderSettings,
+    policy: StreamPolicy,
+    source: VideoInfo,
+    target: Path,
+    format_name: str,
+    warn: Callable[[str], None],
 ) -> None:
     """Write as far as the header, so that what cannot be written is told before the work and not after it.
 
-    `warn` is told of each stream that the container cannot hold. `target` is a throw-away name. Raises as `join`.
+    `warn` is told of each stream that is converted or left out. `target` is a throw-away name. Raises as `join`, and
+    VideoError if the encoder refuses its settings, or if something would be converted or lost to which the user has not
+    agreed (`policy`).
     """
-    with _begun(settings, source, target, format_name, warn):
+    if not holds_codec(format_name, settings):
+        elsewhere = "" if format_name == "matroska" else ", or write to .mkv"
+        raise VideoError(f"{format_name} cannot hold {settings.codec}; take another --codec{elsewhere}")
+    if source.path == STANDARD_INPUT:
+        _tell_unread(source, policy, warn)
+    companions = _companions(source, format_name, policy)
+    tell_fates(companions, source, format_name, policy, warn)
+    with _begun(settings, companions, source, target, format_name, warn):
         pass
     target.unlink()
 
@@ -70,83 +100,142 @@ def rehearse(
 def join(
     pieces: Sequence[Piece],
     settings: EncoderSettings,
+    policy: StreamPolicy,
     source: VideoInfo,
     target: Path,
     format_name: str,
     warn: Callable[[str], None],
     on_packet: Callable[[], None],
     on_source_read: Callable[[], None],
-) -> None:
+) -> float | None:
     """Write `target` from the pieces and from the source's other streams, chapters, attachments and metadata.
 
     No packet is encoded again. `warn` is told what of the source could not be copied; `on_packet` is called for each
     packet and `on_source_read` when only the end of the file is left to write, both as signs of life.
+    -> how far sound and picture drift, in seconds, see DriftMeter.measure; None if no sound was copied
     Raises VideoError, or OSError when the disk is full; the target is then incomplete.
     """
-    with _begun(settings, source, target, format_name, lambda _: None) as (output, video, original, copied):
+    companions = _companions(source, format_name, policy)
+    with _begun(settings, companions, source, target, format_name, lambda _: None) as (
+        output,
+        video,
+        original,
+        carriers,
+    ):
         packets = _video_packets(pieces, settings, video)
         if format_name in ("mp4", "mov"):
             packets = _ending_in_time(packets, pieces)
-        others = iter(()) if original is None else copied_packets(original, copied, warn)
-        for packet in _shifted(heapq.merge(packets, others, key=decode_time), _shift(source)):
+        others: Iterator[av.Packet] = iter(())
+        meter = None
+        if original is not None:
+            sounds = [index for index, carrier in carriers.items() if carrier.stream.type == "audio"]
+            copied = [index for index in sounds if isinstance(carriers[index], Copied)]
+            meter = DriftMeter(original, source.video_index, copied[0]) if copied else None
+            end = max(map(add, pieces[-1].pts, pieces[-1].durations)) * settings.time_base
+            cut = None if source.cut is None else replace(source.cut, end=end)
+            others = copied_packets(original, carriers, format_name, meter, warn, cut)
+        for packet in _shifted(heapq.merge(packets, others, key=decode_time), _shift(source, original)):
             output.mux(packet)
             on_packet()
         on_source_read()
+    if meter is None:
+        return None
+    shown = sorted(itertools.chain.from_iterable(piece.pts for piece in pieces))
+    return meter.measure(target, sounds.index(copied[0]), shown, settings.time_base, source.start_time, on_packet)
 
 
 @contextmanager
 def _begun(
-    settings: EncoderSettings, source: VideoInfo, target: Path, format_name: str, warn: Callable[[str], None]
-) -> Iterator[tuple[OutputContainer, VideoStream, InputContainer | None, dict[int, Any]]]:
-    """The output with its header written, its video stream; the source and what is copied of it, see copy_streams."""
+    settings: EncoderSettings,
+    companions: Sequence[Companion],
+    source: VideoInfo,
+    target: Path,
+    format_name: str,
+    warn: Callable[[str], None],
+) -> Iterator[tuple[OutputContainer, VideoStream, InputContainer | None, dict[int, Carrier]]]:
+    """The output with its header written, its video stream; the source and what carries its other streams."""
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
     with ExitStack() as stack:
         stack.enter_context(translated(target, "cannot be written"))
-        is_file = source.container != BITSTREAM and PictureSequence.of(source.path) is None
-        original = stack.enter_context(open_input(source.path)) if is_file else None
+        original = stack.enter_context(open_input(source.path)) if _is_file(source) else None
         if original is not None and options and any("." in key for key in original.metadata):
             options["movflags"] += "+use_metadata_tags"  # QuickTime's own keys, such as a camera's make and place
         output = stack.enter_context(av.open(as_file(target), "w", format=format_name, options=options))
-        if Codec(settings.codec, "w").canonical_name not in output.supported_codecs:
-            raise VideoError(f"{format_name} cannot hold {settings.codec}; take another --codec, or write to .mkv")
         video = add_video_stream(output, settings)
         video.set_display_matrix(source.display_matrix)
-        copied: dict[int, Any] = {}
+        carriers: dict[int, Carrier] = {}
         if original is not None:
-            if _shift(source):
-                warn(f"the source starts at {float(source.start_time):.3f} s, which no player shows: all is moved to 0")
-            copied = copy_streams(original, output, source, warn)
-            copy_descriptions(original, output, format_name, _shift(source), warn)
+            if (shift := _shift(source, original)) > 0:
+                warn(f"the source starts at {-float(shift):.3f} s, which no player shows: all is moved to 0")
+            carriers = add_streams(companions, original, output)
+            copy_descriptions(original, output, format_name, shift, source.cut)
             video.metadata.update(own_metadata(original.streams[source.video_index].metadata))
             video.disposition = original.streams[source.video_index].disposition
-        try:
+            sounds = (carrier.stream.metadata for carrier in carriers.values() if carrier.stream.type == "audio")
+            described = (output.metadata, video.metadata, *sounds)
+            mark(video.metadata, source.stereo_mode, settings.codec, format_name, warn)
+            before = Fraction(0) if source.cut is None else source.cut.begin - source.cut.film_start
+            later = round(before * source.frame_rate)
+            timecode.carry(described, source.frame_rate, settings.frame_rate, format_name, warn, later)
+        with refusals_told(settings):
             video.codec_context.open(strict=False)
-        except av.error.FFmpegError as error:
-            chosen = " ".join(f"{key}={value}" for key, value in settings.options.items())
-            raise VideoError(f"{settings.codec} refuses its settings ({chosen}): {error.strerror}") from error
         try:
             output.start_encoding()
         except av.error.FFmpegError as error:
+            elsewhere = "" if format_name == "matroska" else "; write to .mkv instead, which holds nearly everything"
             raise VideoError(
-                f"the {format_name} container refuses this combination of streams ({error.strerror}); "
-                "write to .mkv instead, which holds nearly everything"
+                f"the {format_name} container refuses this combination of streams ({error.strerror}){elsewhere}"
             ) from error
-        yield output, video, original, copied
+        yield output, video, original, carriers
 
 
-def _shift(source: VideoInfo) -> Fraction:
-    """What is added to all times: no container shows what comes before 0."""
-    return max(Fraction(0), -source.start_time)
+def _companions(source: VideoInfo, format_name: str, policy: StreamPolicy) -> list[Companion]:
+    return fates(source, format_name, policy) if _is_file(source) else []
+
+
+def _tell_unread(source: VideoInfo, policy: StreamPolicy, warn: Callable[[str], None]) -> None:
+    """Refuse, or warn of, what lies beside the pictures of a pipe: it has gone by when the output is written."""
+    beside = [str(stream) for stream in source.others if not policy.leaves_out(stream.kind)]
+    if source.chapters:
+        beside.append(f"{source.chapters} chapters")
+    if beside and not policy.drop_streams:
+        raise VideoError(
+            f"standard input has {', '.join(beside)} beside the pictures, which are carried over from files only; name "
+            "the file instead of -, or add --drop-streams to leave them out"
+        )
+    for words in beside:
+        warn(f"{words} is left out: it is carried over from files only, not from standard input")
+
+
+def _is_file(source: VideoInfo) -> bool:
+    is_named = source.path != STANDARD_INPUT and PictureSequence.of(source.path) is None
+    return is_named and source.container != BITSTREAM
+
+
+def _shift(source: VideoInfo, original: InputContainer | None) -> Fraction:
+    """What is added to all times: a part begins at 0, and no container shows what comes before that."""
+    if source.cut is not None:
+        return -source.cut.begin
+    starts = [source.start_time]
+    for stream in original.streams if source.start_time < 0 and original is not None else ():
+        if stream.start_time is not None and stream.time_base is not None:
+            starts.append(stream.start_time * stream.time_base)
+    return max(Fraction(0), -min(starts))
 
 
 def write_pictures(pieces: Sequence[Piece], folder: Path, sequence: PictureSequence) -> int:
     """The packets of a picture codec, a file each, numbered from 1; returns how many."""
     count = 0
+    for count, picture in enumerate(picture_files(pieces), 1):
+        (folder / sequence.name(count)).write_bytes(picture)
+    return count
+
+
+def picture_files(pieces: Iterable[Piece]) -> Iterator[bytes]:
+    """The packets of a picture codec in their order in time; each is the content of a file."""
     for piece in pieces:
         for packet in sorted(_read(piece), key=_shown_time):
-            count += 1
-            (folder / sequence.name(count)).write_bytes(bytes(packet))
-    return count
+            yield bytes(packet)
 
 
 def _read(piece: Piece) -> Iterator[av.Packet]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -71,25 +72,32 @@ class PieceWriter:
 
 
 def open_piece(path: Path, codec: str) -> OutputContainer:
-    """NUT holds nearly every codec with its own clock; what it has no tag for (ProRes) goes into QuickTime."""
-    container: OutputContainer = av.open(as_file(path), "w", format="nut")
-    if Codec(codec, "w").canonical_name not in container.supported_codecs:
+    """NUT holds nearly every codec with its own clock; what it has no tag for (ProRes) goes into QuickTime.
+
+    Matroska is the last resort. Its clock is coarse, which does not matter to a piece.
+    """
+    for format_name in ("nut", "mov", "matroska"):
+        container: OutputContainer = av.open(as_file(path), "w", format=format_name)
+        if Codec(codec, "w").canonical_name in container.supported_codecs:
+            return container
         container.close()
-        container = av.open(as_file(path), "w", format="mov")
-    return container
+    raise VideoError(f"FFmpeg has no container for the pieces of a film in {codec}; take another --codec")
 
 
 def to_picture(frame: Frame, settings: EncoderSettings) -> VideoFrame:
     """The frame in the encoder's pixel format; samples are copied untouched where it is the frame's own."""
     held = held_format(settings.format)
-    planes = frame.planes
-    if held != frame.format:
-        colour = guess_colour(
-            settings.width, settings.height, held.kind, settings.tags.named(), yuvj=settings.format.startswith("yuvj")
-        )
+    planes, is_jpeg = frame.planes, settings.format.startswith("yuvj")
+    colour = guess_colour(settings.width, settings.height, held.kind, settings.tags.named(), yuvj=is_jpeg)
+    # what a file says of its samples is written into the result; JPEG can say nothing, so the samples must fit
+    misfits = is_jpeg and any(
+        getattr(colour, name) != getattr(frame.colour, name) for name in ("matrix", "range", "chroma_location")
+    )
+    if held != frame.format or misfits:
         planes = frame.converted(held, colour).planes
-    picture = picture_of(planes, held)
-    if held.name != settings.format:  # the encoder's packed or semi-planar twin of the held format
+    # the same samples by another name, which swscale would stretch
+    picture = picture_of(planes, replace(held, name=settings.format) if is_jpeg else held)
+    if held.name != settings.format and not is_jpeg:  # the encoder's packed or semi-planar twin of the held format
         picture = picture.reformat(format=settings.format)
     picture.colorspace, picture.color_range = settings.tags.matrix, settings.tags.range
     return picture

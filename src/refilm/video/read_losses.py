@@ -10,10 +10,12 @@ from dataclasses import dataclass
 class ReadLosses:
     """What could not be read. A job reports it, so that no loss is silent."""
 
-    jumps: int = 0  # times the clock of the source jumped back; what follows is moved up to what came before
+    jumps: int = 0  # of the source's clock; what follows is moved to the end of what came before
     damaged_packets: int = 0  # the decoder refused them
     interlaced: int = 0  # frames of two fields, where the first frames are not
-    out_of_order: int = 0  # frames whose time did not rise, dropped
+    rebuilt_times: int = 0  # frames whose time stamp was missing or wrong
+    captions: int = 0  # frames with closed captions, where the first have none
+    dynamic_hdr: int = 0  # frames with HDR10+ or Dolby Vision metadata, where the first have none
     resized: int = 0  # frames of another size than the first, scaled to it
     missing_seconds: float = 0.0  # declared by the file, but not there
 
@@ -34,13 +36,20 @@ class ReadLosses:
                 "it was processed up to its last good frame"
             )
         if self.jumps:
-            lines.append(f"the source's clock jumps back {self.jumps} times; the parts were put one after the other")
+            lines.append(f"the source's clock jumps {self.jumps} times; the parts were put one after the other")
         if self.damaged_packets:
             lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
         if self.interlaced:
             lines.append(f"{self.interlaced} frames are interlaced, unlike the first; their fields were taken as one")
-        if self.out_of_order:
-            lines.append(f"{self.out_of_order} frames whose time stamp does not rise were dropped")
+        if self.captions:
+            lines.append(f"{self.captions} frames have closed captions, unlike the first; these are not carried over")
+        if self.dynamic_hdr:
+            lines.append(
+                f"{self.dynamic_hdr} frames have HDR10+ or Dolby Vision metadata, unlike the first; "
+                "it is not carried over"
+            )
+        if self.rebuilt_times:
+            lines.append(f"{self.rebuilt_times} frames have no time stamp, or a wrong one; their order gave them times")
         if self.resized:
             lines.append(f"{self.resized} frames of another size than the first were scaled to it")
         return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import signal
@@ -22,9 +23,12 @@ import numpy as np
 from refilm.errors import VideoError
 from refilm.video.bookmark import Bookmark
 from refilm.video.child import HEADER_BYTES, SIGNS_OF_LIFE, SLOTS, slot_bytes
+from refilm.video.companions import StreamPolicy
 from refilm.video.encoder import EncoderSettings
 from refilm.video.frame import Frame
+from refilm.video.handles import is_pipe, opened
 from refilm.video.joining import Piece
+from refilm.video.part import Part
 from refilm.video.read_losses import BookedLosses, ReadLosses
 from refilm.video.video_info import VideoInfo
 
@@ -48,26 +52,35 @@ class VideoReader:
     Iterate to decode from the start, or call `resume_at` to start from a bookmark; only one of the two, and once.
     Memory does not grow with length. Raises VideoError for files that cannot be read, also if FFmpeg crashes, hangs or
     takes too much memory over them.
+
+    path   of a file or picture sequence, "-" for standard input; or an open binary file or pipe, see `handles.opened`.
+           A pipe can be read once
+    part   the frames that are wanted; None: all
     """
 
-    def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path | BinaryIO, rate: Fraction | None = None, part: Part | None = None) -> None:
+        self.path, handle = opened(path)
+        # who writes into a pipe may take any time
+        self._patience = math.inf if handle is not None and is_pipe(handle) else PATIENCE
         self.losses = ReadLosses()  # so far
         self._lost = BookedLosses()
         ours, theirs = socket.socketpair()
         self._shared = _shared_memory()
         self._header = mmap(self._shared.fileno(), HEADER_BYTES)
         handles = theirs.fileno(), self._shared.fileno()
+        inherited = handles if handle is None else (*handles, handle)
         command = [sys.executable, "-P", "-c", _START, *map(str, handles), str(memory_limit()), *sys.path]
         # numpy's threads would take longer to start than all the rest
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         with theirs:
             self._process = subprocess.Popen(
-                command, env=environment, pass_fds=handles, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                command, env=environment, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
+        if handle is not None:
+            os.close(handle)
         self._connection = Connection(ours.detach())
         try:
-            self.info: VideoInfo = self._call("open", self.path, rate)
+            self.info: VideoInfo = self._call("open", self.path, rate, part, handle)
         except BaseException:
             self.close()
             raise
@@ -85,11 +98,19 @@ class VideoReader:
         self._shared.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._frames(None)
+        return self._frames("read", None)
 
     def resume_at(self, bookmark: Bookmark) -> Iterator[Frame]:
         """Frames from the bookmarked one on: by seeking if that finds the same picture, else by decoding up to it."""
-        return self._frames(bookmark)
+        return self._frames("read", bookmark, first=bookmark.index)
+
+    def near(self, time: Fraction, count: int) -> Iterator[Frame]:
+        """Up to `count` frames from the last key frame before `time` on, in seconds since the film's first frame.
+
+        To look at samples of a film: can be called repeatedly, but not before or after iterating. Times and places are
+        not checked. Where the file cannot be sought, there are no frames.
+        """
+        return self._frames("near", time, count)
 
     def lost_in(self, first: int, end: int | None) -> dict[str, float]:
         """What could not be read among frames `first` to `end` of the source, which must have been read; asked once.
@@ -99,29 +120,38 @@ class VideoReader:
         """
         return self._lost.take(first, end)
 
-    def rehearse(self, settings: EncoderSettings, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
+    def rehearse(
+        self,
+        settings: EncoderSettings,
+        policy: StreamPolicy,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
         """See joining.rehearse."""
-        self._call("rehearse", settings, target, format_name, warn=warn)
+        self._call("rehearse", settings, policy, target, format_name, warn=warn)
 
     def join(
         self,
         pieces: Sequence[Piece],
         settings: EncoderSettings,
+        policy: StreamPolicy,
         target: Path,
         format_name: str,
         warn: Callable[[str], None],
-    ) -> None:
+    ) -> float | None:
         """See joining.join."""
-        self._call("join", pieces, settings, target, format_name, warn=warn)
+        drift: float | None = self._call("join", pieces, settings, policy, target, format_name, warn=warn)
+        return drift
 
-    def _frames(self, start: Bookmark | None) -> Iterator[Frame]:
-        self._send(("read", (start,)))
+    def _frames(self, call: str, *arguments: object, first: int = 0) -> Iterator[Frame]:
+        """The frames that a call gives; `first`: number of the first one in the stream."""
+        self._send((call, arguments))
         held, size = self.info.format, slot_bytes(self.info)
         shapes = held.plane_shapes(self.info.height, self.info.width)
-        number = 0 if start is None else start.index
-        memory = None
+        number, memory = first, None
         while (message := self._receive())[0] == "frame":
-            slot, time, duration, lost = message[1]
+            slot, time, duration, position, lost = message[1]
             memory = memory or mmap(self._shared.fileno(), HEADER_BYTES + SLOTS * size)
             planes, offset = [], HEADER_BYTES + slot * size
             for height, width in shapes:
@@ -132,7 +162,7 @@ class VideoReader:
             if lost:
                 self.losses.add(lost)
                 self._lost.book(number, lost)
-            yield Frame(tuple(planes), held, self.info.colour, time, duration)
+            yield Frame(tuple(planes), held, self.info.colour, time, duration, position=position)
             number += 1
 
     def _call(self, name: str, *arguments: object, warn: Callable[[str], None] = lambda _: None) -> Any:
@@ -153,7 +183,7 @@ class VideoReader:
             while not self._connection.poll(1):
                 before, (packets, source_read) = packets, SIGNS_OF_LIFE.unpack_from(self._header)
                 still = 0 if packets != before or source_read else still + 1
-                if still >= PATIENCE:
+                if still >= self._patience:
                     self.close()
                     raise VideoError(
                         f"{self.path}: FFmpeg hangs over it: nothing came for {PATIENCE} s after {packets} packets. "
@@ -171,24 +201,31 @@ class VideoReader:
             return kind, content
         if isinstance(content, MemoryError):
             raise VideoError(
-                f"{self.path}: reading it takes more than {memory_limit() >> 20} MiB of memory; "
+                f"{self.path}: reading it takes more than {memory_limit() // 10**6} MB of memory; "
                 "the file is damaged or hostile, or its pictures are too large for this machine"
             ) from content
         raise content
 
 
-def probe(path: str | Path, rate: Fraction | None = None) -> VideoInfo:
-    """Describe the video file or picture sequence at `path`.
+def probe(path: str | Path | BinaryIO, rate: Fraction | None = None) -> VideoInfo:
+    """Describe the video file or picture sequence at `path`, or an open binary file.
 
-    rate   frames a second of a picture sequence
+    rate   frames a second of a picture sequence, or of another source whose format stores no times
     Raises VideoError if it cannot be read or has no video stream that decodes.
     """
     with VideoReader(path, rate) as reader:
         return reader.info
 
 
-def frames(path: str | Path, rate: Fraction | None = None) -> Iterator[Frame]:
-    """Every frame of a video file, decoded as the iteration goes on. Public as `refilm.open`."""
+def frames(path: str | Path | BinaryIO, rate: Fraction | None = None) -> Iterator[Frame]:
+    """Every frame of a video, decoded as the iteration goes on. Public as `refilm.open`.
+
+    path   of a video file or picture sequence, "-" for standard input; or a file opened in binary mode, a pipe, or
+           another object with `read`, such as an io.BytesIO, which is copied to a temporary file first
+    rate   frames a second of a picture sequence, or of another source whose format stores no times
+
+    Raises VideoError if it cannot be read.
+    """
     with VideoReader(path, rate) as reader:
         yield from reader
 

@@ -37,6 +37,7 @@ TRANSFERS = {
     11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084",
     17: "smpte428", 18: "arib-std-b67",
 }  # fmt: skip
+HDR_TRANSFERS = (16, 18)  # PQ and HLG
 # FFmpeg's AVChromaLocation, which is H.273's number and 1
 CHROMA_LOCATIONS = {1: "left", 2: "center", 3: "topleft", 4: "top", 5: "bottomleft", 6: "bottom"}
 UNSPECIFIED = 2  # for all but the range, and the chroma location, whose "unspecified" is 0

@@ -6,41 +6,35 @@ import io
 import itertools
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 import av.error
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData
+from av.format import Flags
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
 from refilm.video.colour import Colour, guess_colour
+from refilm.video.marks import beside_samples, has_alpha_beside, movie_box, not_carried, stereo_mode
+from refilm.video.part import Cut
+from refilm.video.picture_marks import read_marks
+from refilm.video.picture_sequence import PictureSequence
 from refilm.video.pixel_format import PixelFormat, has_alpha, held_format, is_full_range
 from refilm.video.tags import ColourTags, ContentLight, MasteringDisplay
 
 # Decoded frames that are looked at before the work: enough for a stream that is interlaced or has captions to show it.
 FRAMES_PROBED = 4
-# What lies beside the samples in a frame and no encoder here takes; FFmpeg's names.
-_NOT_CARRIED = {
-    "A53_CC": "closed captions inside the picture stream",
-    "DYNAMIC_HDR_PLUS": "dynamic HDR10+ metadata",
-    "DOVI_METADATA": "Dolby Vision metadata",
-    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
-    "SPHERICAL": "the mark of a 360 degree video",
-    "STEREO3D": "the mark of a stereoscopic video",
-    "ICC_PROFILE": "an ICC colour profile",
-}
 # What VideoInfo calls the container of a learned codec, which FFmpeg cannot open and which holds pictures alone.
 BITSTREAM = "refilm bitstream"
 # Values of FFmpeg's AVFieldOrder that say "interlaced"
 _INTERLACED = (2, 3, 4, 5)
+_PACKED_ALPHA = ("rgba", "bgra", "argb", "abgr")
 _MASTERING, _LIGHT = "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"
 
 
@@ -70,7 +64,11 @@ class VideoInfo:
     rotation    degrees counter-clockwise by which players turn the picture
     display_matrix  all that players do to the picture, mirroring too; FFmpeg's nine numbers, None for nothing
     interlaced  the container or the first frames say so
+    has_times   the format stores the times of frames; if not, they follow each other at `frame_rate` from 0 on
     not_carried what lies in the picture stream beside the samples and is lost when they are encoded again
+    stereo_mode Matroska's name of how the pictures of two eyes share a frame; None for a film for one eye
+    alpha       transparency, which is lost
+    cut         the part that is read; then `start_time` and `duration` are the part's, and `frames` is None
     """
 
     path: Path
@@ -85,6 +83,7 @@ class VideoInfo:
     mastering_display: MasteringDisplay | None
     content_light: ContentLight | None
     not_carried: tuple[str, ...]
+    stereo_mode: str | None
     sample_aspect_ratio: Fraction
     rotation: int
     display_matrix: tuple[int, ...] | None
@@ -98,6 +97,13 @@ class VideoInfo:
     video_index: int
     others: tuple[StreamInfo, ...]
     chapters: int
+    has_times: bool = True
+    cut: Cut | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is the file of a single picture, such as a.png."""
+        return self.container.endswith("_pipe")
 
 
 def main_video(container: InputContainer, path: Path) -> VideoStream:
@@ -115,30 +121,44 @@ def main_video(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def describe(container: InputContainer, stream: VideoStream, frames: Sequence[VideoFrame], path: Path) -> VideoInfo:
-    """VideoInfo of an open container; `frames` are the first decoded ones, which know what headers leave out."""
-    codec, frame = stream.codec_context, frames[0]
-    # PyAV types it as a mapping, but it iterates over its values
-    side_data = (data for picture in frames for data in cast(Iterable[SideData], picture.side_data))
+def describe(
+    container: InputContainer, stream: VideoStream, frames: Sequence[VideoFrame], path: Path, rate: Fraction | None
+) -> VideoInfo:
+    """VideoInfo of an open container.
+
+    frames   the first decoded ones, which know what headers leave out
+    rate     frames a second where the format stores no times; None: as the stream declares
+    """
+    codec, frame, header = stream.codec_context, frames[0], _matroska_header(stream)
+    side_data = (data for picture in frames for data in beside_samples(picture, codec.name))
     beside = {data.type.name: bytes(data) for data in side_data}
+    if container.format.name.startswith("image2") or container.format.name.endswith("_pipe"):
+        sequence = PictureSequence.of(path)
+        if icc := read_marks((sequence.files()[0] if sequence else path).read_bytes()).icc:
+            beside["ICC_PROFILE"] = icc
     tags = ColourTags(
         int(frame.colorspace),
         int(frame.color_range),
         int(frame.color_primaries),
         int(frame.color_trc),
-        _chroma_location(stream),
+        _chroma_location(header),
     )
     held = held_format(frame.format.name)
     full = is_full_range(frame.format.name)
     colour = guess_colour(frame.width, frame.height, held.kind, tags.named(), yuvj=full)
-    frame_rate = stream.guessed_rate or stream.average_rate or Fraction(25)
+    frame_rate = Fraction(stream.guessed_rate or stream.average_rate or 25)
     time_base = stream.time_base or Fraction(1, av.time_base)
+    is_raw = Flags.no_timestamps in Flags(container.format.flags)
+    has_times = not is_raw or (rate is None and frame.pts is not None)
+    if not has_times:
+        frame_rate = rate or frame_rate
+        time_base = 1 / frame_rate
     if full:
         tags = replace(tags, range=2)
     return VideoInfo(
         path=path,
         container=container.format.name,
-        codec=codec.name,
+        codec=codec.codec.canonical_name,
         width=frame.width,
         height=frame.height,
         pix_fmt=frame.format.name,
@@ -147,25 +167,40 @@ def describe(container: InputContainer, stream: VideoStream, frames: Sequence[Vi
         colour=colour,
         mastering_display=MasteringDisplay.read(beside[_MASTERING]) if _MASTERING in beside else None,
         content_light=ContentLight.read(beside[_LIGHT]) if _LIGHT in beside else None,
-        not_carried=tuple(words for name, words in _NOT_CARRIED.items() if name in beside),
+        not_carried=not_carried(
+            beside,
+            header,
+            codec.extradata or b"" if codec.name == "hevc" else b"",
+            movie_box(path) if "mov" in container.format.name and path.is_file() else b"",
+        ),
+        stereo_mode=stereo_mode(stream.metadata, beside),
         sample_aspect_ratio=stream.sample_aspect_ratio or codec.sample_aspect_ratio or Fraction(1),
         rotation=frame.rotation,
         display_matrix=struct.unpack("=9i", beside["DISPLAYMATRIX"]) if "DISPLAYMATRIX" in beside else None,
         interlaced=codec.field_order in _INTERLACED or any(picture.interlaced_frame for picture in frames),
-        frame_rate=Fraction(frame_rate),
+        frame_rate=frame_rate,
         time_base=time_base,
         start_time=(frame.pts or 0) * (frame.time_base or time_base),
-        duration=_declared_duration(container, stream),
+        # without times, it is guessed from the size of the file
+        duration=_declared_duration(container, stream) if has_times else None,
         frames=stream.frames or None,
-        alpha=has_alpha(frame.format.name),
+        alpha=(has_alpha(frame.format.name) and not _are_opaque(frames)) or has_alpha_beside(stream.metadata),
         video_index=stream.index,
         others=tuple(describe_stream(other) for other in container.streams if other.index != stream.index),
         chapters=len(container.chapters()),
+        has_times=has_times,
     )
 
 
+def _are_opaque(frames: Sequence[VideoFrame]) -> bool:
+    """Whether no pixel of these pictures is transparent, as in most GIFs, which FFmpeg gives with an alpha channel."""
+    if any(frame.format.name not in _PACKED_ALPHA for frame in frames):
+        return False
+    return all((frame.to_ndarray(format="rgba")[..., 3] == 255).all() for frame in frames)
+
+
 def _declared_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
-    if stream.duration is not None and stream.time_base is not None:
+    if stream.duration and stream.time_base is not None:  # of a pipe, some formats say 0
         return stream.duration * stream.time_base
     # Matroska writes "00:01:02.500000000" here; nothing else is taken for a duration
     if found := re.fullmatch(r"(\d{2,}):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""), re.ASCII):
@@ -173,25 +208,32 @@ def _declared_duration(container: InputContainer, stream: VideoStream) -> Fracti
     return Fraction(container.duration, av.time_base) if container.duration is not None else None
 
 
-def _chroma_location(stream: VideoStream) -> int:
-    """FFmpeg's number for where chroma sits, 0 if unknown.
-
-    PyAV does not show it, but Matroska's muxer writes it into the header of a copy.
-    """
+def _matroska_header(stream: VideoStream) -> bytes:
+    """The header of a Matroska file with a copy of the stream. It says what PyAV does not show; b"" for none."""
     header = io.BytesIO()
     try:
         copy = av.open(header, "w", format="matroska")
         copy.add_stream_from_template(stream, opaque=True)
         copy.start_encoding()
     except (ValueError, av.error.FFmpegError):
-        return 0  # Matroska does not hold this codec
+        return b""  # Matroska does not hold this codec
+    return header.getvalue()
+
+
+def _chroma_location(header: bytes) -> int:
+    """FFmpeg's number for where chroma sits, 0 if unknown."""
     # ChromaSitingHorz and ChromaSitingVert: 1 co-sited with luma, 2 half-way between
-    found = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", header.getvalue())
+    found = re.search(rb"\x55\xb7\x81([\x01\x02])\x55\xb8\x81([\x01\x02])", header)
     return 0 if found is None else {(1, 2): 1, (2, 2): 2, (1, 1): 3, (2, 1): 4}[found[1][0], found[2][0]]
 
 
 def describe_stream(stream: av.stream.Stream) -> StreamInfo:
-    codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else "unknown"
+    told = stream.metadata
     return StreamInfo(
-        stream.index, stream.type or "unknown", codec, stream.metadata.get("language"), stream.metadata.get("title")
+        stream.index,
+        stream.type or "unknown",
+        codec,
+        told.get("language"),
+        told.get("title", told.get("filename")),  # attachments have the latter
     )

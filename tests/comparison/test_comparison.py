@@ -16,7 +16,8 @@ from media import BROKEN, CLIPS, even, picture, tool, video_frame, write
 
 import refilm
 from refilm.cli.main import run
-from refilm.compare.comparison import compare
+from refilm.comparison.comparison import compare
+from refilm.video.vmaf import program
 
 
 def degraded(tmp_path, **changes):
@@ -66,6 +67,46 @@ def test_psnr_and_ssim_are_ffmpegs(tmp_path, kind):
     for ours, theirs in ((found.psnr_db, verdict(a, b, "psnr")), (found.ssim, verdict(a, b, "ssim"))):
         assert ours == {name: pytest.approx(theirs[name], abs=0.01 if ours is found.psnr_db else 1e-3) for name in ours}
         assert len(ours) == (2 if kind == "gray" else 4)
+
+
+try:
+    FFMPEG_WITH_VMAF = program()
+except refilm.UsageError:
+    FFMPEG_WITH_VMAF = None
+needs_vmaf = pytest.mark.skipif(FFMPEG_WITH_VMAF is None, reason="no FFmpeg here is built with libvmaf")
+
+
+def verdict_by_vmaf(a, b, folder, change="null"):
+    """FFmpeg's mean VMAF of b against a, after a filter for both."""
+    graph = f"[0:v]{change}[b];[1:v]{change}[a];[b][a]libvmaf=log_fmt=json:log_path=vmaf.json"
+    command = [FFMPEG_WITH_VMAF, "-v", "error", "-i", b, "-i", a, "-lavfi", graph, "-f", "null", "-"]
+    subprocess.run(command, check=True, cwd=folder)
+    return json.loads((folder / "vmaf.json").read_text())["pooled_metrics"]["vmaf"]["mean"]
+
+
+@needs_vmaf
+@pytest.mark.parametrize("kind", ["8-bit", "10-bit", "12-bit, 4:2:2", "odd size"])
+def test_vmaf_is_ffmpegs(tmp_path, kind):
+    a, b = degraded(tmp_path, times=even(5, 24), **{**FORMATS[kind], "width": 161 if kind == "odd size" else 160})
+    assert compare(a, b, vmaf=True).vmaf == pytest.approx(verdict_by_vmaf(a, b, tmp_path), abs=0.01)
+    assert compare(a, b).vmaf is None
+
+
+@needs_vmaf
+def test_vmaf_of_rgb_is_that_of_its_luma(tmp_path):
+    a, b = degraded(tmp_path, times=even(3, 24), pix_fmt="gbrp10le", width=160)
+    luma = "scale=out_color_matrix=bt709:out_range=tv,format=yuv444p10le"
+    assert compare(a, b, vmaf=True).vmaf == pytest.approx(verdict_by_vmaf(a, b, tmp_path, luma), abs=0.2)
+
+
+def test_where_no_ffmpeg_has_vmaf_this_is_said_with_the_way_out(media, monkeypatch, capsys):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("refilm.video.vmaf._of_package", lambda: None)
+    program.cache_clear()
+    paths = [str(media("cfr-24").path), str(media("b-frames").path)]
+    assert run(["compare", *paths, "--vmaf"]) == 2
+    assert "VMAF needs an FFmpeg that is built with libvmaf" in " ".join(capsys.readouterr().err.split())
+    program.cache_clear()
 
 
 def test_per_frame_figures_are_ffmpegs_too(tmp_path):

@@ -6,23 +6,24 @@ import csv
 import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from refilm.compare import plane_metrics
-from refilm.compare.pictures import Curve, Strip
+from refilm.comparison import plane_metrics
+from refilm.comparison.pictures import Curve, Strip
 from refilm.errors import JobError, VideoError
 from refilm.jobs.background import running_ahead
-from refilm.jobs.job import Progress
+from refilm.jobs.pace import Pace, Progress
 from refilm.video import Colour, Frame, PixelFormat, VideoInfo, VideoReader
 from refilm.video.pixel_format import held_format
+from refilm.video.vmaf import Vmaf
 
 _AHEAD = 4  # frames of each video that are decoded ahead
 _RGB = Colour(matrix="rgb", range="pc")
@@ -61,6 +62,7 @@ class Comparison:
     level_change  for each plane, mean code of b minus mean code of a, in 8-bit codes
     worst_time, worst_psnr_db   time and "average" PSNR of the matched frame with the lowest PSNR; None as in `psnr_db`
     warnings      read errors, and other differences that a viewer would notice
+    vmaf          mean VMAF of b against a over the matched frames, from 0 to 100; None if it was not asked for
     """
 
     a: VideoAccount
@@ -74,6 +76,7 @@ class Comparison:
     worst_time: float
     worst_psnr_db: float | None
     warnings: list[str]
+    vmaf: float | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -85,22 +88,25 @@ def compare(
     pictures: str | Path | None = None,
     *,
     from_start: bool = False,
+    vmaf: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Comparison:
     """Compare the frames that two videos show at the same times, by PSNR and SSIM as FFmpeg's filters define them.
 
     pictures      a new or empty folder for curve.png, strip.png, frames.csv and comparison.json
     from_start    whether times count from the first frame of each video
+    vmaf          whether to measure VMAF as well, which wants an FFmpeg with libvmaf
     on_progress   called with the state of the comparison after each frame
 
     Planes are compared as they are if both videos have the same pixel format, matrix and range, else both are converted
     to RGB. Raises VideoError if a video cannot be read, if sizes differ, or if no frames are shown at the same time;
-    JobError if `pictures` is not empty or cannot be written to.
+    JobError if `pictures` is not empty or cannot be written to; UsageError if there is no FFmpeg for VMAF.
     """
     folder = None if pictures is None else Path(pictures)
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise JobError(f"{folder}: exists and is not an empty folder; name another for the pictures")
     with ExitStack() as stack:
+        judge = stack.enter_context(Vmaf()) if vmaf else None
         readers = [stack.enter_context(VideoReader(path)) for path in (path_a, path_b)]
         a, b = (reader.info for reader in readers)
         _check_sizes(a, b)
@@ -110,17 +116,22 @@ def compare(
             stack.enter_context(_filled_or_gone(folder))
             table = stack.enter_context((folder / "frames.csv").open("w", newline=""))
         measured = _Measured(a, b, None if folder is None else csv.writer(table))
-        began = time.monotonic()
+        pace = Pace(a.frames)
         for frame_a, frame_b in _paired(frames_a, frames_b, _tolerance(a, b), shift):
             measured.add(frame_a, frame_b)
-            on_progress(Progress(measured.frames[0], a.frames, time.monotonic() - began, 0))
+            if judge is not None and frame_a is not None and frame_b is not None:
+                judge.add(frame_b, frame_a)
+            on_progress(pace.at(measured.frames[0]))
         if not measured.matched:
             raise VideoError(
                 f"{path_a} and {path_b} show no frame at the same time: they begin at {float(a.start_time):.3f} and "
                 f"{float(b.start_time):.3f} s; --from-start counts from the first frame of each"
             )
         losses = [f"{reader.path}: {line}" for reader in readers for line in reader.losses.warnings()]
+        scores = [] if judge is None else judge.scores()
     comparison = measured.result(losses + _other_differences(a, b))
+    if scores:
+        comparison = replace(comparison, vmaf=round(fmean(scores), 3))
     if folder is not None:
         measured.curve.write(folder / "curve.png")
         measured.strip.write(folder / "strip.png", (a.path.name, b.path.name))

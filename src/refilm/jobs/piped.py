@@ -1,0 +1,249 @@
+"""Jobs with a pipe at an end: from standard input, to standard output, or both.
+
+What comes through a pipe cannot be read again, so these jobs are not continued after a stop. A job from standard input
+into a file is otherwise like any other; standard output gets uncompressed video (y4m), frame by frame.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from refilm.errors import UsageError
+from refilm.jobs.background import running_ahead
+from refilm.jobs.device import check_device, use_threads
+from refilm.jobs.encoded import Encoded
+from refilm.jobs.identity import digest_of
+from refilm.jobs.job import Job, Start, expected_frames
+from refilm.jobs.memory_meter import MemoryMeter
+from refilm.jobs.pace import Pace, Progress
+from refilm.jobs.placing import work_folder
+from refilm.jobs.planning import identity_of, memory_plan
+from refilm.jobs.report import Report
+from refilm.jobs.segments import SegmentEnd, run_segments
+from refilm.jobs.source import Source, open_source
+from refilm.jobs.tally import Tally
+from refilm.jobs.work_folder import FinishedPiece, WorkFolder
+from refilm.options import Encoding, Running
+from refilm.stages.scene_cuts import SceneCuts
+from refilm.stages.stage import StreamShape
+from refilm.video import Frame, VideoInfo
+from refilm.video.colour import guess_colour
+from refilm.video.handles import STANDARD_INPUT
+from refilm.video.pixel_format import held_format
+from refilm.video.y4m import Y4mSettings, Y4mWriter, y4m_format
+
+if TYPE_CHECKING:
+    from refilm.jobs.budget import Plan
+
+STANDARD_OUTPUT = Path("-")
+_ENDLESS = 1 << 40  # source frames in a segment: all are in the first
+# Frames that may be repeated or left out without a word: the first frame of a film may be longer than the others.
+_FEW = 1
+
+
+def check_terminals(source: Path, output: Path) -> None:
+    """Raises UsageError if a pipe is wanted where there is a terminal."""
+    if source == STANDARD_INPUT and os.isatty(0):
+        raise UsageError("- is standard input, which is a terminal here; pipe a video into it, or name a file")
+    if output == STANDARD_OUTPUT and os.isatty(1):
+        raise UsageError("- is standard output, which is a terminal here; pipe it into a program, or name a file")
+
+
+def refuse_parts(source: Path, output: Path, running: Running) -> None:
+    """Raises UsageError for a part or a preview where there is a pipe that cannot be read or written twice."""
+    if running.preview is not None and Path("-") in (source, output):
+        raise UsageError("--preview makes files from a file; name both instead of -")
+    if running.part is not None and source == STANDARD_INPUT:
+        raise UsageError("--from and --to need a file, since standard input cannot be read at any place; name the file")
+
+
+def run_from_pipe(
+    job: Job,
+    on_progress: Callable[[Progress], None],
+    warn: Callable[[str], None],
+    on_start: Callable[[Start], None],
+    on_step: Callable[[str], None],
+) -> Report:
+    """Run a job from standard input into a file. Nothing of it is left after a failure or a stop. Raises as `Job.run`.
+
+    A work folder that a former job has left is not touched, and refused: it may be that of another job.
+    """
+    folder = WorkFolder(work_folder(job.sink.base))
+    was_there = folder.path.exists()
+    try:
+        return job.run(on_progress, warn, on_start, on_step)
+    except BaseException:
+        if not was_there and folder.path.exists():
+            folder.remove()
+        raise
+
+
+@dataclass(frozen=True)
+class Y4mOutput:
+    """What a Job asks of its sink, for uncompressed video on standard output."""
+
+    encoding: Encoding
+    path: Path = Path("standard output")
+
+    def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> Y4mSettings:
+        for name in ("codec", "crf", "preset"):
+            if getattr(self.encoding, name) is not None:
+                raise UsageError(f"standard output gets uncompressed video (y4m); leave out --{name}, or name a file")
+        if self.encoding.purpose is not None or self.encoding.audio not in (None, "none"):
+            raise UsageError("standard output gets pictures alone, as y4m; leave out --for and --audio, or name a file")
+        wanted = source.format if self.encoding.pix_fmt is None else held_format(self.encoding.pix_fmt)
+        fmt = y4m_format(wanted)
+        if self.encoding.pix_fmt not in (None, fmt.name):
+            raise UsageError(f"y4m has no {self.encoding.pix_fmt}; take --pix-fmt {fmt.name}, or leave it out")
+        colour = source.colour
+        if fmt.kind != source.format.kind:
+            colour = guess_colour(shape.width, shape.height, fmt.kind)
+        rate = shape.frame_rate.limit_denominator(1 << 20)
+        return Y4mSettings(fmt, colour, shape.width, shape.height, rate, source.sample_aspect_ratio)
+
+    def described(self, settings: Y4mSettings) -> dict[str, str]:
+        return {"codec": "rawvideo", "pix_fmt": settings.format.name}
+
+    def identity(self, settings: Y4mSettings) -> dict[str, Any]:
+        return {key: str(value) for key, value in asdict(settings).items()}
+
+    def memory(self, settings: Y4mSettings, source: VideoInfo) -> tuple[float, float]:
+        from refilm.jobs.budget import picture_bytes  # loads torch
+
+        return 0.0, picture_bytes(settings.format, settings.width, settings.height)
+
+    def warn_of_losses(self, settings: Y4mSettings, source: VideoInfo, warn: Callable[[str], None]) -> None:
+        """Warn of what y4m has no place for."""
+        Encoded.warn_of_marks(source, warn)
+        for stream in source.others:
+            warn(f"{stream} is left out: y4m holds pictures only")
+        if source.chapters:
+            warn(f"{source.chapters} chapters are left out: y4m holds pictures only")
+        assumed = guess_colour(settings.width, settings.height, settings.format.kind)
+        names = ("matrix", "primaries", "transfer")
+        lost = [f"{name} {getattr(settings.colour, name)}" for name in names]
+        if settings.format.kind == "yuv" and lost != [f"{name} {getattr(assumed, name)}" for name in names]:
+            warn(f"y4m does not say the colour, which the next program has to be told: {', '.join(lost)}")
+
+
+@dataclass(frozen=True)
+class JobToPipe(Job):
+    """A job whose sink is a Y4mOutput: the frames are written as they are made, without pieces."""
+
+    def run(
+        self,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
+        on_start: Callable[[Start], None] = lambda _: None,
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> Report:
+        """Do the job, and return the report, which is not written anywhere. Raises as `Job.run`, and BrokenPipeError
+        if the reader of standard output has ended."""
+        began, warnings = time.monotonic(), list[str]()
+
+        def note(message: str) -> None:
+            warnings.append(message)
+            warn(message)
+
+        check_device(self.running.device)
+        on_step(f"reading {self.source.name}")
+        opened = open_source(self.source, self.rate, self.part)
+        with MemoryMeter() as meter, standard_output() as output, opened as source:
+            self._refuse_interlaced(source.info)
+            use_threads(self.running.threads)
+            settings = self.sink_settings(source.info, 1)
+            self.sink.warn_of_losses(settings, source.info, note)  # type: ignore[attr-defined]
+            on_step("measuring memory")
+            plan, expected = memory_plan(self, settings, source.info), expected_frames(source.info)
+            on_start(Start(expected, 0, None, plan.memory, _ENDLESS, plan.tile))
+            pace = Pace(expected, began=began)
+
+            def note_progress(frame: Frame) -> None:
+                done = int((frame.time - source.info.start_time) * source.info.frame_rate)
+                done = done if expected is None else min(done, expected)  # gaps hold no frames
+                on_progress(pace.at(done))
+
+            piece = self._write(Y4mWriter(output, settings), source, plan, note_progress, note)
+            output.flush()
+        return Report.of(
+            source=source.info,
+            sink=self.sink,
+            encoding=settings,
+            pieces=[piece],
+            drift=None,
+            seconds=time.monotonic() - began,
+            resumed=0,
+            peak=meter.peak,
+            planned=plan.memory,
+            identity=digest_of(identity_of(self, settings)),
+            settings=self.settings,
+            weights=list(self.weights),
+            warnings=warnings,
+        )
+
+    def _write(
+        self,
+        writer: Y4mWriter,
+        source: Source,
+        plan: Plan,
+        on_frame: Callable[[Frame], None],
+        warn: Callable[[str], None],
+    ) -> FinishedPiece:
+        """Write all frames. -> the record of the only piece, for the report"""
+        tally = Tally()
+        for item in self._items(source, plan):
+            if isinstance(item, SegmentEnd):
+                end = item
+                break
+            writer.write(item)
+            tally.count(item)
+            on_frame(item)
+        tally.close(end, source.lost_in(0, None))
+        for message in (*self._advice(source.info, tally).values(), *tally.read_losses().warnings()):
+            warn(message)
+        if writer.repeated + writer.left_out > _FEW:
+            warn(
+                f"the times of the frames are uneven, and y4m has one rate: {writer.repeated} frames were repeated "
+                f"and {writer.left_out} left out; name a file to keep their times"
+            )
+        return FinishedPiece(0, end.frames_in, str(end.end_time), array("q"), array("q"), "", None, tally)
+
+    def _items(self, source: Source, plan: Plan) -> Iterator[Any]:
+        """What the stages make, and a SegmentEnd at the end. Reading and computing run in threads of their own."""
+        cuts = self.running.scene_cuts
+        frames = SceneCuts().mark(iter(source)) if cuts else iter(source)
+        with ExitStack() as stack:
+            decoded = stack.enter_context(running_ahead(frames, plan.queue))
+            lead = SceneCuts.context_past if cuts else 0
+            items = run_segments(decoded, lambda: self.make_stage(source.info, plan.tile), _ENDLESS, lead)
+            results = stack.enter_context(running_ahead(items, plan.queue))
+            # so that no thread keeps waiting for a frame
+            stack.callback(source.close)
+            yield from results
+
+
+@contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Standard output for binary data. What else is printed there meanwhile goes to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        output = os.fdopen(os.dup(kept), "wb")
+        try:
+            yield output
+        finally:
+            with suppress(BrokenPipeError):  # which was raised before
+                output.close()
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

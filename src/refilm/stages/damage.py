@@ -1,0 +1,95 @@
+"""How strongly films are restored: as much as the damage found in them asks for, so that clean film is left alone.
+
+Damage is measured on each frame by itself. What is done to a frame follows from the median over the window that the
+model is shown, so it does not depend on where a run began, and a single odd frame changes nothing.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from torch import Tensor
+
+from refilm.layers.damage import noise_level
+from refilm.models.coding_damage import coding_damage
+from refilm.stages.findings import Judged
+from refilm.stages.running import ALL, Treatment
+from refilm.video import Frame
+
+# Noise in 8-bit levels below which a film is left as it is, and from which the whole result is taken. Clean film was
+# found to have up to 0.5.
+_NO_NOISE, _NOISE = 0.5, 1.25
+# A denoiser is told so many times the noise that is found: film noise also has chroma, and the coarse rest of what a
+# codec took away. On white noise the loss against the true sigma is 0.2 dB (docs/choices.md#strength).
+_TOLD = 1.5
+# The least that a denoiser is told where it works because of compression.
+_LEAST_TOLD = 4.0
+# The damage by compression that is estimated, up to which a film is left as it is, and from which the whole result is
+# taken. The estimate errs by some 0.2.
+_NO_DAMAGE, _DAMAGE = 0.4, 0.9
+
+
+class Damage(NamedTuple):
+    """What is found on a picture.
+
+    noise    standard deviation of the noise in 8-bit levels, see `noise_level`
+    coding   damage by compression: the strength of restoration that it asks for, 0 ... 1; None if that is unknown
+    """
+
+    noise: float
+    coding: float | None
+
+
+def find_damage(picture: Tensor, before: Tensor | None = None) -> Damage:
+    """The damage of a picture [3, H, W], RGB, nominal range [0, 1]; `before`: the one before it, of the same scene."""
+    estimate = coding_damage(picture)
+    coding = None if estimate is None else _ramp(estimate, _NO_DAMAGE, _DAMAGE)
+    return Damage(noise_level(picture, before), coding)
+
+
+def noise_strength(noise: float) -> float:
+    """The strength of restoration that a level of noise asks for, 0 ... 1."""
+    return _ramp(noise, _NO_NOISE, _NOISE)
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    """0 up to `low`, 1 from `high` on, and in between in proportion."""
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+class DamageJudge:
+    """A Judge that treats pictures by the damage found. `finding` sums up what it decided."""
+
+    def __init__(self) -> None:
+        self.finding = Judged()
+
+    def measure(self, key: Frame, picture: Tensor, before: Tensor | None) -> Damage:
+        return find_damage(picture, before)
+
+    def treatment(self, found: Sequence[Damage]) -> Treatment:
+        coding = [damage.coding for damage in found if damage.coding is not None]
+        usual = Damage(median(damage.noise for damage in found), median(coding) if coding else None)
+        treatment = ALL if usual.coding is None else self.chosen(usual.noise, usual.coding)
+        self.finding += Judged(1, treatment.strength, usual.noise, usual.coding or 0.0)
+        return treatment
+
+    @abstractmethod
+    def chosen(self, noise: float, coding: float) -> Treatment: ...
+
+
+class NoiseJudge(DamageJudge):
+    """For denoisers, which are told the noise. They also work against compression, where that hides the noise."""
+
+    def chosen(self, noise: float, coding: float) -> Treatment:
+        told = max(_TOLD * noise, _LEAST_TOLD * coding, _NO_NOISE)
+        return Treatment(max(noise_strength(noise), coding), {"sigma_8bit": told})
+
+
+class CodingJudge(DamageJudge):
+    """For the removal of compression artifacts."""
+
+    def chosen(self, noise: float, coding: float) -> Treatment:
+        return Treatment(coding)

@@ -1,0 +1,114 @@
+"""Frames in, frames out: models over the pictures of a program, as jobs run them over a file.
+
+    for picture in refilm.stream.denoise(pictures):                                  # numpy or torch, [H, W, 3]
+    for time, picture in refilm.stream.interpolate(pictures, times=2, input_fps=25):
+    for frame in refilm.stream.upscale(refilm.open("in.mp4")):                       # Frames with times and colour
+
+Each function takes an iterable and returns a generator, which reads a few pictures ahead: as many as the model looks
+at, and two for scene cuts. Memory does not grow with length. Closing the generator, or dropping it, frees everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from fractions import Fraction
+from itertools import chain
+from typing import Any
+
+from refilm import options
+from refilm.api import MODEL, by_name, describe, keywords_of, work_of
+from refilm.jobs.device import check_device, use_threads
+from refilm.options import Running, frame_rate
+from refilm.stages.pictures import Form, Item
+from refilm.stages.scene_cuts import SceneCuts
+from refilm.stages.stage import Stage, StreamShape
+from refilm.stages.table import Work, check_tile
+from refilm.tasks import TASKS, Task
+
+_ANY = StreamShape(64, 64, Fraction(25), Fraction(1, 25), Fraction(0))
+_RUNNING = ("device", "scene_cuts", "tile", "threads")
+_TEXT = """
+Takes an iterable of pictures, and returns a generator of as many results, in the same kind and dtype.
+
+A picture is a numpy array or a torch tensor [H, W, 3] in RGB, uint8, or floating point in 0 ... 1 (results in floating
+point are not clamped); or a Frame, as refilm.open gives them. It may come in a pair (time, picture), and so do results
+then. All pictures of a stream are alike. Raises UsageError for wrong options when called; ValueError and TypeError,
+with the number of the picture, for wrong pictures, and ValueError if there is none; WeightsError as create_model.
+"""
+_TIMES = """
+Takes an iterable of (time, picture), with exact times in seconds (a Fraction, or an int), and returns a generator of
+(time, picture) with more of them, at exact times. Pictures without times follow each other at input_fps, from 0 on.
+Frames, as refilm.open gives them, have their times, and Frames are given back.
+
+A picture is a numpy array or a torch tensor [H, W, 3] in RGB, uint8, or floating point in 0 ... 1 (results in floating
+point are not clamped). All pictures of a stream are alike; results have the same kind and dtype. Raises UsageError for
+wrong options when called; ValueError and TypeError, with the number of the picture, for wrong pictures and times, and
+ValueError if there is none; WeightsError as create_model.
+"""
+_TILE = "Side in pixels of the tiles in which a model processes large pictures, to save memory. Default: no tiles."
+_USUAL = "Usual number of pictures a second. Default, where they have times: that of the first two."
+
+
+def _of_task(task: Task) -> Callable[..., Iterator[Any]]:
+    is_timed = task.name == "interpolation"
+    known = keywords_of(task.options, Running)
+    taken = _RUNNING + ("input_fps",) * is_timed
+    keywords = {name: told for name, told in known.items() if name not in _names(Running) or name in taken} | MODEL
+    keywords["tile"] = (None, _TILE)
+    if is_timed:
+        keywords["input_fps"] = (None, _USUAL)
+
+    def function(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Any]:
+        by_name(function, (pictures,), task.options, own, given)
+        model, weights = given.pop("model", None), given.pop("weights", "default")
+        work = work_of(task, options.taken(task.options, given), model, weights)
+        running = Running(**{name: given.pop(name) for name in taken if name in given})
+        options.check_all_known(given, (task.options,), task.verb)
+        check_device(running.device)
+        use_threads(running.threads)
+        check_tile([work], running.tile)
+        work.stage(_ANY, running.device, tile=None)  # for errors
+        return _results(pictures, work, running, is_timed)
+
+    function.__name__ = function.__qualname__ = task.verb
+    summary = task.summary.partition("\n")[0]
+    describe(
+        function, summary + "\n" + (_TIMES if is_timed else _TEXT), ("pictures",), keywords, task.options, Iterator
+    )
+    return function
+
+
+def _names(kind: type) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+def _results(items: Iterable[Item], work: Work, running: Running, is_timed: bool) -> Iterator[Any]:
+    rest = iter(items)
+    try:
+        first = next(rest)
+    except StopIteration:
+        raise ValueError("the stream is empty: wanted at least one picture") from None
+    form = Form.of(first, 0)
+    rate = None if running.input_fps is None else frame_rate(running.input_fps)
+    if is_timed and rate is None and not form.is_timed:
+        raise ValueError("interpolation needs times: give pairs (time, picture), or input_fps")
+    usual = rate or Fraction(25)
+    frames = form.frames(chain([first], rest), usual, 1 / usual)
+    opening = next(frames)
+    step = 1 / rate if rate else opening.duration
+    shape = StreamShape(opening.width, opening.height, 1 / step, step, opening.time)
+    stage: Stage = work.stage(shape, running.device, running.tile)
+    frames = chain([opening], frames)
+    del first, opening
+    for frame in SceneCuts().mark(frames) if running.scene_cuts else frames:
+        for result in stage.push(frame):
+            yield form.item(result, is_timed)
+    for result in stage.flush():
+        yield form.item(result, is_timed)
+
+
+denoise = _of_task(TASKS["denoising"])
+deblock = _of_task(TASKS["deblocking"])
+upscale = _of_task(TASKS["super-resolution"])
+interpolate = _of_task(TASKS["interpolation"])

@@ -110,6 +110,22 @@ def test_a_denoiser_stands_beside_the_filters_a_user_has(fakes: None, folder: Pa
         assert held(tmp_path, "hqdn3d", "denoising-sigma25")["mean"]["psnr_db"] > 21
 
 
+def test_a_denoiser_that_is_not_told_the_noise_measures_it(fakes: None, folder: Path, tmp_path: Path) -> None:
+    Mean.told.clear()
+    evaluate("mean", folder, "denoising-sigma25-blind", tmp_path)
+    assert min(Mean.told) > 20
+    assert max(Mean.told) < 60  # a little more than is there, see `stages.damage`
+    # the operations are those of a frame that the model works on
+    assert held(tmp_path, "mean", "denoising-sigma25-blind")["gflop"] > 0
+
+
+def test_clean_clips_are_compared_with_themselves(fakes: None, folder: Path, tmp_path: Path) -> None:
+    evaluate("mean", folder, "denoising-clean", tmp_path)
+    mean, untouched = (held(tmp_path, name, "denoising-clean")["mean"]["psnr_db"] for name in ("mean", "input"))
+    assert untouched == 100
+    assert mean > 45
+
+
 def test_noise_depends_on_the_clips_name_alone(folder: Path) -> None:
     protocol = PROTOCOLS["denoising-sigma25"]
     (_, once), (_, again), (_, other) = (protocol._pair(clip(folder / name)) for name in ("a.mkv", "a.mkv", "b.mkv"))

@@ -11,9 +11,9 @@ import torch
 
 from refilm.data.layouts import Footage
 from refilm.errors import VideoError
+from refilm.evaluation.clip_vmaf import ClipVmaf
 from refilm.evaluation.flops import gflop
 from refilm.evaluation.interpolators import BASELINES, Interpolator, ModelInterpolator
-from refilm.evaluation.judge import Judge
 from refilm.evaluation.metrics import psnr_db, ssim, warp_errors
 from refilm.evaluation.pictures import Strip, write_strip
 from refilm.evaluation.results import ClipFigures, mean
@@ -88,12 +88,12 @@ class Interpolation:
 
         The strip shows one new frame: the frame before it, the real one, the result, the frame after it.
         """
-        with Judge(self.vmaf) as judge:
-            figures = self._measured(interpolator, clip, stopwatch, strip, judge)
-            return replace(figures, vmaf=judge.mean())
+        with ClipVmaf(self.vmaf) as vmaf:
+            figures = self._measured(interpolator, clip, stopwatch, strip, vmaf)
+            return replace(figures, vmaf=vmaf.mean())
 
     def _measured(
-        self, interpolator: Interpolator, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, judge: Judge
+        self, interpolator: Interpolator, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, vmaf: ClipVmaf
     ) -> ClipFigures:
         psnr, structure = [], []
         errors: list[tuple[float, float]] = []
@@ -104,7 +104,7 @@ class Interpolation:
             new = stopwatch.timed(interpolator(kept, self.times), group=len(self.times))
             before = real_before = run[0].rgb
             if not errors:
-                judge.add(before, before, counts=False)
+                vmaf.add(before, before, counts=False)
             for number, frame in enumerate(run[1:], start=1):
                 real = frame.rgb
                 result = real if number % self.step == 0 else next(new)
@@ -114,7 +114,7 @@ class Interpolation:
                     if strip is not None and number > len(run) // 2:
                         write_strip(strip.path, [run[number - 1].rgb, real, result, run[number + 1].rgb])
                         strip = None
-                judge.add(result, real, counts=number % self.step != 0)
+                vmaf.add(result, real, counts=number % self.step != 0)
                 errors.append(warp_errors(before, result, real_before, real))
                 before, real_before = result, real
         if not psnr:

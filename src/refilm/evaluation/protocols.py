@@ -6,17 +6,23 @@ Figures can be compared only within a protocol.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from refilm.data.degradations import bicubic_down, compress, gaussian_down, gaussian_noise
 from refilm.evaluation.interpolation import Interpolation
-from refilm.evaluation.metrics import as_shown
+from refilm.evaluation.metrics import PERFECT_DB, as_shown
 from refilm.evaluation.restoration import Restoration
-from refilm.evaluation.restorers import DEBLOCKERS, DENOISERS, ENLARGERS
+from refilm.evaluation.restorers import DEBLOCKERS, DENOISERS, ENLARGERS, as_it_is
+from refilm.stages.damage import CodingJudge, NoiseJudge
+from refilm.stages.running import Judge
 
 Protocol = Interpolation | Restoration
 
 
-def _denoising(sigma_8bit: float) -> Restoration:
-    return Restoration(
+def _denoising(sigma_8bit: float) -> tuple[Restoration, ...]:
+    """As in papers, where models are told the noise; and as for a user who does not know it."""
+    told = Restoration(
         name=f"denoising-sigma{sigma_8bit:g}",
         task="denoising",
         spoil=lambda frames_u8, seed: gaussian_noise(frames_u8.float() / 255, sigma_8bit, seed),
@@ -26,6 +32,8 @@ def _denoising(sigma_8bit: float) -> Restoration:
         beside="nlmeans",
         told={"sigma_8bit": sigma_8bit},
     )
+    words = told.spoilt.replace("are told sigma", "measure it")
+    return told, replace(told, name=f"{told.name}-blind", spoilt=words, told={}, judge=NoiseJudge)
 
 
 def _deblocking(codec: str, letter: str, quality: int, words: str) -> Restoration:
@@ -33,9 +41,24 @@ def _deblocking(codec: str, letter: str, quality: int, words: str) -> Restoratio
         name=f"deblocking-{codec}-{letter}{quality}",
         task="deblocking",
         spoil=lambda frames_u8, _: compress(frames_u8, codec, quality).float() / 255,
-        spoilt=f"{words}, yuv420p",
+        spoilt=f"{words}, yuv420p; models work as strongly as they find it compressed",
         baselines=DEBLOCKERS,
         beside="deblock",
+        judge=CodingJudge,
+    )
+
+
+def _clean(task: str, judge: Callable[[], Judge]) -> Restoration:
+    """How much a model takes from film that needs nothing. An exact frame counts as `metrics.PERFECT_DB`."""
+    return Restoration(
+        name=f"{task}-clean",
+        task=task,
+        spoil=lambda frames_u8, _: frames_u8.float() / 255,
+        spoilt="nothing: the clips as they are; models work as strongly as they find damage, and an exact frame counts "
+        f"as {PERFECT_DB:g} dB",
+        baselines={"input": as_it_is},
+        beside="input",
+        judge=judge,
     )
 
 
@@ -57,11 +80,13 @@ def _enlargement(name: str, words: str) -> Restoration:
 _ALL: tuple[Protocol, ...] = (
     Interpolation("interpolation-x2", step=2),
     Interpolation("interpolation-x4", step=4),
-    _denoising(15),
-    _denoising(25),
+    *_denoising(15),
+    *_denoising(25),
+    _clean("denoising", NoiseJudge),
     _deblocking("h264", "crf", 37, "x264 at crf 37, preset medium"),
     _deblocking("jpeg2000", "q", 40, "FFmpeg's JPEG 2000 at -q:v 40"),
     _deblocking("jpeg2000", "q", 20, "FFmpeg's JPEG 2000 at -q:v 20"),
+    _clean("deblocking", CodingJudge),
     _enlargement("bi", "MATLAB's bicubic (BI)"),
     _enlargement("bd", "a Gaussian blur of sigma 1.6, then the first pixel of every 4 (BD)"),
 )

@@ -14,13 +14,14 @@ from refilm.data.degradations import bicubic_up
 from refilm.data.layouts import Footage
 from refilm.data.pack import read_footage
 from refilm.errors import VideoError
+from refilm.evaluation.clip_vmaf import ClipVmaf
 from refilm.evaluation.flops import gflop
-from refilm.evaluation.judge import Judge
 from refilm.evaluation.metrics import as_shown, luma, psnr_db, ssim, warp_errors
 from refilm.evaluation.pictures import Strip, write_strip
 from refilm.evaluation.restorers import FFmpegFilter, ModelRestorer, Restorer
 from refilm.evaluation.results import ClipFigures, mean
 from refilm.evaluation.stopwatch import Stopwatch
+from refilm.stages.running import Judge
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Restoration:
     baselines   methods that a user has without this project, by name
     beside      name of the baseline that strips show
     told        further arguments of the model's call, beside the clip
+    judge       makes the judge that decides how strongly a model works, as in a job without `--strength`; None: at full
+                strength
     scale       H / h; H and W are cropped to multiples of it
     on_luma     whether PSNR and SSIM are of luma (`metrics.luma`) instead of RGB; the PSNR of RGB is then given as well
     border      pixels on each side that PSNR and SSIM leave out
@@ -49,6 +52,7 @@ class Restoration:
     baselines: dict[str, Restorer]
     beside: str
     told: dict[str, Any] = field(default_factory=dict)
+    judge: Callable[[], Judge] | None = None
     scale: int = 1
     on_luma: bool = False
     border: int = 0
@@ -70,7 +74,7 @@ class Restoration:
 
     def method(self, model: Any, device: torch.device) -> Restorer:
         """A model (`contract.Restorer`, already on the device) in the form that `measure` takes."""
-        return ModelRestorer(model, device, self.told)
+        return ModelRestorer(model, device, self.told, judge=self.judge)
 
     def measure(
         self, restorer: Restorer, clip: Footage, stopwatch: Stopwatch, strip: Strip | None = None
@@ -79,12 +83,12 @@ class Restoration:
 
         The strip shows one frame: the input (enlarged), the result of `strip.beside`, the result, the original.
         """
-        with Judge(self.vmaf) as judge:
-            figures = self._measured(restorer, clip, stopwatch, strip, judge)
-            return replace(figures, vmaf=judge.mean())
+        with ClipVmaf(self.vmaf) as vmaf:
+            figures = self._measured(restorer, clip, stopwatch, strip, vmaf)
+            return replace(figures, vmaf=vmaf.mean())
 
     def _measured(
-        self, restorer: Restorer, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, judge: Judge
+        self, restorer: Restorer, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, vmaf: ClipVmaf
     ) -> ClipFigures:
         truth_u8, spoilt = self._pair(clip)
         if len(truth_u8) < 2:
@@ -98,7 +102,7 @@ class Restoration:
             restored = stopwatch.timed(restored)
         for place, result in zip(places, restored, strict=True):
             real = truth_u8[place].float() / 255
-            judge.add(result, real)
+            vmaf.add(result, real)
             compared = self._compared(result), self._compared(real)
             psnr.append(psnr_db(*compared))
             structure.append(ssim(*compared))
@@ -144,8 +148,10 @@ class Restoration:
         return baseline
 
     def gflop(self, restorer: Restorer, clip: Footage) -> float:
-        """The operations for one frame of a clip, see `flops.gflop`."""
+        """The operations for one frame of a clip that the model works on, see `flops.gflop`."""
         _, spoilt = self._pair(clip)
+        if isinstance(restorer, ModelRestorer):
+            restorer = replace(restorer, judge=None)  # which may leave the frame as it is
         return gflop(lambda: next(restorer(spoilt[:1], [0])))  # of more, a temporal filter restores the next too
 
     def _pair(self, clip: Footage) -> tuple[Tensor, Tensor]:

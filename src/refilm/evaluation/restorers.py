@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from refilm.data.degradations import bicubic_up
 from refilm.models.contract import Restorer as Model
-from refilm.stages.running import Restoring
+from refilm.stages.running import ALL, Judge, Restoring
 from refilm.video import Frame
 from refilm.video.colour import Colour
 from refilm.video.filters import filtered, is_in_pyav
@@ -116,18 +116,24 @@ ENLARGERS: dict[str, Restorer] = {
 }
 
 
+@dataclass(frozen=True)
 class ModelRestorer:
     """A model as a method: it runs by `Restoring`, as in a job.
 
     told      further arguments of the model's call, beside the clip
     filtered  whether the model's temporal filter is applied, if it has one
+    judge     makes the judge that decides how strongly the model works; None: at full strength
     """
 
-    def __init__(self, model: Model, device: torch.device | str, told: dict[str, Any], filtered: bool = True) -> None:
-        self._model, self._device, self._told, self._filtered = model, device, told, filtered
+    model: Model
+    device: torch.device | str
+    told: dict[str, Any] = field(default_factory=dict)
+    filtered: bool = True
+    judge: Callable[[], Judge] | None = None
 
     def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
-        run: Restoring[int] = Restoring(self._model, self._told, self._device, filtered=self._filtered)
+        treat = ALL if self.judge is None else self.judge()
+        run: Restoring[int] = Restoring(self.model, self.told, self.device, filtered=self.filtered, treat=treat)
         for place, picture in run.over((place, partial(clip.__getitem__, place)) for place in range(len(clip))):
             if place in places:  # other frames are computed only if a temporal filter needs them
                 yield picture()

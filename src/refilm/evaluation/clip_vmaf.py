@@ -18,7 +18,7 @@ from refilm.video.vmaf import Vmaf
 _YUV444P = PixelFormat("yuv444p", "yuv", 8)
 
 
-class Judge:
+class ClipVmaf:
     """Takes all frames of a clip in their order, and gives the mean VMAF of those that count; None if not `asked`.
 
     A context manager. Raises UsageError if there is no FFmpeg with libvmaf.
@@ -29,7 +29,7 @@ class Judge:
         self._within: AbstractContextManager[Any] = self._vmaf or nullcontext()
         self._counts: list[bool] = []
 
-    def __enter__(self) -> Judge:
+    def __enter__(self) -> ClipVmaf:
         self._within.__enter__()
         return self
 

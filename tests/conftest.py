@@ -1,11 +1,15 @@
-"""Settings that must stand before torch is loaded."""
+"""Settings that must stand before torch is loaded and before other processes are started."""
 
 import os
+import signal
 
 # Idle OpenMP threads that spin take the cores from the encoder and from the other processes of a test run.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
+
+# A run in the background of a shell ignores Ctrl-C, and so would the commands that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

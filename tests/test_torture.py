@@ -38,7 +38,7 @@ def test_the_same_packets_after(tmp_path, fault):
 
 def test_the_command_writes_its_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(torture.Faults, "kill_at_step", lambda self, step: "undisturbed")
-    monkeypatch.setattr(rare_files, "KINDS", [kind for kind in rare_files.KINDS if kind.name == "- as input"])
+    monkeypatch.setattr(rare_files, "KINDS", [k for k in rare_files.KINDS if k.name == "an empty pipe as input"])
     results = tmp_path / "reliability.md"
     arguments = ["--inputs", "2", "--rounds", "0", "--samples", str(tmp_path), "--results", str(results)]
     monkeypatch.setattr("sys.argv", ["torture.py", *arguments])

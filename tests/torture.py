@@ -493,6 +493,7 @@ def main() -> None:
     def tell(line: str) -> None:
         print(line, flush=True)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
     began = time.monotonic()
     (folder / "inputs").mkdir()
     (folder / "faults").mkdir()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refilm.cli import main
 from refilm.evaluation.protocols import PROTOCOLS
 
 
@@ -23,3 +24,9 @@ def test_every_frame_up_to_the_last_kept_one_is_in_one_run(name: str, count: int
         assert run == list(range(run[0], run[-1] + 1))
         assert run[0] % protocol.step == run[-1] % protocol.step == 0
         assert 0 < len(run) - 1 <= intervals * protocol.step
+
+
+def test_the_help_names_every_protocol(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["eval", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert [name for name in PROTOCOLS if f" {name}" not in told] == []

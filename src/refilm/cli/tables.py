@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 import refilm
-from refilm.jobs.analysis import flags
 from refilm.jobs.in_words import rough_time
 from refilm.models import MODELS, list_models
 from refilm.models.defaults import default_models, read_results, results_folder
@@ -178,6 +177,8 @@ def doctor_table(found: dict[str, Any]) -> Table:
 
 
 def analysis_table(found: Analysis) -> Table:
+    from refilm.jobs.analysis import flags  # loads PyAV and OpenCV
+
     coding = "not known" if found.coding is None else f"{found.coding:.0%}"
     moving = f"in {found.moving:.0%} of the frames"
     if found.repeated:

@@ -1,6 +1,6 @@
 """The steps in which a stage runs its model, and the memory that each takes.
 
-For the models that ship, the figures were measured at full size by `benchmarks/memory.py --steps`, and are read from
+For the models that ship, the figures were measured at full size by `benchmarks/steps.py`, and are read from
 `results/memory/steps.json`. For other models, and on a GPU, each step is run on two small pictures before the job.
 """
 

@@ -71,3 +71,12 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_left(restorers, media, tm
     with pytest.raises(VideoError, match="the ending chooses the codec of pictures"):
         refilm.upscale(tmp_path / "in.png", tmp_path / "out.png", codec="libx264")
     assert [file.name for file in tmp_path.iterdir()] == ["in.png"]
+
+
+@pytest.mark.parametrize("output", ["out.png", "frames/%06d.png"])
+def test_sound_for_pictures_is_refused(restorers, tmp_path, output):
+    cv2.imwrite(str(tmp_path / "in.png"), slopes())
+    (tmp_path / "frames").mkdir()
+    with pytest.raises(UsageError, match="no place for sound or subtitles; leave out --audio aac"):
+        refilm.denoise(tmp_path / "in.png", tmp_path / output, audio="aac")
+    assert refilm.denoise(tmp_path / "in.png", tmp_path / output, audio="none").frames_out == 1

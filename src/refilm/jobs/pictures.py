@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from refilm.errors import JobError, VideoError
+from refilm.errors import JobError, UsageError, VideoError
 from refilm.jobs.encoded import Encoded
 from refilm.jobs.one_file import OneFile
 from refilm.jobs.placing import place_pictures
@@ -26,6 +26,7 @@ class Picture(Encoded, OneFile):
     """A single picture, from the file of one, with its EXIF and its colour profile where the format has room."""
 
     def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> EncoderSettings:
+        _refuse_streams(self)
         if not source.is_picture:
             raise VideoError(
                 f"{self.path}: is the name of one picture, and {source.path} is a film; name a file such as "
@@ -72,6 +73,10 @@ class Pictures(Encoded):
         if folder.exists() and any(folder.iterdir()) and not overwrite:
             raise JobError(f"{folder}: is not empty; choose another folder, or --overwrite to replace its pictures")
 
+    def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> EncoderSettings:
+        _refuse_streams(self)
+        return super().settings(source, shape, threads)
+
     def rehearse(self, settings: EncoderSettings, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
         self.warn_of_losses(settings, source.info, warn)
         if source.info.stereo_mode:
@@ -100,3 +105,10 @@ class Pictures(Encoded):
 
     def place(self, joined: Path, overwrite: bool) -> None:
         place_pictures(joined, self.path)
+
+
+def _refuse_streams(sink: Encoded) -> None:
+    """Raises UsageError if the user asks for sound or subtitles."""
+    for name in ("audio", "subtitles"):
+        if (wanted := getattr(sink.encoding, name)) not in (None, "none"):
+            raise UsageError(f"{sink.path}: pictures have no place for sound or subtitles; leave out --{name} {wanted}")

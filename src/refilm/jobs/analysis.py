@@ -32,8 +32,8 @@ _PLACES, _FEWEST_PLACES, _RUN = 10, 3, 12
 _FULL_HD = 1920 * 1080
 # A film of up to so many frames is read from its beginning, and so much of one in which no places can be sought.
 _READ = 600
-# The least strengths, of 1, that the usual place has to ask for. Soft film without damage asks for 0.7 of deblocking.
-_NOISY, _DAMAGED = 0.5, 0.75
+# The least strengths, of 1, that the usual place has to ask for. Soft film without damage asks for 0.6 of deblocking.
+_NOISY, _DAMAGED = 0.5, 0.65
 # Shorter side in pixels up to which a film is enlarged, the side that it then comes nearest to, and the longest side.
 _SMALL, _AIM, _LONGEST = 576, 1080, 4096
 _FACTORS = 2, 4
@@ -228,7 +228,7 @@ def _proposal(seen: _Seen, info: VideoInfo, force: bool) -> dict[str, Any]:
         reasons["denoise"] = f"noise or film grain of {found.noise:.1f} of 255; leave this out to keep the grain"
     if found.coding is not None and found.coding >= _DAMAGED:
         wanted["deblock"] = True
-        reasons["deblock"] = f"damage by compression of {found.coding:.0%}; undamaged film has up to 70%"
+        reasons["deblock"] = f"damage by compression of {found.coding:.0%}; undamaged film has up to 60%"
     side = min(info.width, info.height)
     factor = max(_FACTORS[0], min(_FACTORS[1], round(_AIM / side)))
     if side <= _SMALL and factor * max(info.width, info.height) <= _LONGEST:

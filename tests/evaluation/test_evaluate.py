@@ -216,14 +216,15 @@ def test_vmaf_stands_beside_psnr_where_it_is_asked_for(tmp_path: Path) -> None:
     ):
         evaluate(better, folder, protocol, tmp_path)
         assert "VMAF" not in (tmp_path / "set" / f"{task_of(protocol)}.md").read_text()
-        clips = [evaluate(name, folder, protocol, tmp_path, vmaf=True).clips["a.mkv"] for name in (better, worse)]
+        results = [evaluate(name, folder, protocol, tmp_path, further=["vmaf"]) for name in (better, worse)]
+        clips = [result.clips["a.mkv"] for result in results]
         assert 100 >= clips[0].vmaf > clips[1].vmaf > 0
         assert "| VMAF |" in (tmp_path / "set" / f"{task_of(protocol)}.md").read_text()
 
 
 def test_vmaf_is_refused_where_it_cannot_be_measured(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="every frame is measured; leave out every"):
-        evaluate("bicubic", folder, "super-resolution-x4-bi", tmp_path, every=3, vmaf=True)
+        evaluate("bicubic", folder, "super-resolution-x4-bi", tmp_path, every=3, further=["vmaf"])
     assert not (tmp_path / "pans").exists()
 
 
@@ -238,3 +239,18 @@ def test_the_command_prints_the_table(folder: Path, tmp_path: Path, capsys: pyte
     assert run(["eval", "frame-blend", str(tmp_path), "--results", str(tmp_path)]) == 1
     assert "no videos, no folders of pictures" in capsys.readouterr().err
     assert run(["eval", "frame-bland", str(folder), "--results", str(tmp_path)]) == 2
+
+
+def test_lpips_stands_beside_psnr_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    better, worse = (
+        evaluate(name, folder, "interpolation-x2", tmp_path, further=["lpips"])
+        for name in ("frame-blend", "frame-repeat")
+    )
+    assert 0 < better.mean("lpips") < worse.mean("lpips") < 1
+    assert "| LPIPS |" in (tmp_path / folder.name / "interpolation.md").read_text()
+    assert evaluate("frame-blend", folder, "interpolation-x2", tmp_path / "without").mean("lpips") is None
+
+
+def test_unknown_further_figures_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="further figures are vmaf and lpips, got niqe"):
+        evaluate("frame-blend", folder, "interpolation-x2", tmp_path, further=["niqe"])

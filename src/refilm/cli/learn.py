@@ -81,6 +81,7 @@ def evaluate(
     device: str = "cpu",
     pictures: Path | None = None,
     vmaf: bool = False,
+    lpips: bool = False,
 ) -> int:
     """Measure a model and the baselines of its task on videos, and write tables of the results.
 
@@ -110,14 +111,16 @@ def evaluate(
         baseline, result, original.
     vmaf
         Measure VMAF as well, which wants an FFmpeg with libvmaf.
+    lpips
+        Measure LPIPS as well, of which less is better.
     """
     from refilm.jobs.device import check_device
 
     check_device(device)
     from refilm import evaluation
 
-    options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures, "vmaf": vmaf}
-    options["note"] = _note
+    options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures}
+    options |= {"further": ["vmaf"] * vmaf + ["lpips"] * lpips, "note": _note}
     try:
         result = evaluation.evaluate(model, data, protocol, results, **options)
     except ValueError as error:  # no such model or protocol

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 import refilm
 from refilm.data.layouts import Footage, find_footage, parts_of
 from refilm.errors import UsageError
+from refilm.evaluation.perceptual import PERCEPTUAL
 from refilm.evaluation.pictures import Strip
 from refilm.evaluation.protocols import PROTOCOLS, Protocol
 from refilm.evaluation.results import Result, write_result
@@ -36,7 +37,7 @@ def evaluate(
     weights: str | Path = "default",
     device: str = "cpu",
     pictures: str | Path | None = None,
-    vmaf: bool = False,
+    further: Collection[str] = (),
     note: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Measure a model on every clip of a folder, and write `results_dir/<folder's name>/`.
@@ -49,7 +50,7 @@ def evaluate(
     device     where the model runs, such as "cpu" or "cuda"
     pictures   folder for strips of frames, PROTOCOL/MODEL/CLIP.png; by default none are written, since the licence of
                the videos may not allow publishing them
-    vmaf       whether to measure VMAF as well, which wants every frame, and an FFmpeg with libvmaf
+    further    figures to measure as well: "lpips", and "vmaf", which wants every frame, and an FFmpeg with libvmaf
     note       called with one line for each clip
 
     Baselines of the protocol for which the results folder has no figures on these clips are measured as well. Raises
@@ -60,11 +61,13 @@ def evaluate(
     found, file = named(model, weights)
     model, weights = found or model, file or weights
     chosen = _choose_protocol(model, protocol, every)
-    if vmaf:
+    if unknown := set(further) - set(PERCEPTUAL):
+        raise ValueError(f"further figures are {' and '.join(PERCEPTUAL)}, got {', '.join(sorted(unknown))}")
+    if "vmaf" in further:
         if every is not None:
             raise UsageError("VMAF looks at the motion between frames, so every frame is measured; leave out every")
         vmaf_program()  # UsageError before the work
-        chosen = replace(chosen, vmaf=True)
+    chosen = replace(chosen, further=tuple(further))
     clips = find_clips(Path(folder))
     target = Path(results_dir) / Path(folder).resolve().name
     measuring = _Measuring(chosen, clips, target, note)
@@ -118,7 +121,7 @@ class _Measuring:
 
     def has(self, baseline: str) -> bool:
         held = self._held(baseline)
-        complete = not self.protocol.vmaf or "vmaf" in held.get("mean", {})
+        complete = set(self.protocol.further) <= set(held.get("mean", {}))
         return "absent" in held or (complete and set(held.get("clips", ())) == {clip.source for clip in self.clips})
 
     def baseline(self, name: str, pictures: Path | None = None) -> Result:

@@ -11,10 +11,10 @@ import torch
 
 from refilm.data.layouts import Footage
 from refilm.errors import VideoError
-from refilm.evaluation.clip_vmaf import ClipVmaf
 from refilm.evaluation.flops import gflop
 from refilm.evaluation.interpolators import BASELINES, Interpolator, ModelInterpolator
 from refilm.evaluation.metrics import psnr_db, ssim, warp_errors
+from refilm.evaluation.perceptual import Perceptual
 from refilm.evaluation.pictures import Strip, write_strip
 from refilm.evaluation.results import ClipFigures, mean
 from refilm.evaluation.stopwatch import Stopwatch
@@ -32,7 +32,7 @@ class Interpolation:
 
     name: str
     step: int
-    vmaf: bool = False  # whether VMAF of the new frames is measured as well
+    further: tuple[str, ...] = ()  # figures of PERCEPTUAL that are measured as well, of the new frames
 
     task: ClassVar[str] = "interpolation"
     baselines: ClassVar[dict[str, Interpolator]] = BASELINES
@@ -88,12 +88,17 @@ class Interpolation:
 
         The strip shows one new frame: the frame before it, the real one, the result, the frame after it.
         """
-        with ClipVmaf(self.vmaf) as vmaf:
-            figures = self._measured(interpolator, clip, stopwatch, strip, vmaf)
-            return replace(figures, vmaf=vmaf.mean())
+        with Perceptual(self.further) as perceptual:
+            figures = self._measured(interpolator, clip, stopwatch, strip, perceptual)
+            return replace(figures, **perceptual.means())
 
     def _measured(
-        self, interpolator: Interpolator, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, vmaf: ClipVmaf
+        self,
+        interpolator: Interpolator,
+        clip: Footage,
+        stopwatch: Stopwatch,
+        strip: Strip | None,
+        perceptual: Perceptual,
     ) -> ClipFigures:
         psnr, structure = [], []
         errors: list[tuple[float, float]] = []
@@ -104,7 +109,7 @@ class Interpolation:
             new = stopwatch.timed(interpolator(kept, self.times), group=len(self.times))
             before = real_before = run[0].rgb
             if not errors:
-                vmaf.add(before, before, counts=False)
+                perceptual.add(before, before, counts=False)
             for number, frame in enumerate(run[1:], start=1):
                 real = frame.rgb
                 result = real if number % self.step == 0 else next(new)
@@ -114,7 +119,7 @@ class Interpolation:
                     if strip is not None and number > len(run) // 2:
                         write_strip(strip.path, [run[number - 1].rgb, real, result, run[number + 1].rgb])
                         strip = None
-                vmaf.add(result, real, counts=number % self.step != 0)
+                perceptual.add(result, real, counts=number % self.step != 0)
                 errors.append(warp_errors(before, result, real_before, real))
                 before, real_before = result, real
         if not psnr:

@@ -14,9 +14,9 @@ from refilm.data.degradations import bicubic_up
 from refilm.data.layouts import Footage
 from refilm.data.pack import read_footage
 from refilm.errors import VideoError
-from refilm.evaluation.clip_vmaf import ClipVmaf
 from refilm.evaluation.flops import gflop
 from refilm.evaluation.metrics import as_shown, luma, psnr_db, ssim, warp_errors
+from refilm.evaluation.perceptual import Perceptual
 from refilm.evaluation.pictures import Strip, write_strip
 from refilm.evaluation.restorers import FFmpegFilter, ModelRestorer, Restorer
 from refilm.evaluation.results import ClipFigures, mean
@@ -39,7 +39,7 @@ class Restoration:
     scale       H / h; H and W are cropped to multiples of it
     on_luma     whether PSNR and SSIM are of luma (`metrics.luma`) instead of RGB; the PSNR of RGB is then given as well
     border      pixels on each side that PSNR and SSIM leave out
-    vmaf        whether VMAF is measured as well
+    further     figures of PERCEPTUAL that are measured as well
     every       the first two of every so many frames are measured: two, for the warp error between neighbours
 
     The whole clip is kept in memory.
@@ -57,7 +57,7 @@ class Restoration:
     on_luma: bool = False
     border: int = 0
     every: int = 2
-    vmaf: bool = False
+    further: tuple[str, ...] = ()
 
     @property
     def description(self) -> str:
@@ -83,12 +83,12 @@ class Restoration:
 
         The strip shows one frame: the input (enlarged), the result of `strip.beside`, the result, the original.
         """
-        with ClipVmaf(self.vmaf) as vmaf:
-            figures = self._measured(restorer, clip, stopwatch, strip, vmaf)
-            return replace(figures, vmaf=vmaf.mean())
+        with Perceptual(self.further) as perceptual:
+            figures = self._measured(restorer, clip, stopwatch, strip, perceptual)
+            return replace(figures, **perceptual.means())
 
     def _measured(
-        self, restorer: Restorer, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, vmaf: ClipVmaf
+        self, restorer: Restorer, clip: Footage, stopwatch: Stopwatch, strip: Strip | None, perceptual: Perceptual
     ) -> ClipFigures:
         truth_u8, spoilt = self._pair(clip)
         if len(truth_u8) < 2:
@@ -102,7 +102,7 @@ class Restoration:
             restored = stopwatch.timed(restored)
         for place, result in zip(places, restored, strict=True):
             real = truth_u8[place].float() / 255
-            vmaf.add(result, real)
+            perceptual.add(result, real)
             compared = self._compared(result), self._compared(real)
             psnr.append(psnr_db(*compared))
             structure.append(ssim(*compared))

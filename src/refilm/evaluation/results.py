@@ -21,7 +21,7 @@ class ClipFigures:
     warp_error            mean over pairs of neighbouring frames, in 8-bit levels, see `metrics.warp_errors`
     warp_error_of_truth   the same of the original frames
     psnr_rgb_db           PSNR of RGB, if `psnr_db` and `ssim` are of luma
-    vmaf                  VMAF, from 0 to 100, if it was asked for
+    vmaf, lpips           VMAF, from 0 to 100, and LPIPS, of which less is better, if they were asked for
     """
 
     frames: int
@@ -33,6 +33,7 @@ class ClipFigures:
     warp_error_of_truth: float
     psnr_rgb_db: float | None = None
     vmaf: float | None = None
+    lpips: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def _section(name: str, figure: Figure, rows: dict[str, dict[str, Any]]) -> list
         "SSIM": lambda model, row: _optional(row["mean"].get("ssim"), ".4f"),
         "PSNR of RGB": lambda model, row: _optional(row["mean"].get("psnr_rgb_db"), ".2f"),
         "VMAF": lambda model, row: _optional(row["mean"].get("vmaf"), ".2f"),
+        "LPIPS": lambda model, row: _optional(row["mean"].get("lpips"), ".4f"),
         f"warp error ({_optional(first['mean'].get('warp_error_of_truth'), '.2f')})": lambda model, row: _optional(
             row["mean"].get("warp_error"), ".2f"
         ),

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated
 
 import av
+import cv2
 import numpy as np
 from cyclopts import App, Parameter
 
@@ -135,7 +136,7 @@ def tree_bytes(root: int) -> float:
 
 
 def write_source(path: Path, width: int, height: int, frames: int) -> None:
-    """A moving picture with grain, cheap to make."""
+    """A moving picture with grain behind lettering at rest, cheap to make."""
     generator = np.random.default_rng(0)
     grain = generator.integers(60, 190, (height, width), dtype=np.uint8)
     grain = (grain // 4 + np.linspace(0, 160, width, dtype=np.uint8)).astype(np.uint8)
@@ -150,7 +151,9 @@ def write_source(path: Path, width: int, height: int, frames: int) -> None:
 def grain_frame(grain: np.ndarray, number: int) -> av.VideoFrame:
     height, width = grain.shape
     gray = np.full((height // 2, width), 128, np.uint8)
-    frame = av.VideoFrame.from_ndarray(np.concatenate([np.roll(grain, 4 * number, axis=1), gray]), format="yuv420p")
+    luma = np.roll(grain, 4 * number, axis=1)
+    cv2.putText(luma, "STAY HERE", (width // 5, height // 2), 0, height / 200, (235,), max(height // 96, 1))
+    frame = av.VideoFrame.from_ndarray(np.concatenate([luma, gray]), format="yuv420p")
     frame.pts, frame.time_base = number, Fraction(1, 24)
     return frame
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-# Safety factor: for larger pictures, other kernels may run, and the allocator may keep more memory.
+# Safety factor on what small pictures take: for larger ones, other kernels may run.
 _MARGIN = 1.1
 # Bytes per pixel that are assumed if the system cannot tell a process's peak: more than any model here needs.
 _UNMEASURED = 8000.0
@@ -72,7 +72,7 @@ class Demand:
         sides = (self.width, self.height)
         if tile is not None and self.reach is not None:
             sides = (min(self.width, tile + 2 * self.reach), min(self.height, tile + 2 * self.reach))
-        return _MARGIN * max(self.around, self.whole + self.at_once.at(sides[0] * sides[1]))
+        return max(self.around, self.whole + self.at_once.at(sides[0] * sides[1]))
 
 
 def measured(
@@ -81,14 +81,17 @@ def measured(
     sizes: Sequence[tuple[int, int]],
     device: torch.device,
 ) -> Measured:
-    """The memory that `run(*given(width, height))` takes, measured on pictures of two sizes, (width, height) each."""
+    """The memory that `run(*given(width, height))` takes, measured on small pictures of two sizes, (width, height).
+
+    With a margin, since larger pictures may take more.
+    """
     if device.type != "cuda" and not _can_be_measured():
         return Measured(((1.0, _UNMEASURED),))
     gc.collect()
     points = {}
     for width, height in sizes:
         peak_of(partial(given, width, height), run, device)  # a first run, for what is allocated only once
-        points[width * height] = peak_of(partial(given, width, height), run, device)
+        points[width * height] = _MARGIN * peak_of(partial(given, width, height), run, device)
     return Measured(tuple(sorted(points.items())))
 
 

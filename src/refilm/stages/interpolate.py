@@ -132,7 +132,8 @@ class Interpolate:
             return whole + frame * (count - 1), memory[0]
         before, band = memory
         then = bytes_seen(model, self._device) * pixels + frame * count + band.at(min(band_pixels, pixels))
-        return whole + max(before.at(pixels), then), Measured()
+        # what the model remembers is counted as held, see `demands`
+        return whole + max(before.at(pixels) - model.remembered * pixels, then), Measured()
 
     def push(self, frame: Frame) -> Iterator[Frame]:
         self._end = frame.time + frame.duration

@@ -14,7 +14,8 @@ from media import CLIPS, even, packet_hashes, write
 
 import refilm
 from refilm.jobs.budget import Plan, amount, choices, free_memory, make_plan
-from refilm.models import create_model
+from refilm.models import MODELS, create_model
+from refilm.stages import steps
 from refilm.stages.demand import Demand, Measured, measured
 from refilm.stages.interpolate import Interpolate
 from refilm.stages.restore import Restore
@@ -129,6 +130,17 @@ def test_stages_name_their_demands_for_the_pictures_they_are_fed():
     (denoise,) = Restore("denoise", small).demands(shape)
     assert (denoise.name, denoise.reach, denoise.width) == ("denoise", small.reach, 1920)
     assert denoise.working(64) < denoise.working(512) < denoise.working(None)
+
+
+@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.weights or not row.learned])
+def test_what_ships_is_planned_from_the_record(name, monkeypatch):
+    monkeypatch.setattr(steps, "measured", lambda *_: pytest.fail("it is measured before each job"))
+    shape = StreamShape(1920, 1080, Fraction(25), Fraction(1, 25), Fraction(0))
+    model = create_model(name)
+    stages = [Interpolate(model, times=n) for n in (2, 3, 4)] if model.window % 2 == 0 else [Restore("it", model)]
+    for stage in stages:
+        (demand,) = stage.demands(shape)
+        assert demand.working(64 if model.reach else None) > 30 * 1920 * 1080
 
 
 def test_free_memory_is_no_more_than_this_machine_has():

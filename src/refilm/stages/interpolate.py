@@ -82,6 +82,7 @@ class Interpolate:
             self.past = self._marker.past + self._marker.longest + apart * self._run.past
             self.future = self._marker.future + apart * self._run.future
         self.check = SelfCheck()
+        self._makes_frames = times != 1 or drop_repeats or model.redraws_inputs
 
     @property
     def findings(self) -> dict[str, SelfCheck]:
@@ -101,8 +102,9 @@ class Interpolate:
     def demands(self, source: StreamShape) -> list[Demand]:
         model, pixels = self._model, source.width * source.height
         rate = self.shape(source).frame_rate
-        count = math.ceil(rate / source.frame_rate) - (self._times is not None) + model.redraws_inputs  # of an interval
-        waiting = 0 if self._marker is None else self._marker.past
+        waiting, apart = (0, 1) if self._marker is None else (self._marker.past, 1 + self._marker.longest)
+        # new frames in an interval, at most
+        count = math.ceil(rate / source.frame_rate) * apart - (self._times is not None) + model.redraws_inputs
         whole, at_once = self._working(count, source.width, source.height) if count else (0.0, Measured())
         return [
             Demand(
@@ -161,7 +163,8 @@ class Interpolate:
     def _next(self, frame: Frame) -> Iterator[Frame]:
         for interval in self._run.push(frame):
             yield from self._shown(interval)
-        if self.check.samples == 0 and not self._model.recurrent:  # whose state it would disturb
+        # a recurrent model's state would be disturbed
+        if self._makes_frames and self.check.samples == 0 and not self._model.recurrent:
             self._check_itself()
 
     def _shown(self, interval: Interval[Frame]) -> Iterator[Frame]:

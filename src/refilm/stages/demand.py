@@ -110,7 +110,7 @@ def peak_of(
         run(*things)
         peaks.append(_end_of_peak(device))
     del things
-    _release()  # so that it does not count as resident in the plan
+    give_back()  # so that it does not count as resident in the plan
     return max(max(peaks) - before, 0.0)
 
 
@@ -119,7 +119,7 @@ def _start_of_peak(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return float(torch.cuda.memory_allocated(device))
-    _release()
+    give_back()
     _PEAK.write_text("5")  # resets VmHWM
     return process_status("VmRSS")
 
@@ -136,8 +136,8 @@ def _can_be_measured() -> bool:
     return True
 
 
-def _release() -> None:
-    """Give memory that is free back to the system."""
+def give_back() -> None:
+    """Give memory that is free back to the system, so that what is asked for next does not come on top of it."""
     with suppress(OSError, AttributeError):  # without glibc, some free memory counts as in use
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from refilm.layers.bands import BAND_PIXELS
 from refilm.models.contract import Interpolator, Restorer
+from refilm.stages.demand import give_back
 from refilm.stages.tiles import run_tiled
 
 K = TypeVar("K")
@@ -382,13 +384,21 @@ class Interpolating(Generic[M]):
     def predict(self, clip: Tensor, times: Sequence[Fraction]) -> list[Tensor]:
         """The frames at `times`, fractions of the interval. [3, window, H, W] -> [3, H, W] each, on the CPU."""
         result = run_tiled(
-            lambda part: self._model.between(part, times),
+            partial(self._between, times),
             clip[None].to(self._device),
             reach=self._model.reach,
             multiple=self._model.size_multiple,
             tile=self._tile,
         )
         return list(result[0].cpu().unbind(dim=1))
+
+    def _between(self, times: Sequence[Fraction], clip: Tensor) -> Tensor:
+        if self._model.band_pixels(clip.shape[-1]) is None:
+            return self._model.between(clip, times)
+        seen = self._model.before_bands(clip)
+        if clip.shape[-1] * clip.shape[-2] > BAND_PIXELS:  # of a smaller picture, it is not worth the time
+            give_back()
+        return self._model.in_bands(clip, seen, times)
 
 
 def _goes_on(frames: Sequence[Moment], place: int, other: int) -> bool:

@@ -28,8 +28,10 @@ from refilm.stages.demand import Measured, measured
 # Sides, in pixels, of the small pictures. Where a step takes little for a pixel, such as the search for motion, larger
 # ones are more accurate.
 _SIDES, _LARGER_SIDES = (96, 192), (192, 448)
-# Safety factor on figures on record: in a long run, the allocator may keep more memory.
-_MARGIN = 1.03
+# glibc asks the system for each block of more than 32 MB, and gives it back. Smaller ones share heaps, in which gaps
+# remain: 1080p takes up to a quarter more in a job than each step does by itself.
+_LARGE_BLOCK = 1 << 25
+_MARGIN, _MARGIN_WITH_GAPS = 1.03, 1.25
 # The name of the temporal filter in the record.
 FILTER = "temporal filter"
 
@@ -106,7 +108,8 @@ def memory_of(step: Step, owner: object, width: int, height: int, device: torch.
     """The memory of a step of `owner`, a model or the filter, for a film of this size: on record, or else measured."""
     device = torch.device(device)
     if device.type == "cpu" and (figure := _on_record(owner, step.name)) is not None:
-        return figure
+        margin = _MARGIN if 8 * width * height > _LARGE_BLOCK else _MARGIN_WITH_GAPS  # 8: a flow, of two planes
+        return Measured(tuple((pixels, margin * peak) for pixels, peak in figure.points))
     multiple = getattr(owner, "size_multiple", 1)
     sizes = [
         (-(-min(width, side) // multiple) * multiple, -(-min(height, side) // multiple) * multiple)
@@ -142,7 +145,7 @@ def moving_clip(length: int, width: int, height: int, device: torch.device | str
 def _on_record(owner: object, step: str) -> Measured | None:
     name = FILTER if isinstance(owner, TemporalFilter) else name_of(owner)
     figure = _record().get(name or "", {}).get(step)
-    return None if figure is None else Measured(tuple((pixels, _MARGIN * peak) for pixels, peak in figure))
+    return None if figure is None else Measured(tuple((pixels, peak) for pixels, peak in figure))
 
 
 @cache

@@ -28,7 +28,8 @@ def test_kernels_stay_inside_their_arrays(tmp_path: Path) -> None:
     run("cmake", "--build", str(tmp_path / "build"), "--parallel", "2")
     assert list(package.glob("_native*"))
     run(
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/ops/ls3d_conv/test_ls3d_parity.py"),
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+        *("tests/ops/ls3d_conv/test_ls3d_parity.py", "tests/ops/test_map_kernels.py"),
         *("-o", f"pythonpath=tests {tmp_path}"),
         LD_PRELOAD=run("g++", "-print-file-name=libasan.so").strip(),
         ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",  # Python and torch keep much until they end

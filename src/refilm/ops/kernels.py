@@ -3,10 +3,18 @@
 from dataclasses import dataclass
 
 from refilm import ops
+from refilm.ops.adaptive_warp import op as adaptive_warp
+from refilm.ops.backward_warp import op as backward_warp
+from refilm.ops.correlation import op as correlation
+from refilm.ops.dynamic_filter import op as dynamic_filter
+from refilm.ops.flow_projection import op as flow_projection
 from refilm.ops.ls3d_conv import op as ls3d_conv
 
+_OPERATORS = [
+    module.OPERATOR for module in (adaptive_warp, backward_warp, correlation, dynamic_filter, flow_projection)
+]
 # For each operator with kernels, the function that says what serves a device; the other operators have none.
-WITH_KERNELS = {"ls3d_conv": ls3d_conv.serves}
+WITH_KERNELS = {"ls3d_conv": ls3d_conv.serves, **{each.name: each.serves for each in _OPERATORS}}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The compiled CPU kernels, or the reason why this installation cannot load them."""
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
-import torch  # noqa: F401  imported first, so that the kernels use the OpenMP library that torch has loaded
+import torch  # imported first, so that the kernels use the OpenMP library that torch has loaded
 
 module: ModuleType | None
 reason: str  # why `module` is None; empty if the kernels are loaded
@@ -21,3 +22,13 @@ isas: list[str] = module.isas() if module else []
 def has_bf16() -> bool:
     """Whether the kernels multiply bfloat16 directly; otherwise bfloat16 is converted to float32."""
     return module is not None and bool(module.has_bf16(isas[0]))
+
+
+def run(name: str, tensors: Sequence[torch.Tensor | None], numbers: Sequence[int]) -> None:
+    """Call a kernel: with inputs, the outputs that it fills (None: not wanted), and whole numbers.
+
+    All tensors have one dtype, float32 or float64; the outputs are contiguous.
+    """
+    assert module is not None
+    arrays = [None if t is None else t.detach().contiguous() for t in tensors]
+    module.run(isas[0], name, arrays, list(numbers), torch.get_num_threads())

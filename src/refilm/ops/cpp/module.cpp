@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../ls3d_conv/cpu.hpp"
+#include "kernels.hpp"
 
 namespace nb = nanobind;
 using Array = nb::ndarray<nb::device::cpu>;
@@ -21,7 +21,7 @@ namespace {
 
 struct Isa {
   const char* name;
-  const refilm::Ls3dKernels* ls3d;
+  const refilm::Kernels* kernels;
   bool supported;
 };
 
@@ -33,11 +33,11 @@ const std::vector<Isa>& isas() {  // the fastest first
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
-    found.push_back({"avx512bf16", &refilm::avx512bf16::ls3d_kernels, avx512 && __builtin_cpu_supports("avx512bf16")});
-    found.push_back({"avx512", &refilm::avx512::ls3d_kernels, avx512});
-    found.push_back({"avx2", &refilm::avx2::ls3d_kernels, avx2});
+    found.push_back({"avx512bf16", &refilm::avx512bf16::kernels, avx512 && __builtin_cpu_supports("avx512bf16")});
+    found.push_back({"avx512", &refilm::avx512::kernels, avx512});
+    found.push_back({"avx2", &refilm::avx2::kernels, avx2});
 #endif
-    found.push_back({"baseline", &refilm::baseline::ls3d_kernels, true});
+    found.push_back({"baseline", &refilm::baseline::kernels, true});
     return found;
   }();
   return all;
@@ -47,6 +47,13 @@ const Isa& find(const std::string& name) {
   for (const Isa& isa : isas())
     if (isa.supported && name == isa.name) return isa;
   throw nb::value_error(("this processor has no " + name).c_str());
+}
+
+const refilm::Kernel& find_kernel(const std::string& isa, const std::string& name) {
+  for (const auto& both : find(isa).kernels->others)
+    for (const refilm::Kernel* kernel : both)
+      if (name == kernel->name) return *kernel;
+  throw nb::value_error(("there is no kernel " + name).c_str());
 }
 
 template <typename T>
@@ -75,14 +82,32 @@ NB_MODULE(_native, m) {
       if (isa.supported) names.push_back(isa.name);
     return names;
   }, "The instruction sets that have kernels and that this processor supports, the fastest first.");
-  m.def("has_bf16", [](const std::string& isa) { return find(isa).ls3d->forward_bf16 != nullptr; });
+  m.def("has_bf16", [](const std::string& isa) { return find(isa).kernels->ls3d->forward_bf16 != nullptr; });
+  m.def("run", [](const std::string& isa, const std::string& name, const std::vector<std::optional<Array>>& arrays,
+                  const std::vector<int64_t>& numbers, int threads) {
+    if (arrays.size() > refilm::MOST_ARRAYS || numbers.size() > refilm::MOST_NUMBERS)
+      throw nb::value_error(("too many arguments for " + name).c_str());
+    refilm::Call call = {};
+    call.threads = threads;
+    for (size_t i = 0; i < arrays.size(); i++)
+      if (arrays[i]) {
+        call.arrays[i].data = arrays[i]->data();
+        for (size_t d = 0; d < arrays[i]->ndim() && d < refilm::MOST_DIMENSIONS; d++)
+          call.arrays[i].shape[d] = arrays[i]->shape(d);
+      }
+    for (size_t i = 0; i < numbers.size(); i++) call.numbers[i] = numbers[i];
+    const refilm::Kernel& kernel = find_kernel(isa, name);
+    const bool is_double = arrays[0]->dtype() == nb::dtype<double>();
+    nb::gil_scoped_release unlocked;
+    (is_double ? kernel.for_double : kernel.for_float)(call);
+  }, "Runs a kernel on contiguous arrays of one type, float or double; None is an output that is not wanted.");
   m.def("ls3d_forward", [](const std::string& isa, bool bf16, Array x, Array weight, Array offset, Array importance,
                            std::optional<Array> bias, Array out, Triple stride, Triple padding, Triple dilation, int64_t groups, int threads) {
     refilm::Ls3dForward p;
     describe(p, x, weight, offset, importance, stride, padding, dilation, groups, threads);
     p.bias = bias ? (const float*)bias->data() : nullptr;
     p.output = planes<void>(out);
-    const auto* kernels = find(isa).ls3d;
+    const auto* kernels = find(isa).kernels->ls3d;
     nb::gil_scoped_release unlocked;
     (bf16 ? kernels->forward_bf16 : kernels->forward)(p);
   });
@@ -93,12 +118,12 @@ NB_MODULE(_native, m) {
     describe(p, x, weight, offset, importance, stride, padding, dilation, groups, threads);
     p.grad = (const float*)grad.data(), p.input_grad = (float*)x_grad.data(), p.weight_grad = (float*)weight_grad.data();
     p.offset_grad = planes<float>(offset_grad), p.importance_grad = planes<float>(importance_grad);
-    const auto* kernels = find(isa).ls3d;
+    const auto* kernels = find(isa).kernels->ls3d;
     nb::gil_scoped_release unlocked;
     kernels->backward(p);
   });
   m.def("multiply_add", [](const std::string& isa, int64_t rounds, int threads) {
-    const auto* kernels = find(isa).ls3d;
+    const auto* kernels = find(isa).kernels->ls3d;
     nb::gil_scoped_release unlocked;
     return kernels->multiply_add(rounds, threads);
   }, "Only multiplies and adds, on data in the L1 cache; returns the number of operations.");

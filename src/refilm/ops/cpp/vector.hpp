@@ -30,6 +30,21 @@ typedef float Vector __attribute__((vector_size(LANES * 4)));
 typedef float UnalignedVector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef float Quad __attribute__((vector_size(16)));
 
+// The same for float and double.
+template <typename T>
+struct VectorType {
+  typedef T type __attribute__((vector_size(LANES * 4)));
+  typedef T unaligned __attribute__((vector_size(LANES * 4), aligned(sizeof(T)), may_alias));
+};
+template <typename T>
+using VectorOf = typename VectorType<T>::type;
+template <typename T>
+constexpr int LANES_OF = LANES * 4 / sizeof(T);
+template <typename T>
+static REFILM_INLINE VectorOf<T> load_vector(const T* p) { return *(const typename VectorType<T>::unaligned*)p; }
+template <typename T>
+static REFILM_INLINE void store_vector(T* p, VectorOf<T> v) { *(typename VectorType<T>::unaligned*)p = v; }
+
 static REFILM_INLINE Vector load(const float* p) { return *(const UnalignedVector*)p; }
 static REFILM_INLINE void store(float* p, Vector v) { *(UnalignedVector*)p = v; }
 static REFILM_INLINE Vector broadcast(float f) { return f - Vector{}; }  // free; f + 0 is not, since it changes -0

@@ -8,10 +8,8 @@
 #include <sys/mman.h>
 #endif
 
-#include <cstdlib>
-#include <new>
-
 #include "../cpp/gemm.hpp"
+#include "../cpp/scratch.hpp"
 
 namespace refilm::REFILM_ISA {
 namespace {
@@ -23,22 +21,6 @@ constexpr int64_t MOST_SHARES = 8;       // most shares of a backward pass, for 
 constexpr int64_t SHARE_BYTES = 64 << 20;      // most memory for the weight gradients of more than 4 shares
 constexpr int64_t WHOLE_FRAMES = 4;           // with at least so many frames, shares are whole frames
 
-// Memory for all threads. It is allocated before they start, because nothing may throw in a parallel region.
-class Scratch {
- public:
-  explicit Scratch(int64_t bytes) : data_(aligned_alloc(64, round_up(larger<int64_t>(bytes, 64), 64))) {
-    if (!data_) throw std::bad_alloc();
-    memset(data_, 0, bytes);
-  }
-  ~Scratch() { free(data_); }
-  Scratch(const Scratch&) = delete;
-  template <typename T>
-  T* at(int64_t byte) const { return (T*)((char*)data_ + byte); }
-
- private:
-  void* data_;
-};
-
 // Asks for large pages for an output. Its memory is often new from the system, which takes longer to provide small
 // pages than the kernel takes to fill them. A system may ignore this advice.
 void expect_large([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
@@ -48,16 +30,6 @@ void expect_large([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
   if (end > start) madvise((void*)start, end - start, MADV_HUGEPAGE);
 #endif
 }
-
-// The arrays of one thread in a Scratch, by their offsets in bytes.
-struct Layout {
-  int64_t bytes = 0;
-  int64_t add(int64_t count, int64_t size) {
-    const int64_t start = bytes;
-    bytes += round_up(count * size, 64);
-    return start;
-  }
-};
 
 // The output plane, divided into tiles of nearly equal size.
 struct Tiles {

@@ -47,11 +47,4 @@ struct Ls3dKernels {
   int64_t (*multiply_add)(int64_t rounds, int threads);  // measures the peak; returns the number of operations done
 };
 
-namespace baseline { extern const Ls3dKernels ls3d_kernels; }
-#ifdef __x86_64__
-namespace avx2 { extern const Ls3dKernels ls3d_kernels; }
-namespace avx512 { extern const Ls3dKernels ls3d_kernels; }
-namespace avx512bf16 { extern const Ls3dKernels ls3d_kernels; }
-#endif
-
 }  // namespace refilm

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refilm.ops import native
+from refilm.ops import native, registration
 from refilm.ops.layout import clip_format
 from refilm.ops.ls3d_conv import cpu, reference, triton_kernel
 from refilm.ops.ls3d_conv.reference import Geometry, Triple
+from refilm.ops.registration import no_triton
 
 
 def ls3d_conv(
@@ -216,10 +217,7 @@ def _register(device: str, kernels: Any) -> None:
 
 
 # Why this installation has no kernel for a device; empty if it has one.
-NO_KERNEL = {
-    "cpu": native.reason,
-    "cuda": triton_kernel.reason if torch.version.cuda else "this PyTorch is built without CUDA",
-}
+NO_KERNEL = {"cpu": native.reason, "cuda": no_triton(triton_kernel)}
 if not NO_KERNEL["cpu"]:
     _register("cpu", cpu)
 if not NO_KERNEL["cuda"]:
@@ -228,9 +226,4 @@ if not NO_KERNEL["cuda"]:
 
 def serves(device: str) -> tuple[str, str]:
     """The kernel that serves "cpu" or "cuda", and an empty string; or "reference", and why no kernel does."""
-    reason = NO_KERNEL[device]
-    if device == "cuda" and not torch.cuda.is_available():
-        reason = reason or "PyTorch finds no CUDA device"
-    if reason:
-        return "reference", reason
-    return ("triton" if device == "cuda" else f"native ({native.isas[0]})"), ""
+    return registration.serves(device, NO_KERNEL)

@@ -1,4 +1,4 @@
-"""Backward warping. PyTorch has kernels for it (`F.grid_sample`), so there are none here."""
+"""Backward warping in plain torch: the definition that the kernels are tested against."""
 
 import torch
 import torch.nn.functional as F
@@ -6,22 +6,7 @@ from torch import Tensor
 
 
 def backward_warp(frame: Tensor, flow: Tensor) -> Tensor:
-    """Sample `frame` at the positions `flow` points to, bilinearly; zero outside.
-
-    out[n, :, y, x] = frame[n, :, y + flow[n, 1, y, x], x + flow[n, 0, y, x]]
-
-    frame  [N, C, H, W]
-    flow   [N, 2, H, W]   (dx, dy) in pixels
-    out    [N, C, H, W], of the dtype of frame
-    """
-    expected = (frame.shape[0], 2, *frame.shape[2:])
-    if frame.dim() != 4 or tuple(flow.shape) != expected:
-        raise ValueError(f"flow must be [N, 2, H, W] = {list(expected)} to match frame, got {list(flow.shape)}")
-    return backward_warp_reference(frame, flow)
-
-
-def backward_warp_reference(frame: Tensor, flow: Tensor) -> Tensor:
-    """`backward_warp` of checked inputs, in plain torch."""
+    """`refilm.ops.backward_warp` of checked inputs, in plain torch."""
     height, width = frame.shape[2:]
     # positions need float32 at least: half precision has no fractions of a pixel far from the corner
     exact = torch.promote_types(torch.promote_types(frame.dtype, flow.dtype), torch.float32)

@@ -1,8 +1,9 @@
-"""Correlation, the cost volume of PWC-Net."""
+"""The operator `refilm::correlation`. It is defined by reference.py; cpu.cpp has its kernels."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from refilm.ops.correlation import reference
+from refilm.ops.registration import Operator
 
 
 def correlation(left: Tensor, right: Tensor, radius: int = 4) -> Tensor:
@@ -21,13 +22,13 @@ def correlation(left: Tensor, right: Tensor, radius: int = 4) -> Tensor:
         )
     if radius < 0:
         raise ValueError(f"radius must be at least 0 pixels, got {radius}")
-    return correlation_reference(left, right, radius)
+    out: Tensor = OPERATOR(left, right, radius)
+    return out
 
 
-def correlation_reference(left: Tensor, right: Tensor, radius: int) -> Tensor:
-    """`correlation` of checked inputs, in plain torch."""
-    height, width = left.shape[2:]
-    padded = F.pad(right, (radius,) * 4)
-    shifts = range(2 * radius + 1)
-    means = [(left * padded[..., j : j + height, i : i + width]).mean(1) for j in shifts for i in shifts]
-    return torch.stack(means, dim=1)
+OPERATOR = Operator(
+    "correlation",
+    reference.correlation,
+    lambda left, _, radius: [(left.shape[0], (2 * radius + 1) ** 2, *left.shape[2:])],
+    numbers=1,
+)

@@ -1,9 +1,11 @@
-"""Adaptive warping: backward warping with a kernel for each pixel, from MEMC-Net and DAIN."""
+"""The operator `refilm::adaptive_warp`. It is defined by reference.py; cpu.cpp has its kernels."""
 
 from math import isqrt
 
-import torch
 from torch import Tensor
+
+from refilm.ops.adaptive_warp import reference
+from refilm.ops.registration import Operator
 
 
 def adaptive_warp(frame: Tensor, flow: Tensor, kernel: Tensor) -> Tensor:
@@ -29,26 +31,12 @@ def adaptive_warp(frame: Tensor, flow: Tensor, kernel: Tensor) -> Tensor:
         raise ValueError(
             f"kernel must be [N, R*R, H, W] = [{n}, R*R, {height}, {width}] with R even, got {list(kernel.shape)}"
         )
-    return adaptive_warp_reference(frame, flow, kernel)
-
-
-def adaptive_warp_reference(frame: Tensor, flow: Tensor, kernel: Tensor) -> Tensor:
-    """`adaptive_warp` of checked inputs, in plain torch."""
-    n, c, height, width = frame.shape
-    size = round(kernel.shape[1] ** 0.5)
-    u = (torch.arange(width, device=frame.device) + flow[:, 0]).clamp(0, width - 1)  # [N, H, W]
-    v = (torch.arange(height, device=frame.device)[:, None] + flow[:, 1]).clamp(0, height - 1)
-    left, top = u.floor(), v.floor()
-    right_share, lower_share = u - left, v - top
-    pixels = frame.flatten(2)
-    out = torch.zeros_like(frame)
-    for j in range(size):
-        y = (top.long() + 1 - size // 2 + j).clamp(0, height - 1)
-        share_y = lower_share if j >= size // 2 else 1 - lower_share
-        for i in range(size):
-            x = (left.long() + 1 - size // 2 + i).clamp(0, width - 1)
-            share = share_y * (right_share if i >= size // 2 else 1 - right_share)
-            index = (y * width + x).view(n, 1, -1).expand(-1, c, -1)
-            value = pixels.gather(2, index).view(frame.shape)
-            out = out + (share * kernel[:, j * size + i])[:, None] * value
+    out: Tensor = OPERATOR(frame, flow, kernel)
     return out
+
+
+OPERATOR = Operator(
+    "adaptive_warp",
+    reference.adaptive_warp,
+    lambda frame, *_: [frame.shape],
+)

@@ -1,0 +1,5 @@
+"""Correlation, the cost volume of PWC-Net."""
+
+from refilm.ops.correlation.op import correlation
+
+__all__ = ["correlation"]

@@ -312,7 +312,7 @@ def test_a_stopped_command_exits_with_130_and_says_how_to_go_on(film, tmp_path):
     command = [*COMMAND, str(film), str(tmp_path / "out.mp4"), "--model", "flow-blend", "--times", "8"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     pieces = tmp_path / "out.mp4.refilm"
-    while not list(pieces.glob("*.piece")) and process.poll() is None:
+    while not list(pieces.glob("0*.json")) and process.poll() is None:  # of a finished piece
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)

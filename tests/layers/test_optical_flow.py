@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from refilm.layers.optical_flow import align_to_centre
+from refilm.layers.optical_flow import align_to_centre, consistent
 
 
 def moving(dy, dx, frames=3, size=64):
@@ -37,3 +37,12 @@ def test_noise_is_moved_as_it_is_and_does_not_lead_astray():
 def test_small_pictures_and_single_frames_stay_as_they_are():
     for clip in (torch.rand(1, 3, 3, 31, 40), torch.rand(1, 3, 1, 64, 64)):
         assert torch.equal(align_to_centre(clip), clip)
+
+
+def test_flows_that_contradict_each_other_are_not_trusted():
+    flows = torch.zeros(2, 2, 20, 30)
+    flows[0, 0], flows[1, 0] = 3.0, -3.0
+    assert consistent(flows).all()
+    flows[1, 0, :, 15:] = 2.0
+    assert not consistent(flows)[0, :, :, 13:].any()
+    assert consistent(flows)[0, :, :, :11].all()

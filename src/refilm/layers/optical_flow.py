@@ -1,4 +1,4 @@
-"""Classical optical flow (DIS), and alignment of frames by it.
+"""Sources of motion, the classical one (DIS), and alignment of frames along motion.
 
 Source   DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, arXiv 1603.03590, as
          implemented in OpenCV.
@@ -10,11 +10,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
+from refilm.layers.sampling import pixel_grid, sample
 
 # Takes two luma planes [H, W] and the flow between them [H, W, 2], and gives the flow or a better one.
 Correction = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -32,6 +36,58 @@ LARGEST_AT_FULL_SIZE = 2**22
 # Sigma, in pixels, of the Gaussian that smooths frames before the flow for their alignment is estimated, since they may
 # be noisy: the best of those measured in docs/choices.md#alignment.
 SMOOTHING = 1.0
+
+
+class MotionSource(Protocol):
+    """Estimates the motion between frames from their luma, as `luma` gives it, on its device."""
+
+    def both_ways(self, first: Tensor, second: Tensor) -> Tensor:
+        """The flow from `first` to `second`, and from `second` to `first`. [N, H, W] uint8 twice -> [2, N, 2, H, W]"""
+        ...
+
+    def from_centre(self, clips: Tensor) -> Tensor:
+        """The flow from the middle frame of each clip, which may be noisy, to all of its frames.
+
+        [N, T, H, W] uint8, T odd -> [N, T, 2, H, W]; 0 for the middle frame itself
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DIS:
+    """Motion by DIS. It is estimated on the CPU, whatever the device.
+
+    refinement    variational refinement steps on each scale
+    finest_scale  see `estimate_flows`
+    correct       called with two planes and the flow between them, which it may replace
+    """
+
+    refinement: int = 5
+    finest_scale: int = 1
+    correct: Correction | None = None
+
+    def both_ways(self, first: Tensor, second: Tensor) -> Tensor:
+        """See `MotionSource`; all zero where a side is shorter than SMALLEST_SIDE."""
+        planes = first.cpu().numpy(), second.cpu().numpy()
+        return flows_of_luma(*planes, self.refinement, self.finest_scale, self.correct).to(first.device)
+
+    def from_centre(self, clips: Tensor) -> Tensor:
+        """See `MotionSource`; all zero where a side is shorter than SMALLEST_SIDE."""
+        count, length, height, width = clips.shape
+        flows = torch.zeros(count, length, 2, height, width)
+        if min(height, width) >= SMALLEST_SIDE and length > 1:
+            smooth = np.stack(
+                [[cv2.GaussianBlur(frame, (0, 0), SMOOTHING) for frame in frames] for frames in clips.cpu().numpy()]
+            )
+            centre, others = length // 2, [t for t in range(length) if t != length // 2]
+
+            def search(t: int) -> np.ndarray:
+                return _dis(smooth[:, centre], smooth[:, t], self.refinement, self.finest_scale, self.correct)
+
+            with one_opencv_thread(), ThreadPoolExecutor(min(len(others), torch.get_num_threads())) as pool:
+                for t, flow in zip(others, pool.map(search, others), strict=True):
+                    flows[:, t] = torch.from_numpy(flow).movedim(-1, 1)
+        return flows.to(clips.device)
 
 
 def estimate_flows(frames: Tensor, refinement: int, finest_scale: int = 1) -> Tensor:
@@ -67,41 +123,37 @@ def flows_of_luma(
 
 
 class RememberedFlows:
-    """`flows_of_luma` with a memory of the last pairs of frames.
+    """`MotionSource.both_ways` with a memory of the last pairs of frames.
 
     Consecutive windows of a film have pairs of neighbouring frames in common, so each pair is estimated only once.
 
     pairs   how many are remembered: those that the next window has in common with this one
     """
 
-    def __init__(
-        self, refinement: int, finest_scale: int = 1, pairs: int = 1, correct: Correction | None = None
-    ) -> None:
-        self._settings = refinement, finest_scale, correct
-        self._pairs = pairs
-        self._recent: list[tuple[tuple[object, ...], Tensor]] = []
+    def __init__(self, source: MotionSource, pairs: int = 1) -> None:
+        self._source, self._pairs = source, pairs
+        self._recent: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
     def bytes_a_pixel(self) -> float:
         """For each remembered pair: two luma planes, and two flows of two float32 components."""
         return self._pairs * (2 * 1 + 2 * 2 * 4)
 
-    def between(self, first: np.ndarray, second: np.ndarray) -> Tensor:
-        """As `flows_of_luma`: [N, H, W] twice -> [2, N, 2, H, W] on the CPU; zero if both are identical."""
-        key = first.shape, first.tobytes(), second.tobytes()
-        if key[1] == key[2]:  # a repeated frame
-            return torch.zeros(2, len(first), 2, *first.shape[1:])
-        for known, flows in self._recent:
-            if known == key:
+    def between(self, first: Tensor, second: Tensor) -> Tensor:
+        """As `MotionSource.both_ways`: [N, H, W] uint8 twice -> [2, N, 2, H, W]; zero if both are identical."""
+        if torch.equal(first, second):  # a repeated frame
+            return torch.zeros(2, len(first), 2, *first.shape[1:], device=first.device)
+        for before, after, flows in self._recent:
+            if before.device == first.device and torch.equal(before, first) and torch.equal(after, second):
                 return flows
-        flows = flows_of_luma(first, second, *self._settings)
-        self._recent = [*self._recent, (key, flows)][-self._pairs :]
+        flows = self._source.both_ways(first, second)
+        self._recent = [*self._recent, (first, second, flows)][-self._pairs :]
         return flows
 
 
 @torch.no_grad()
-def align_to_centre(clip: Tensor) -> Tensor:
-    """Backward-warp every frame to the middle one, along DIS flow between smoothed frames, which may be noisy.
+def align_to_centre(clip: Tensor, source: MotionSource = DIS()) -> Tensor:
+    """Backward-warp every frame to the middle one, along the motion between smoothed frames, which may be noisy.
 
     The flow is rounded to whole pixels, so that no values are interpolated: white noise stays white, and aliasing is
     preserved. Positions outside the frame read its border. The clip is returned as it is if a side is shorter than
@@ -111,29 +163,39 @@ def align_to_centre(clip: Tensor) -> Tensor:
     out   [N, 3, T, H, W]   the middle frame unchanged
     """
     count, channels, length, height, width = clip.shape
-    centre = length // 2
     if min(height, width) < SMALLEST_SIDE or length == 1:
         return clip
-    luma = luma_8bit(clip.transpose(1, 2))  # [N, T, H, W]
-    luma = np.stack([[cv2.GaussianBlur(frame, (0, 0), SMOOTHING) for frame in frames] for frames in luma])
-    others = [t for t in range(length) if t != centre]
-    with one_opencv_thread(), ThreadPoolExecutor(min(len(others), torch.get_num_threads())) as pool:
-        flows = list(pool.map(lambda t: _dis(luma[:, centre], luma[:, t], refinement=5), others))
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    moved = source.from_centre(luma(clip.transpose(1, 2))).round().long()  # [N, T, 2, H, W]
+    y, x = torch.meshgrid(*(torch.arange(side, device=clip.device) for side in (height, width)), indexing="ij")
     aligned = clip.clone(memory_format=torch.contiguous_format)
-    for t, flow in zip(others, flows, strict=True):
-        moved = torch.from_numpy(flow).round().long()  # [N, H, W, 2], (dx, dy)
-        place = (y + moved[..., 1]).clamp(0, height - 1) * width + (x + moved[..., 0]).clamp(0, width - 1)
-        index = place.flatten(1)[:, None].expand(count, channels, -1).to(clip.device)
+    for t in (t for t in range(length) if t != length // 2):
+        place = (y + moved[:, t, 1]).clamp(0, height - 1) * width + (x + moved[:, t, 0]).clamp(0, width - 1)
+        index = place.flatten(1)[:, None].expand(count, channels, -1)
         aligned[:, :, t] = clip[:, :, t].flatten(2).gather(2, index).unflatten(2, (height, width))
     return aligned
 
 
-def luma_8bit(frames: Tensor) -> np.ndarray:
+def consistent(flows: Tensor) -> Tensor:
+    """1 where two flows agree, [2, 2, H, W] -> [2, 1, H, W], by the criterion of Sundaram et al. (ECCV 2010).
+
+    |there + back|^2 < 0.01 (|there|^2 + |back|^2) + 0.5, in pixels
+    """
+    grid = pixel_grid(flows.shape[2], flows.shape[3], flows.device)
+    back = sample(flows.flip(0), grid + flows)
+    sizes = flows.square().sum(1, keepdim=True) + back.square().sum(1, keepdim=True)
+    return ((flows + back).square().sum(1, keepdim=True) < 0.01 * sizes + 0.5).float()
+
+
+def luma(frames: Tensor) -> Tensor:
     """RGB in [0, 1], [..., 3, H, W] -> BT.709 luma as uint8, [..., H, W]; values outside [0, 1] are clamped."""
     weights = frames.new_tensor(LUMA_BT709).view(3, 1, 1)
-    luma: np.ndarray = (frames * weights).sum(-3).mul(255).round().clamp(0, 255).byte().cpu().numpy()
-    return luma
+    return (frames * weights).sum(-3).mul(255).round().clamp(0, 255).byte()
+
+
+def luma_8bit(frames: Tensor) -> np.ndarray:
+    """`luma` for OpenCV."""
+    planes: np.ndarray = luma(frames).cpu().numpy()
+    return planes
 
 
 def _dis(

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from refilm.layers.bands import band_rows, fill_by_bands
-from refilm.layers.optical_flow import LARGEST_AT_FULL_SIZE, RememberedFlows, luma_8bit
+from refilm.layers.optical_flow import DIS, LARGEST_AT_FULL_SIZE, MotionSource, RememberedFlows, luma
 from refilm.layers.sampling import box_mean, pixel_grid, sample
 
 # The weight of a neighbour, 1 for the frame itself, is halved where the flows to it and back disagree by
@@ -30,12 +29,12 @@ SQUARE = 5
 class TemporalFilter(nn.Module):
     """Averages the middle one of three restored frames with the other two, along their motion. Has no parameters.
 
-    The flow is computed on the CPU, whatever the frames' device. Where a side is below 32 pixels, it is zero.
+    source   of the motion. That by DIS is zero where a side is below 32 pixels
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: MotionSource = DIS()) -> None:
         super().__init__()
-        self._flows = RememberedFlows(refinement=5)
+        self._flows = RememberedFlows(source)
 
     def forward(self, before: Tensor, frame: Tensor, after: Tensor) -> Tensor:
         """Three consecutive restored frames, RGB in [0, 1] -> the filtered middle one, [N, 3, H, W] each.
@@ -59,8 +58,8 @@ class TemporalFilter(nn.Module):
 
     def before_bands(self, frames: Sequence[Tensor]) -> list[Tensor]:
         """The flows between frames 0 and 1, and 1 and 2, of frames reduced by `reduction`: [2, N, 2, h, w] each."""
-        luma = [reduced_luma(frame) for frame in frames]  # [N, h, w] each
-        return [self._flows.between(*luma[t : t + 2]).to(frames[0].device) for t in (0, 1)]
+        planes = [reduced_luma(frame) for frame in frames]  # [N, h, w] each
+        return [self._flows.between(*planes[t : t + 2]) for t in (0, 1)]
 
     def in_bands(self, frames: Sequence[Tensor], flows: Sequence[Tensor]) -> Tensor:
         """The result of `forward`, from that of `before_bands`."""
@@ -82,16 +81,16 @@ def reduction(height: int, width: int) -> int:
     return factor
 
 
-def reduced_luma(frame: Tensor) -> np.ndarray:
+def reduced_luma(frame: Tensor) -> Tensor:
     """The luma of frames made smaller by `reduction`, sides rounded up. RGB [N, 3, H, W] -> [N, h, w], uint8"""
     height, width = frame.shape[2:]
     factor, rows = reduction(height, width), band_rows(width)
-    bands = [luma_8bit(frame[:, :, top : top + rows]) for top in range(0, height, rows)]
-    planes: np.ndarray = np.concatenate(bands, axis=1)
+    planes = torch.cat([luma(frame[:, :, top : top + rows]) for top in range(0, height, rows)], dim=1)
     if factor == 1:
         return planes
     size = -(-width // factor), -(-height // factor)
-    return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])
+    small = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes.cpu().numpy()]
+    return torch.stack([torch.from_numpy(plane) for plane in small]).to(frame.device)
 
 
 def _rows(frames: Sequence[Tensor], motions: list[tuple[int, Tensor, Tensor]], first: int, last: int) -> Tensor:

@@ -29,11 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from refilm.layers.bands import band_rows, fill_by_bands
-from refilm.layers.optical_flow import RememberedFlows, luma_8bit
+from refilm.layers.optical_flow import DIS, RememberedFlows, luma
 from refilm.layers.overlays import find_overlays, without_overlays
 from refilm.layers.repeating_patterns import with_shortest
 from refilm.layers.sampling import box_mean, pixel_grid, sample
 from refilm.models.contract import Interpolator, check_clip, check_times
+from refilm.models.motion import motion_source
 
 # Acceleration is not estimated if a frame repeats another, which makes motion look uneven: if the mean absolute
 # difference within the pair, or between the frame beyond it and its neighbour, is at most this share of the other.
@@ -63,6 +64,7 @@ class FlowBlendConfig:
     outer_pixels      disagreement of the flows to a frame beyond the pair and back, in pixels, at which the weight of
                       the acceleration is halved
     smoothing         side, in pixels, of the square over which acceleration is averaged, an odd number
+    motion            where the motion comes from, see `refilm.models.motion`; refinement and finest_scale are of DIS
 
     Raises ValueError for values outside these ranges.
     """
@@ -75,6 +77,7 @@ class FlowBlendConfig:
     border_pixels: float = 8.0
     outer_pixels: float = 4.0
     smoothing: int = 9
+    motion: str = "dis"
 
     def __post_init__(self) -> None:
         if self.refinement < 0 or self.finest_scale < 0 or self.inversion_steps < 1:
@@ -109,8 +112,8 @@ class Candidates(NamedTuple):
 class FlowBlend(nn.Module, Interpolator):
     """Blends two frames along their optical flow; has no parameters.
 
-    The flow is computed on the CPU whatever the clip's device, and the result does not depend on the number of threads.
-    Frames with a side below 32 pixels are too small for DIS and are blended without motion.
+    Flow by DIS is computed on the CPU whatever the clip's device, and the result does not depend on the number of
+    threads. Frames with a side below 32 pixels are too small for DIS and are blended without motion.
     """
 
     task = "interpolation"
@@ -121,7 +124,8 @@ class FlowBlend(nn.Module, Interpolator):
     def __init__(self, config: FlowBlendConfig = FlowBlendConfig()) -> None:
         super().__init__()
         self.config = config
-        self._flows = RememberedFlows(config.refinement, config.finest_scale, pairs=2, correct=with_shortest)
+        dis = DIS(config.refinement, config.finest_scale, with_shortest)
+        self._flows = RememberedFlows(motion_source(config.motion, dis), pairs=2)
 
     @property
     def remembered(self) -> float:
@@ -160,16 +164,16 @@ class FlowBlend(nn.Module, Interpolator):
         without the overlays, [N, 3, H, W]. `clip` as in `between`.
         """
         length = clip.shape[2]
-        luma = [luma_8bit(clip[:, :, t]) for t in range(length)]  # [N, H, W] each
-        flows = [self._flows.between(*luma[t : t + 2]) for t in range(length - 1)]
+        planes = [luma(clip[:, :, t]) for t in range(length)]  # [N, H, W] each
+        flows = [self._flows.between(*planes[t : t + 2]) for t in range(length - 1)]
         flow = flows[len(flows) // 2]
-        overlays = find_overlays(luma, flow)
+        overlays = find_overlays([plane.cpu().numpy() for plane in planes], flow.cpu())
         if overlays is not None:
             flow = overlays.flow
         motion = torch.zeros(2, clip.shape[0], 4, *clip.shape[3:], device=clip.device)
         motion[:, :, :2] = flow
         if length == 4:
-            before, after = flows[0].to(clip.device), flows[2].to(clip.device)
+            before, after = flows[0], flows[2]
             outer = (before[1], before[0]), (after[0], after[1])  # from the pair to the frame beyond, and back
             for origin, ((beyond, back), told) in enumerate(zip(outer, _told(clip), strict=True)):
                 rows = partial(self._acceleration, motion[origin, :, :2], beyond, back, told.view(-1, 1, 1, 1))

@@ -27,8 +27,8 @@ class Model:
     """One row of the table.
 
     task     a key of `refilm.tasks.TASKS`
-    parts    imports the model's file and gives two things: the model's class, called with the config, or without
-             arguments for a classical method; and the config of the model of this name, None for a classical method
+    parts    imports the model's file and gives two things: the model's class, called with the config; and the config of
+             the model of this name, or None for a class without config, which is called without arguments
     weights  name of the file in `refilm/weights` that ships; None if none does
     learned  whether the model has weights; False for a classical method
     """
@@ -43,9 +43,9 @@ class Model:
 
 
 def _flow_blend() -> tuple[type[nn.Module], Any]:
-    from refilm.models.flow_blend import FlowBlend
+    from refilm.models.flow_blend import FlowBlend, FlowBlendConfig
 
-    return FlowBlend, None
+    return FlowBlend, FlowBlendConfig()
 
 
 def _vi_ls3d(**fields: Any) -> tuple[type[nn.Module], Any]:
@@ -76,6 +76,12 @@ def _dncnn(**fields: Any) -> tuple[type[nn.Module], Any]:
     from refilm.models.dncnn import DnCNN, DnCNNConfig
 
     return DnCNN, DnCNNConfig(**fields)
+
+
+def _pwc_net(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.pwc_net import PWCNet, PWCNetConfig
+
+    return PWCNet, PWCNetConfig(**fields)
 
 
 _vdn_small = partial(
@@ -138,6 +144,10 @@ MODELS = {
     "dncnn-off3-small": Model("deblocking", partial(_dncnn, features=40, depth=10, frames=3, shuffle=2)),
 }
 
+# Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by
+# recipes like models, and `create_model` makes them.
+PARTS = {"pwc-small": Model("motion", _pwc_net)}
+
 
 def list_models(pattern: str = "*") -> list[str]:
     """The names of models that match a shell pattern such as "*ls3d*", sorted."""
@@ -151,7 +161,7 @@ def name_of(model: object) -> str | None:
     if row is None:
         return None
     build, config = row.parts()
-    is_of_row = type(model) is build and (not row.learned or getattr(model, "config", None) == config)
+    is_of_row = type(model) is build and (config is None or getattr(model, "config", None) == config)
     return name if is_of_row else None
 
 
@@ -215,11 +225,11 @@ def create_model(name: str, weights: str | Path | None = "default", **overrides:
 
     The config in a weight file takes precedence over the table's, and `overrides` over both. The model is in evaluation
     mode if weights were loaded, else in training mode. Raises ValueError for an unknown name or field, and for weights
-    or overrides of a classical method; WeightsError if the weights are missing, damaged or belong to another model.
+    of a classical method; WeightsError if the weights are missing, damaged or belong to another model.
     """
     found, weights = named(name, weights)
     name = found or name
-    row = _row(name)
+    row = row_of(name)
     from refilm.ops.threads import let_idle_threads_sleep
 
     let_idle_threads_sleep()
@@ -229,13 +239,17 @@ def create_model(name: str, weights: str | Path | None = "default", **overrides:
 
 
 def _made(name: str, row: Model, weights: str | Path | None, overrides: dict[str, Any]) -> nn.Module:
+    build, config = row.parts()
     if not row.learned:
-        if overrides or weights not in ("default", None):
-            raise ValueError(f"{name} has neither weights nor config")
-        return row.parts()[0]()
+        if weights not in ("default", None):
+            raise ValueError(f"{name} has no weights")
+        if config is not None:
+            return build(_configure(name, config, overrides))
+        if overrides:
+            raise ValueError(f"{name} has no config")
+        return build()
     from refilm.weights import SHIPPED, load_weights
 
-    build, config = row.parts()
     if weights is None:
         return build(_configure(name, config, overrides))
     if weights == "default":
@@ -246,7 +260,7 @@ def _made(name: str, row: Model, weights: str | Path | None, overrides: dict[str
             )
         weights = SHIPPED / row.weights
     loaded = load_weights(weights)
-    of_file = _row(loaded.model)
+    of_file = row_of(loaded.model)
     if (of_file.parts()[0], of_file.task) != (build, row.task):
         raise WeightsError(f"{weights}: holds {loaded.model}, not {name}")
     model = build(_configure(name, replace(config, **loaded.config), overrides))
@@ -275,12 +289,14 @@ def fill(model: nn.Module, weights: Weights, strict: bool = True) -> None:
         raise WeightsError(f"weights of {weights.model} do not fit the model: {error}") from None
 
 
-def _row(name: str) -> Model:
-    if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
+def row_of(name: str) -> Model:
+    """The row of a model or part. Raises ValueError if there is none of that name."""
+    rows = MODELS | PARTS
+    if name not in rows:
+        near = difflib.get_close_matches(name, rows, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"no model is called {name!r}{hint} There are: {', '.join(list_models())}")
-    return MODELS[name]
+    return rows[name]
 
 
 def _configure(name: str, config: Any, overrides: dict[str, Any]) -> Any:
@@ -288,7 +304,7 @@ def _configure(name: str, config: Any, overrides: dict[str, Any]) -> Any:
     if unknown:
         raise ValueError(f"{name} has no config field {unknown[0]!r}; there are: {', '.join(vars(config))}")
     config = replace(config, **overrides)
-    task = MODELS[name].task
+    task = row_of(name).task
     if getattr(config, "task", task) != task:
         raise ValueError(f"{name} is for {task}, and its config cannot name {config.task}; take a model for that")
     return config

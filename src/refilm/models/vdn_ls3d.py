@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.layers.clips import strength_planes, unshuffle
-from refilm.layers.optical_flow import align_to_centre
+from refilm.layers.optical_flow import DIS, align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.temporal_filter import TemporalFilter
 from refilm.models.contract import Restorer, check_clip
+from refilm.models.motion import motion_source
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class VDNLS3DConfig:
     max_offset   offsets are clamped to this, in positions of the reduced frames, which makes the reach finite; None:
                  not clamped
     temporal_filter  whether restored frames are averaged with their neighbours along the motion (TemporalFilter)
+    motion       where the motion for both comes from, see `refilm.models.motion`
 
     Raises ValueError for another task, and for what no trunk can be built from.
     """
@@ -54,6 +56,7 @@ class VDNLS3DConfig:
     align: bool = False
     max_offset: float | None = None
     temporal_filter: bool = False
+    motion: str = "dis"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
@@ -80,8 +83,9 @@ class VDNLS3D(nn.Module, Restorer):
             config.funnel,
             max_offset=config.max_offset,
         )
+        self._source = motion_source(config.motion, DIS(refinement=5))
         # applied to consecutive results by the caller, see Restorer; `forward` does not filter
-        self.temporal_filter = TemporalFilter() if config.temporal_filter else None
+        self.temporal_filter = TemporalFilter(self._source) if config.temporal_filter else None
         self.tail = nn.Conv2d(config.channels, planes, 3, padding=1)
         # the network starts as the identity
         nn.init.zeros_(self.tail.weight)
@@ -108,7 +112,7 @@ class VDNLS3D(nn.Module, Restorer):
 
     def prepare(self, clip: Tensor) -> Tensor:
         """Align the frames to the middle one, if the config says so. [N, 3, T, H, W] -> same shape."""
-        return align_to_centre(clip) if self.config.align else clip
+        return align_to_centre(clip, self._source) if self.config.align else clip
 
     def forward(self, clip: Tensor, sigma_8bit: float | Tensor | None = None) -> Tensor:
         """[N, 3, T, H, W], RGB in [0, 1], T = `window` -> [N, 3, H, W], the middle frame restored, not clamped.

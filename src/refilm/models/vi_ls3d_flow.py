@@ -57,6 +57,7 @@ class VILS3DFlowConfig:
     ls3d         whether the first block uses LS3D-Conv, or a plain 3D convolution
     max_offset   offsets are clamped to this, in positions of two pixels each
     strength     exponent on the learned factors of the weights: 0 keeps flow-blend's weights, 1 is as learned
+    motion       where the motion comes from, see `refilm.models.motion`
     """
 
     channels: int = 32
@@ -64,6 +65,7 @@ class VILS3DFlowConfig:
     ls3d: bool = True
     max_offset: float = 4.0
     strength: float = 1.0
+    motion: str = "dis"
 
 
 class VILS3DFlow(nn.Module, Interpolator):
@@ -80,7 +82,7 @@ class VILS3DFlow(nn.Module, Interpolator):
         self.config = config
         ls3d_blocks = (1,) if config.ls3d else ()
         check_trunk(WINDOW, config.blocks, ls3d_blocks, 1)
-        self.flow_blend = FlowBlend(FlowBlendConfig(finest_scale=0))
+        self.flow_blend = FlowBlend(FlowBlendConfig(finest_scale=0, motion=config.motion))
         # one further plane: the distance in time between the new frame and the one that the candidate was sampled from
         planes = PLANES * SHUFFLE**2 + 1
         self.trunk = LS3DTrunk(

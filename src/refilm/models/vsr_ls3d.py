@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.optical_flow import align_to_centre
+from refilm.layers.optical_flow import DIS, align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.temporal_filter import TemporalFilter
 from refilm.models.contract import Restorer, check_clip
+from refilm.models.motion import motion_source
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class VSRLS3DConfig:
 
     scale        output pixels per input pixel, along each side, at least 2
     p3d          whether the blocks are FSTRN's (P3DResBlock) instead of LS3DResBlock
-    channels, blocks, ls3d_blocks, window, funnel, align, max_offset, temporal_filter   as in VDNLS3DConfig
+    channels, blocks, ls3d_blocks, window, funnel, align, max_offset, temporal_filter, motion   as in VDNLS3DConfig
 
     Raises ValueError for a smaller scale, and for what no trunk can be built from.
     """
@@ -42,6 +43,7 @@ class VSRLS3DConfig:
     align: bool = False
     max_offset: float | None = None
     temporal_filter: bool = False
+    motion: str = "dis"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ls3d_blocks", tuple(sorted(set(self.ls3d_blocks))))  # JSON and TOML give lists
@@ -69,8 +71,9 @@ class VSRLS3D(nn.Module, Restorer):
             config.p3d,
             config.max_offset,
         )
+        self._source = motion_source(config.motion, DIS(refinement=5))
         # applied to consecutive results by the caller, see Restorer; `forward` does not filter
-        self.temporal_filter = TemporalFilter() if config.temporal_filter else None
+        self.temporal_filter = TemporalFilter(self._source) if config.temporal_filter else None
         self.tail = nn.Conv2d(config.channels, 3 * config.scale**2, 3, padding=1)
         # the network starts as the bicubic enlargement
         nn.init.zeros_(self.tail.weight)
@@ -96,7 +99,7 @@ class VSRLS3D(nn.Module, Restorer):
 
     def prepare(self, clip: Tensor) -> Tensor:
         """Align the frames to the middle one, if the config says so. [N, 3, T, H, W] -> same shape."""
-        return align_to_centre(clip) if self.config.align else clip
+        return align_to_centre(clip, self._source) if self.config.align else clip
 
     def forward(self, clip: Tensor) -> Tensor:
         """[N, 3, T, H, W], RGB in [0, 1], T = `window` -> [N, 3, scale * H, scale * W], not clamped.

@@ -159,3 +159,41 @@ class RestorationConfig(TrainConfig):
     val_sigma: float = 25.0
     compression: tuple[str, ...] = ("h264 37",)
     kernel: Literal["BI", "BD"] = "BI"
+
+
+@dataclass(frozen=True)
+class FlowConfig(TrainConfig):
+    """The further settings for optical flow.
+
+    gaps         distances in frames between the two frames of a pair, drawn evenly
+    zoom         lowest and highest factor by which crops are enlarged
+    turn         largest angle in degrees by which crops are turned
+    shifted      share of the pairs whose second crop lies elsewhere in its frame, slightly turned and enlarged
+    crossed      share of the pairs that a cut-out of another film crosses
+    shift        largest distance, in pixels of a crop, for both
+    led_until    step until which each level starts from what is taught plus a random error, and so learns before the
+                 coarser ones have; then it starts from what these have found
+    photometric  weight of the distance between a frame and the other one warped to it
+    smoothness   weight of the roughness of the flow
+
+    Raises ValueError for values out of range.
+    """
+
+    gaps: tuple[int, ...] = (1, 2, 4)
+    zoom: tuple[float, float] = (0.8, 1.6)
+    turn: float = 15.0
+    shifted: float = 0.3
+    crossed: float = 0.3
+    shift: float = 80.0
+    led_until: int = 0
+    photometric: float = 4.0
+    smoothness: float = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.gaps or min(self.gaps) < 1:
+            raise ValueError(f"gaps must be distances of at least 1 frame, got {self.gaps}")
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom must be the lowest and the highest factor, above 0, got {self.zoom}")
+        if self.crop % 32:
+            raise ValueError(f"crop must be a multiple of 32 (the coarsest level's stride), got {self.crop}")

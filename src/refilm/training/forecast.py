@@ -8,11 +8,10 @@ from dataclasses import replace
 import torch
 
 from refilm.data.pack import entries, split_entries
-from refilm.models import MODELS
 from refilm.training.config import TrainConfig
 from refilm.training.deadline import FRAMES_A_CLIP, seconds_to_measure
 from refilm.training.problem import Problem
-from refilm.training.trainers import TRAINERS
+from refilm.training.trainers import trainer_of
 
 _CLIPS = 12  # training clips that are read for a trial
 _STEPS = 3  # steps of a trial that are timed, after a first one that is not
@@ -27,7 +26,7 @@ def seconds_of_training(config: TrainConfig, steps: int, device: str) -> float:
     """
     began = time.monotonic()
     trial = replace(config, train_clips=min(_CLIPS, config.train_clips or _CLIPS), val_clips=1)
-    problem = TRAINERS[MODELS[config.model].task].problem.read(trial)
+    problem = trainer_of(config.model).problem.read(trial)
     reading = time.monotonic() - began - problem.seconds_to_read_val
     clips, val_clips = _counted(config)
     seconds = reading * max(1.0, clips / trial.train_clips)

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from refilm.errors import RefilmError
-from refilm.models import MODELS
+from refilm.models.table import MODELS, PARTS, row_of
 from refilm.training.config import TrainConfig
-from refilm.training.trainers import TRAINERS
+from refilm.training.trainers import trainer_of
 from refilm.weights import SHIPPED
 
 
 def restore_config(plain: Mapping[str, Any]) -> TrainConfig:
     """The inverse of `TrainConfig.plain`."""
-    kind = TRAINERS[MODELS[plain["model"]].task].config
+    kind = trainer_of(plain["model"]).config
     values = dict(plain)
     for field in fields(kind):
         if field.name in values and isinstance(field.default, tuple):  # JSON and TOML have lists
@@ -49,9 +49,9 @@ def read_recipe(path: str | Path, settings: Sequence[str] = (), data: str | Path
             table = table.setdefault(step, {})
         table[name] = _toml_value(text)
     model = values.setdefault("model", TrainConfig.model)
-    if model not in MODELS:
-        raise ValueError(f"{path}: no model is called {model!r}; there are: {', '.join(MODELS)}")
-    _check_keys(values, TRAINERS[MODELS[model].task].config, str(path))
+    if model not in MODELS | PARTS:
+        raise ValueError(f"{path}: no model is called {model!r}; there are: {', '.join(MODELS | PARTS)}")
+    _check_keys(values, trainer_of(model).config, str(path))
     if data is not None:
         values |= {"train": [], "val": "", "data": str(Path(data).absolute())}
     values["train"] = [_find(folder, path.parent) for folder in values.get("train", ())]
@@ -66,7 +66,7 @@ def read_recipe(path: str | Path, settings: Sequence[str] = (), data: str | Path
 def _start(name: str, model: str, folder: Path) -> str:
     """The weight file to start from: one that ships by its name, or as "default", else as by `_find`."""
     if name == "default":
-        name = MODELS[model].weights or name
+        name = row_of(model).weights or name
         if name == "default":
             raise ValueError(f"no weights ship for {model} to start from; give the file of others as start")
     shipped = SHIPPED / name

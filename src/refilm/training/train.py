@@ -15,12 +15,11 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from refilm.models import MODELS
 from refilm.training.config import TrainConfig
 from refilm.training.deadline import FRAMES_A_CLIP, Deadline
 from refilm.training.problem import Problem
 from refilm.training.recipe import read_recipe, restore_config
-from refilm.training.trainers import TRAINERS
+from refilm.training.trainers import trainer_of
 from refilm.weights import Weights, save_weights
 
 
@@ -154,7 +153,7 @@ def steps_of(checkpoint: Path) -> int:
 
 def create_problem(config: TrainConfig, train: bool = True) -> Problem:
     """The problem that belongs to the task of the config's model, see `Problem.read`."""
-    return TRAINERS[MODELS[config.model].task].problem.read(config, train)
+    return trainer_of(config.model).problem.read(config, train)
 
 
 class Keep(Callback):

@@ -1,10 +1,12 @@
-"""The config and the problem with which models of each task are trained."""
+"""The config and the problem with which models of each task, and parts of models, are trained."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from refilm.training.config import InterpolationConfig, RestorationConfig, TrainConfig
+from refilm.models.table import row_of
+from refilm.training.config import FlowConfig, InterpolationConfig, RestorationConfig, TrainConfig
+from refilm.training.flow import Flow
 from refilm.training.interpolation import Interpolation
 from refilm.training.problem import Problem
 from refilm.training.restoration import Restoration
@@ -12,7 +14,7 @@ from refilm.training.restoration import Restoration
 
 @dataclass(frozen=True)
 class Trainer:
-    """How models of one task are trained.
+    """How models of one task, or parts of one kind, are trained.
 
     config    the settings that a recipe may have
     problem   training data, loss and validation
@@ -28,3 +30,11 @@ TRAINERS: dict[str, Trainer] = {
     "super-resolution": Trainer(RestorationConfig, Restoration),
     "interpolation": Trainer(InterpolationConfig, Interpolation),
 }
+
+# by the kind of part, see `refilm.models.table.PARTS`
+TRAINERS_OF_PARTS: dict[str, Trainer] = {"motion": Trainer(FlowConfig, Flow)}
+
+
+def trainer_of(model: str) -> Trainer:
+    """The trainer of a model or part by its name. Raises ValueError if there is none of that name."""
+    return (TRAINERS | TRAINERS_OF_PARTS)[row_of(model).task]

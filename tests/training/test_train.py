@@ -73,6 +73,22 @@ def test_the_correction_of_a_flow_starts_level_with_it(recipe, tmp_path):
         read_recipe(recipe, ["margin=8"])
 
 
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("memc-net-small", "{ stem = 8, widths = [8], features = 8, context = 4, channels = 8, blocks = 1 }"),
+        ("dain-small", "{ stem = 8, widths = [8], depth_widths = [8], context = 4, channels = 8, blocks = 1 }"),
+    ],
+)
+def test_networks_on_projected_flow_train_and_their_weights_load(name, config, recipe, tmp_path):
+    settings = [f"model={name}", f"config={config}", "crop=32", "margin=4", "steps=2"]
+    checkpoint = train(recipe, out=tmp_path / "run", device="cpu", settings=settings)
+    rows = [r for r in csv.DictReader((tmp_path / "run/log/version_0/metrics.csv").open()) if r["loss"]]
+    assert all(0 < float(row["loss"]) < 1 for row in rows)
+    path = export(checkpoint, tmp_path / "weights")
+    assert create_model(name, weights=path).config.widths == (8,)
+
+
 def test_every_loss_can_be_added(recipe, tmp_path):
     settings = ["structure=0.1", "adversarial=0.01", "crop=32", "steps=2"]
     train(recipe, out=tmp_path / "run", device="cpu", settings=settings)

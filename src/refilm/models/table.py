@@ -60,6 +60,18 @@ def _vi_ls3d_flow(**fields: Any) -> tuple[type[nn.Module], Any]:
     return VILS3DFlow, VILS3DFlowConfig(**fields)
 
 
+def _memc_net(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.memc_net import MEMCNet, MEMCNetConfig
+
+    return MEMCNet, MEMCNetConfig(**fields)
+
+
+def _dain(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.dain import DAIN, DAINConfig
+
+    return DAIN, DAINConfig(**fields)
+
+
 def _vsr_ls3d(**fields: Any) -> tuple[type[nn.Module], Any]:
     from refilm.models.vsr_ls3d import VSRLS3D, VSRLS3DConfig
 
@@ -107,6 +119,36 @@ MODELS = {
     ),
     "vi-ls3d-flow": Model(
         "interpolation", partial(_vi_ls3d_flow, strength=0.5), weights="vi-ls3d-flow-1d25b09c.safetensors"
+    ),
+    "memc-net": Model("interpolation", partial(_memc_net, context=0, channels=64, blocks=3)),
+    "memc-net-star": Model("interpolation", _memc_net),
+    "memc-net-small": Model(
+        "interpolation",
+        partial(
+            _memc_net,
+            stem=24,
+            widths=(24, 32, 48),
+            context=12,
+            context_side=3,
+            channels=32,
+            blocks=3,
+            shuffle=2,
+            aligned=True,
+        ),
+    ),
+    "dain": Model("interpolation", _dain),
+    "dain-small": Model(
+        "interpolation",
+        partial(
+            _dain,
+            widths=(24, 32, 48),
+            depth_widths=(24, 32),
+            context=12,
+            channels=32,
+            side=3,
+            shuffle=2,
+            aligned=True,
+        ),
     ),
     "vsr-ls3d": Model("super-resolution", _vsr_ls3d),
     "vsr-ls3d-p3d": Model("super-resolution", partial(_vsr_ls3d, p3d=True)),

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.layers.unet import UNet, at_zero, he_start, head
+from refilm.models.flow_blend import FlowBlendConfig
 from refilm.models.projected_flow import (
     FLOW_UNIT,
     OF_COLOUR,
@@ -70,6 +71,7 @@ class DAINConfig:
     aligned       whether kernels are estimated from the frames sampled along the flow, anew for each time; False: from
                   the frames themselves, as in the paper
     finest_scale  see `FlowBlendConfig`
+    motion        where the motion comes from, see `refilm.models.motion`
 
     Raises ValueError for an odd kernel and for sizes below 1.
     """
@@ -86,6 +88,7 @@ class DAINConfig:
     shuffle: int = 1
     aligned: bool = False
     finest_scale: int = 1
+    motion: str = "dis"
 
     def __post_init__(self) -> None:
         for name in ("widths", "depth_widths"):
@@ -100,7 +103,8 @@ class DAIN(ProjectedFlow):
     """Frames at any times between two frames."""
 
     def __init__(self, config: DAINConfig = DAINConfig()) -> None:
-        super().__init__(config.shuffle, config.finest_scale, config.correction)
+        motion = FlowBlendConfig(finest_scale=config.finest_scale, motion=config.motion)
+        super().__init__(config.shuffle, motion, config.correction)
         self.config = config
         square, taps = config.shuffle**2, config.kernel**2
         self.kernels = Kernels((2 * 3 + 4 if config.aligned else 2 * 3) * square, config)

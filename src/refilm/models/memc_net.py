@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from refilm.layers.residual import BRANCH_AT_START, ResBlock
 from refilm.layers.unet import UNet, at_zero, he_start, head
+from refilm.models.flow_blend import FlowBlendConfig
 from refilm.models.projected_flow import (
     FLOW_UNIT,
     OF_COLOUR,
@@ -72,6 +73,7 @@ class MEMCNetConfig:
     aligned       whether kernels and masks are estimated from the frames sampled along the flow, anew for each time;
                   False: from the frames themselves, as in the paper
     finest_scale  see `FlowBlendConfig`
+    motion        where the motion comes from, see `refilm.models.motion`
 
     Raises ValueError for an odd kernel and for sizes below 1.
     """
@@ -89,6 +91,7 @@ class MEMCNetConfig:
     shuffle: int = 1
     aligned: bool = False
     finest_scale: int = 1
+    motion: str = "dis"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))  # a list in TOML and JSON
@@ -102,7 +105,8 @@ class MEMCNet(ProjectedFlow):
     """Frames at any times between two frames."""
 
     def __init__(self, config: MEMCNetConfig = MEMCNetConfig()) -> None:
-        super().__init__(config.shuffle, config.finest_scale, config.correction)
+        motion = FlowBlendConfig(finest_scale=config.finest_scale, motion=config.motion)
+        super().__init__(config.shuffle, motion, config.correction)
         self.config = config
         square = config.shuffle**2
         # two frames; aligned, also what `lying` adds

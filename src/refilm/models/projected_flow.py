@@ -2,7 +2,7 @@
 
 Source   flow projection and adaptive warping: MEMC-Net and DAIN, see `memc_net.py` and `dain.py`.
 Departs  the papers train a flow network with the rest (FlowNetS, PWC-Net), whose weights are not to be had here. Its
-         place takes the motion of flow-blend, which is classical, and a small network that corrects it. The motion
+         place takes the motion of flow-blend (`motion`), and a small network that corrects it. The motion
          includes flow-blend's acceleration where there are frames before and after the pair.
 
 Networks start at the classical result: corrections of the flow, of kernels and of colours begin at zero, and weights
@@ -71,9 +71,9 @@ class ProjectedFlow(nn.Module, Interpolator):
 
     What estimates the motion is `flow_blend`; of it, `before_bands` is used, and in training the plain alternative.
 
-    shuffle       the networks see squares of this side, in pixels, as channels
-    finest_scale  see `FlowBlendConfig`
-    correction    width of the network that corrects the flow
+    shuffle     the networks see squares of this side, in pixels, as channels
+    motion      of flow-blend: where the motion comes from, and how finely
+    correction  width of the network that corrects the flow
     """
 
     task = "interpolation"
@@ -81,10 +81,10 @@ class ProjectedFlow(nn.Module, Interpolator):
     reach = None  # motion is estimated, and carried, over the whole frame: tiles would not give the same result
     plain = "flow-blend"
 
-    def __init__(self, shuffle: int, finest_scale: int, correction: int) -> None:
+    def __init__(self, shuffle: int, motion: FlowBlendConfig, correction: int) -> None:
         super().__init__()
         self.shuffle = shuffle
-        self.flow_blend = FlowBlend(FlowBlendConfig(finest_scale=finest_scale))
+        self.flow_blend = FlowBlend(motion)
         self.correction = FlowCorrection(correction)
 
     @property

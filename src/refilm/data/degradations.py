@@ -7,7 +7,7 @@
 | BI, bicubic as MATLAB's imresize | `bicubic_down`; `bicubic_up` enlarges |
 | BD, Gaussian blur of sigma 1.6, then every 4th pixel | `gaussian_down` |
 | H.264 and HEVC at a crf, JPEG 2000 at a q | `compress` |
-| motion blur | `motion_blur` |
+| motion blur | `motion_blur`; `exposed` makes a whole blurry clip and its truth |
 
 Sources  BI: MATLAB's imresize, Keys' cubic with a = -1/2, widened when the picture shrinks; BD: Jo et al., "Deep Video
          Super-Resolution Using Dynamic Upsampling Filters" (DUF), CVPR 2018: 13x13 kernel, reflected borders, the
@@ -124,6 +124,28 @@ def motion_blur(clip: Tensor, exposure: int) -> Tensor:
     if exposure % 2 == 0 or not 1 <= exposure <= clip.shape[-3]:
         raise ValueError(f"exposure must be odd and at most the clip's {clip.shape[-3]} frames, got {exposure}")
     return clip.clamp(0, 1).pow(GAMMA).unfold(-3, exposure, 1).mean(-1).pow(1 / GAMMA)
+
+
+def exposed(clip: Tensor, step: int, exposure: int) -> tuple[Tensor, Tensor]:
+    """A blurry clip, and what it shows, from a scene of which `step` moments are known in each interval.
+
+    clip       [..., n * step + 1, H, W], in [0, 1]
+    step       an even number
+    exposure   moments for which the shutter is open, see `motion_blur`; an odd number of at most step + 1
+    out        (blurry [..., n, H, W], the first of which is centred on moment step / 2, and each other `step` further;
+               sharp [..., 2 * n - 1, H, W], the moments in the middle of the exposures and those half-way between)
+
+    Raises ValueError for other numbers.
+    """
+    moments = clip.shape[-3]
+    if step % 2 or step < 2 or moments < step + 1 or moments % step != 1:
+        raise ValueError(f"step must be an even number, and the clip have n * step + 1 moments, got {step}, {moments}")
+    if exposure % 2 == 0 or not 1 <= exposure <= step + 1:
+        raise ValueError(f"exposure must be odd and at most {step + 1}, got {exposure}")
+    half = step // 2
+    opens = [half - exposure // 2 + step * number for number in range(moments // step)]
+    blurry = [motion_blur(clip[..., first : first + exposure, :, :], exposure) for first in opens]
+    return torch.cat(blurry, dim=-3), clip[..., half : moments - half : half, :, :]
 
 
 def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:

@@ -118,6 +118,7 @@ def test_a_model_states_what_those_who_run_it_have_to_know(name):
     if kind is Interpolator:
         assert model.window % 2 == 0
         assert model.window >= 2
+        assert model.instants is None or all(0 < time < 1 for time in model.instants)
         assert model.plain == "blending" or not MODELS[model.plain].learned
 
 
@@ -128,7 +129,8 @@ def test_a_model_gives_what_its_contract_says_at_the_least_size_it_allows(name):
     height, width = (-(-side // model.size_multiple) * model.size_multiple for side in (9, 14))
     clip = torch.rand(1, 3, model.window, height, width)
     if Interpolator in type(model).__mro__:
-        assert model.between(clip, [Fraction(1, 3), Fraction(2, 3)]).shape == (1, 3, 2, height, width)
+        times = [Fraction(1, 3), Fraction(2, 3)] if model.instants is None else model.instants
+        assert model.between(clip, times).shape == (1, 3, len(times), height, width)
     else:
         assert (
             model.network(model.prepare(clip)).shape

@@ -9,6 +9,7 @@ import pytest
 import torch
 from frames import gray_frame, level, stream
 
+from refilm.errors import UsageError
 from refilm.jobs.segments import SegmentEnd, run_segments
 from refilm.models.contract import Interpolator, Restorer
 from refilm.stages.interpolate import Interpolate
@@ -66,6 +67,42 @@ def test_a_recurrent_interpolator_is_shown_each_interval_once_in_order():
     run_stage(Interpolate(model, times=2), stream(7, cuts=[3]))
     first, second = [(40, 41), (41, 42)], [(43, 44), (44, 45), (45, 46)]
     assert model.told == ["reset", *first, "reset", *second]
+
+
+def test_a_recurrent_interpolator_is_shown_intervals_in_which_no_frame_is_wanted():
+    model = Following()
+    run_stage(Interpolate(model, fps=Fraction(10)), stream(6))
+    assert model.told == ["reset", *((40 + n, 41 + n) for n in range(5))]
+
+
+class Darken(Interpolator):
+    """Redraws its inputs one code darker for each interval of the scene that it has seen before."""
+
+    task, window, reach, recurrent, redraws_inputs = "interpolation", 2, None, True, True
+    instants = (Fraction(1, 2),)
+
+    def reset(self):
+        self.seen = 0
+
+    def between(self, clip, times):
+        self.seen += 1
+        pair = clip.unbind(2)
+        frames = [torch.lerp(*pair, float(time)) - (self.seen - 1) / 219 for time in times]
+        return torch.stack(frames, dim=2) if frames else clip[:, :, :0]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_recurrent_model_redraws_the_last_frame_of_a_scene_with_the_state_of_its_interval(times):
+    frames = [gray_frame(100, Fraction(n, 25), cut=n == 4) for n in range(7)]
+    results = run_stage(Interpolate(Darken(), times=times), frames)
+    own = [level(frame) for frame in results if frame.origin == "restored"]
+    assert own == [100, 99, 98, 98, 100, 99, 99]
+
+
+@pytest.mark.parametrize("wish", [{"times": 4}, {"fps": Fraction(60)}, {"times": 2, "drop_repeats": True}])
+def test_a_model_that_makes_the_middle_frame_alone_refuses_other_times_before_the_work(wish):
+    with pytest.raises(UsageError, match="Darken makes frames at 1/2 of the way between two alone: use times = 1 or 2"):
+        Interpolate(Darken(), **wish)
 
 
 class Lighten(Interpolator):

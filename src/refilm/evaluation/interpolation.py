@@ -69,7 +69,16 @@ class Interpolation:
         raise ValueError(f"{self.name} measures every frame it can; leave out every={every}")
 
     def method(self, model: Any, device: torch.device) -> Interpolator:
-        """A model (`contract.Interpolator`, already on the device) in the form that `measure` takes."""
+        """A model (`contract.Interpolator`, already on the device) in the form that `measure` takes.
+
+        Raises ValueError if it cannot make frames at these times.
+        """
+        if model.instants is not None and not set(self.times) <= set(model.instants):
+            able = ", ".join(map(str, model.instants))
+            raise ValueError(
+                f"{self.name} asks for frames at {', '.join(map(str, self.times))}, and {model.name} makes "
+                f"them at {able} alone"
+            )
         return ModelInterpolator(model, device)
 
     def fitted(self, name: str, clips: Sequence[Footage]) -> tuple[Interpolator, None]:

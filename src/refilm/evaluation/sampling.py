@@ -99,6 +99,7 @@ def gradient(model: Interpolator, clip: Tensor, x: int, y: int) -> Tensor:
     x, y   position of the pixel
     out    [2, H, W]           absolute gradients of the sum of the pixel's channels, summed over the input's channels
     """
+    model.reset()
     multiple = model.size_multiple
     height, width = clip.shape[-2:]
     top, left = (max(place - AROUND, 0) // multiple * multiple for place in (y, x))

@@ -22,7 +22,7 @@ precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
@@ -117,6 +117,19 @@ class Lesson(NamedTuple):
     offsets: Tensor | None = None
 
 
+class Estimate(NamedTuple):
+    """One estimate of a frame, of which a model that redraws its inputs may make several.
+
+    time      of the frame, in intervals since the first frame of the clip
+    frame     [N, 3, H, W]
+    earlier   an earlier estimate of the same frame, on which this one is founded; None if it is the first
+    """
+
+    time: Fraction
+    frame: Tensor
+    earlier: Tensor | None = None
+
+
 class Interpolator(Runnable, Protocol):
     """Makes new frames between two frames.
 
@@ -127,6 +140,10 @@ class Interpolator(Runnable, Protocol):
     remembered      bytes for each pixel that it keeps from one call to the next, to save time
     redraws_inputs  whether it also makes new versions of its input frames, as joint deblurring and interpolation does;
                     `between` is then also called with the times 0 and 1, and the source's frames are replaced
+    instants        the only times in (0, 1) at which it can make frames; None: any
+
+    `between` of a recurrent model is called once for each interval of a scene, in order: without times where no frame
+    is wanted, so that the state goes on, and if it redraws its inputs, with the time 1 in the last interval.
     """
 
     @property
@@ -141,6 +158,10 @@ class Interpolator(Runnable, Protocol):
     def redraws_inputs(self) -> bool:
         return False
 
+    @property
+    def instants(self) -> tuple[Fraction, ...] | None:
+        return None
+
     def between(self, clip: Tensor, times: Sequence[Fraction]) -> Tensor:
         """The frames at `times` between the two frames in the middle, which are at 0 and 1.
 
@@ -149,6 +170,13 @@ class Interpolator(Runnable, Protocol):
         Raises as `check_clip` and `check_times`.
         """
         raise NotImplementedError
+
+    def estimates(self, clip: Tensor) -> Iterator[Estimate]:
+        """For training, all that a model which redraws its inputs makes of a clip, with gradients; else nothing.
+
+        [N, 3, T, H, W], T >= window. A recurrent model begins anew, and forgets the clip afterwards.
+        """
+        return iter(())
 
     def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
         """`between` for training: the same frames with gradients, and those of the plain alternative.

@@ -72,6 +72,12 @@ def _dain(**fields: Any) -> tuple[type[nn.Module], Any]:
     return DAIN, DAINConfig(**fields)
 
 
+def _bin(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.bin import BIN, BINConfig
+
+    return BIN, BINConfig(**fields)
+
+
 def _vsr_ls3d(**fields: Any) -> tuple[type[nn.Module], Any]:
     from refilm.models.vsr_ls3d import VSRLS3D, VSRLS3DConfig
 
@@ -148,6 +154,22 @@ MODELS = {
             side=3,
             shuffle=2,
             aligned=True,
+        ),
+    ),
+    "bin": Model("interpolation", _bin),
+    "bin-small": Model(
+        "interpolation",
+        partial(
+            _bin,
+            scales=3,
+            features=28,
+            blocks=4,
+            convolutions=3,
+            growth=14,
+            shuffle=4,
+            kernel=3,
+            decoder=6,
+            residual="estimate",
         ),
     ),
     "vsr-ls3d": Model("super-resolution", _vsr_ls3d),

@@ -45,7 +45,8 @@ class Interpolate:
     drop_repeats   whether frames that repeat the one before are replaced by new ones, between the frames around them;
                    the times of the output are the same with and without
 
-    Raises UsageError unless exactly one of `times` and `fps` is given, and is positive.
+    Raises UsageError unless exactly one of `times` and `fps` is given, and is positive; and where the model cannot make
+    frames at all the times that come of it.
     """
 
     keeps_rate = False
@@ -67,6 +68,7 @@ class Interpolate:
             raise UsageError(f"times must be at least 1, got {times}")
         if fps is not None and fps <= 0:
             raise UsageError(f"fps must be above 0, got {fps}")
+        _check_instants(model, times, drop_repeats)
         self._model, self._times, self._fps = model, times, fps
         self._start, self._device = start_time, device
         self._run: Interpolating[Frame] = Interpolating(model, device, tile)
@@ -238,3 +240,16 @@ class Interpolate:
         blend = torch.lerp(before, after, float(fraction))
         errors = [float((picture - middle).square().mean()) for picture in (predicted, blend, before)]
         self.check = SelfCheck(1, *errors)
+
+
+def _check_instants(model: Interpolator, times: int | None, drop_repeats: bool) -> None:
+    """Raises UsageError if a model that makes frames at certain times only would be asked for others."""
+    if model.instants is None:
+        return
+    able = [n for n in range(1, 9) if {Fraction(k, n) for k in range(1, n)} <= set(model.instants)]
+    if times not in able or drop_repeats:
+        name = getattr(model, "name", type(model).__name__)
+        raise UsageError(
+            f"{name} makes frames at {', '.join(map(str, model.instants))} of the way between two alone: use times = "
+            f"{' or '.join(map(str, able))}, without fps and drop_repeats"
+        )

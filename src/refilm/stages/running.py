@@ -325,6 +325,9 @@ class Interpolating(Generic[M]):
         self._held: list[tuple[M, Later[Tensor]]] = []
         self._next = 0  # index in `_held` of the first frame of the next interval
         self._is_new = True
+        # of a recurrent model: the latest interval as long as it was not shown, and the last frame of a scene, redrawn
+        self._unseen: Callable[[Sequence[Fraction]], list[Tensor]] | None = None
+        self._ending: Tensor | None = None
 
     @property
     def latest(self) -> list[tuple[M, Later[Tensor]]]:
@@ -349,20 +352,38 @@ class Interpolating(Generic[M]):
         """The remaining intervals, the last of which begins with the last frame. Afterwards, a new stream can begin."""
         while self._next < len(self._held):
             yield self._interval()
-        self._held, self._next, self._is_new = [], 0, True
+        self._held, self._next, self._is_new, self._unseen = [], 0, True, None
 
     def _interval(self) -> Interval[M]:
+        if self._unseen is not None:
+            self._unseen(())
         place, held = self._next, list(self._held)
         first, second = held[place][0], held[place + 1][0] if place + 1 < len(held) else None
         if self._model.recurrent and (self._is_new or first.starts_scene):
             self._model.reset()
         self._is_new = False
         clip = Later(partial(self._clip, held, place))
-        interval = Interval(
-            first, second, clip, lambda times: self.predict(clip(), times), partial(self._redrawn, held, place)
-        )
+        goes_on = place + 2 < len(held) and not held[place + 2][0].starts_scene
+        between = partial(self._in_turn, clip, goes_on) if self._model.recurrent else partial(self._made, clip)
+        interval = Interval(first, second, clip, between, partial(self._redrawn, held, place))
+        self._unseen = between if self._model.recurrent and interval.is_whole else None
         self._next += 1
         return interval
+
+    def _made(self, clip: Callable[[], Tensor], times: Sequence[Fraction]) -> list[Tensor]:
+        return self.predict(clip(), times)
+
+    def _in_turn(self, clip: Callable[[], Tensor], goes_on: bool, times: Sequence[Fraction]) -> list[Tensor]:
+        """`predict` for a recurrent model, which is shown each interval once.
+
+        goes_on   whether the scene is known to go on after the interval. If not, the frame at its end is redrawn as
+                  well, since the state for it will be gone when it is asked for
+        """
+        self._unseen = None
+        further = [Fraction(1)] if self._model.redraws_inputs and not goes_on else []
+        pictures = self.predict(clip(), [*times, *further])
+        self._ending = pictures.pop() if further else None
+        return pictures
 
     def _clip(self, held: Sequence[tuple[M, Later[Tensor]]], place: int) -> Tensor:
         """The model's input for the interval that begins with frame `place` of `held`. -> [3, window, H, W]"""
@@ -378,6 +399,8 @@ class Interpolating(Generic[M]):
     def _redrawn(self, held: Sequence[tuple[M, Later[Tensor]]], place: int) -> Tensor | None:
         if place == 0 or held[place][0].starts_scene:
             return None
+        if self._model.recurrent:
+            return self._ending
         return self.predict(self._clip(held, place - 1), [Fraction(1)])[0]
 
     @torch.inference_mode()

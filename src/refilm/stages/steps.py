@@ -58,6 +58,8 @@ def interpolator_steps(model: Interpolator, count: int, device: torch.device | s
     In bands, new frames are made one after another, so the second step is that for a single one.
     """
     times = [Fraction(k + 1, count + 1) for k in range(count)]
+    if model.instants is not None:
+        times = ([Fraction(0)] if model.redraws_inputs else []) + list(model.instants)
 
     def clip(width: int, height: int) -> tuple[Tensor]:
         model.reset()  # of what it has seen, in pictures of another size

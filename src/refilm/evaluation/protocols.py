@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from refilm.data.degradations import bicubic_down, compress, gaussian_down, gaussian_noise
+from refilm.evaluation.deblurring import Deblurring, blurred_frames, exact_motion
 from refilm.evaluation.interpolation import Interpolation
 from refilm.evaluation.metrics import PERFECT_DB, as_shown
 from refilm.evaluation.restoration import Restoration
@@ -17,7 +18,7 @@ from refilm.evaluation.restorers import DEBLOCKERS, DENOISERS, ENLARGERS, as_it_
 from refilm.stages.damage import CodingJudge, NoiseJudge
 from refilm.stages.running import Judge
 
-Protocol = Interpolation | Restoration
+Protocol = Interpolation | Restoration | Deblurring
 
 
 def _denoising(sigma_8bit: float) -> tuple[Restoration, ...]:
@@ -80,6 +81,18 @@ def _enlargement(name: str, words: str) -> Restoration:
 _ALL: tuple[Protocol, ...] = (
     Interpolation("interpolation-x2", step=2),
     Interpolation("interpolation-x4", step=4),
+    Deblurring(
+        "interpolation-deblurring",
+        lambda frames_u8, _: blurred_frames(frames_u8),
+        "clips reduced by 3, of every four frames three averaged in linear light, so that blurry frames are four "
+        "source frames apart and all sharp ones real",
+    ),
+    Deblurring(
+        "interpolation-deblurring-exact",
+        exact_motion,
+        "the first frame of each clip under a moving camera, with a disc that moves before it, both on exact paths; "
+        "the shutter open for 11 of 16 moments, averaged in linear light",
+    ),
     *_denoising(15),
     *_denoising(25),
     _clean("denoising", NoiseJudge),

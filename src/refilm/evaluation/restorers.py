@@ -75,12 +75,13 @@ class FFmpegFilter:
     def __call__(self, clip: Tensor, places: Sequence[int]) -> Iterator[Tensor]:
         (setting,) = self.settings
         fed = range(places[-1] + 1) if self.remembers else places
-        for place, frame in zip(fed, filtered(_frames(clip, fed), self.name, setting), strict=True):
+        for place, frame in zip(fed, filtered(as_frames(clip, fed), self.name, setting), strict=True):
             if place in places:
                 yield frame.rgb
 
 
-def _frames(clip: Tensor, places: Iterable[int]) -> Iterator[Frame]:
+def as_frames(clip: Tensor, places: Iterable[int]) -> Iterator[Frame]:
+    """Frames as a video file would have them, in 8 bit, 25 a second. clip: [T, 3, h, w], of which `places` are taken"""
     for number, place in enumerate(places):
         planes = from_rgb(clip[place].clamp(0, 1), YUV444P, Colour())
         yield Frame(planes, YUV444P, Colour(), Fraction(number, 25), Fraction(1, 25))

@@ -153,6 +153,8 @@ def _section(name: str, figure: Figure, rows: dict[str, dict[str, Any]]) -> list
         figure.title: lambda model, row: figure.shown(row["mean"].get(figure.key)),
         "SSIM": lambda model, row: _optional(row["mean"].get("ssim"), ".4f"),
         "PSNR of RGB": lambda model, row: _optional(row["mean"].get("psnr_rgb_db"), ".2f"),
+        "PSNR of redrawn frames": lambda model, row: _optional(row["mean"].get("psnr_redrawn_db"), ".2f"),
+        "PSNR of new frames": lambda model, row: _optional(row["mean"].get("psnr_new_db"), ".2f"),
         "VMAF": lambda model, row: _optional(row["mean"].get("vmaf"), ".2f"),
         "LPIPS": lambda model, row: _optional(row["mean"].get("lpips"), ".4f"),
         f"warp error ({_optional(first['mean'].get('warp_error_of_truth'), '.2f')})": lambda model, row: _optional(

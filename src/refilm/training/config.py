@@ -197,3 +197,50 @@ class FlowConfig(TrainConfig):
             raise ValueError(f"zoom must be the lowest and the highest factor, above 0, got {self.zoom}")
         if self.crop % 32:
             raise ValueError(f"crop must be a multiple of 32 (the coarsest level's stride), got {self.crop}")
+
+
+@dataclass(frozen=True)
+class DeblurringConfig(TrainConfig):
+    """The further settings for joint deblurring and interpolation.
+
+    windows      windows of the model that follow each other in a training clip, so that its state is trained
+    cycle        weight of the distance between each estimate and the earlier one of the same frame
+    shutter      shortest and longest exposure, as shares of the interval between two frames; one of the exposures
+                 within is drawn for each clip. The model is not told which
+    shrink       factor by which real clips are reduced, so that neighbouring frames differ by a pixel or two
+    gaps         source frames from one blurry frame to the next, of which one is drawn for each clip; even numbers
+    synthetic    share of clips that are photographs under a moving camera
+    speed        fastest motion of these, in pixels per interval
+    photographs  folders of pictures for these
+    cutouts      folder of things that move before the photographs, see `read_cutouts`; "": none
+
+    Raises ValueError for values out of range.
+    """
+
+    windows: int = 2
+    cycle: float = 0.1
+    shutter: tuple[float, float] = (0.5, 1.0)
+    shrink: int = 3
+    gaps: tuple[int, ...] = (2, 4)
+    synthetic: float = 0.5
+    speed: float = 16.0
+    photographs: tuple[str, ...] = ()
+    cutouts: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.windows < 1 or self.shrink < 1 or not self.gaps:
+            raise ValueError(
+                f"windows and shrink must be at least 1, and gaps list one, got {self.windows}, {self.shrink} and "
+                f"{list(self.gaps)}"
+            )
+        if odd := [gap for gap in self.gaps if gap < 2 or gap % 2]:
+            raise ValueError(f"gaps must be even numbers, so that the truth between is a real frame, got {odd[0]}")
+        low, high = self.shutter
+        if not (0 < low <= 0.875 and low + 0.25 <= high <= 1.125):
+            raise ValueError(
+                "shutter must be two shares of the interval, at least 0.25 apart and at most 1.125, since a moment is "
+                f"an eighth of it, got {low:g} and {high:g}"
+            )
+        if not 0 <= self.synthetic <= 1:
+            raise ValueError(f"synthetic must lie in [0, 1], got {self.synthetic}")

@@ -50,7 +50,7 @@ def train(
 
     If `out` holds a checkpoint, training continues from it exactly as without interruption. Raises ValueError if that
     was made with other settings; only steps, val_every, val_frames, start and the
-    folders of clips may differ. Raises RefilmError if there is nothing to train on.
+    folders of clips and pictures may differ. Raises RefilmError if there is nothing to train on.
     """
     recipe = Path(recipe)
     config = read_recipe(recipe, settings, data)
@@ -186,6 +186,8 @@ _MAY_DIFFER = (
     "train_clips",
     "val_clips",
     "start",
+    "photographs",
+    "cutouts",
 )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from refilm.models.table import row_of
-from refilm.training.config import FlowConfig, InterpolationConfig, RestorationConfig, TrainConfig
+from refilm.training.config import DeblurringConfig, FlowConfig, InterpolationConfig, RestorationConfig, TrainConfig
+from refilm.training.deblurring import Deblurring
 from refilm.training.flow import Flow
 from refilm.training.interpolation import Interpolation
 from refilm.training.problem import Problem
@@ -34,7 +35,14 @@ TRAINERS: dict[str, Trainer] = {
 # by the kind of part, see `refilm.models.table.PARTS`
 TRAINERS_OF_PARTS: dict[str, Trainer] = {"motion": Trainer(FlowConfig, Flow)}
 
+# of interpolators that redraw their inputs, which learn from blurry clips
+DEBLURRING = Trainer(DeblurringConfig, Deblurring)
+
 
 def trainer_of(model: str) -> Trainer:
     """The trainer of a model or part by its name. Raises ValueError if there is none of that name."""
-    return (TRAINERS | TRAINERS_OF_PARTS)[row_of(model).task]
+    row = row_of(model)
+    build, _ = row.parts()
+    if getattr(build, "redraws_inputs", False) is True:
+        return DEBLURRING
+    return (TRAINERS | TRAINERS_OF_PARTS)[row.task]

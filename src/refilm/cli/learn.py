@@ -94,7 +94,8 @@ def evaluate(
         A folder of clips of one scene each: videos, folders of pictures, a pack, or Vimeo-90K, REDS or DAVIS as
         unpacked, of which the test split is measured. Its name becomes the name of the data set.
     protocol
-        The evaluation protocol: interpolation-x2, interpolation-x4, denoising-sigma15, denoising-sigma15-blind,
+        The evaluation protocol: interpolation-x2, interpolation-x4, interpolation-deblurring,
+        interpolation-deblurring-exact, denoising-sigma15, denoising-sigma15-blind,
         denoising-sigma25, denoising-sigma25-blind, denoising-clean, deblocking-h264-crf37, deblocking-jpeg2000-q40,
         deblocking-jpeg2000-q20, deblocking-clean, super-resolution-x4-bi or super-resolution-x4-bd. Default: the one by
         which models of the task are ranked.

@@ -128,8 +128,11 @@ class Scenes:
         # large ones are reduced, which takes their noise and what their own compression left
         reduction = max(min(photograph.shape[-2] // (2 * height), photograph.shape[-1] // (2 * width), 3), 1)
         photograph = F.avg_pool2d(photograph, reduction)
-        place = torch.rand(2, generator=random) * torch.tensor([photograph.shape[2] - 1, photograph.shape[1] - 1])
-        centre = (float(place[0]), float(place[1]))
+        # at the time in the middle, the view lies within the photograph, if it is large enough
+        across, down = (torch.rand(2, generator=random) - 0.5).tolist()
+        beyond_x, beyond_y = max(photograph.shape[2] - width, 0), max(photograph.shape[1] - height, 0)
+        centre_x, centre_y = ((side - 1) / 2 for side in (photograph.shape[2], photograph.shape[1]))
+        centre = (centre_x + across * beyond_x, centre_y + down * beyond_y)
         times = times - times.mean()
         scene = view(photograph, random_path(random, centre, self.speed), times, height, width).clamp(0, 1)
         if not self.cutouts:

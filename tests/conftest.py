@@ -6,8 +6,12 @@ import signal
 # Idle OpenMP threads that spin take the cores from the encoder and from the other processes of a test run.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import hypothesis
 import pytest
 
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("refilm", deadline=None)
+hypothesis.settings.load_profile("refilm")
 # A run in the background of a shell ignores Ctrl-C, and so would the commands that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

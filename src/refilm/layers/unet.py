@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,6 +47,23 @@ class UNet(nn.Module):
             x = F.interpolate(before(x), scale_factor=2, mode="bilinear", align_corners=False)
             x = after(x + levels.pop())
         return x[:, :, :height, :width]
+
+
+class UNetOfPair(nn.Module):
+    """A U-Net with a head for each of two frames, which begin at zero. [N, planes, H, W] -> [2N, out, H, W]
+
+    The other arguments are those of `UNet`.
+    """
+
+    def __init__(self, planes: int, stem: int, widths: Sequence[int], features: int, convs: int, out: int) -> None:
+        super().__init__()
+        self.body = UNet(planes, stem, widths, features, convs)
+        self.heads = nn.ModuleList(head(features, out) for _ in range(2))
+        he_start(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        return torch.cat([own(x) for own in self.heads]).float()
 
 
 def convs_with_relu(planes: int, width: int, count: int) -> nn.Sequential:

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.unet import UNet, at_zero, he_start, head
+from refilm.layers.unet import UNet, UNetOfPair, at_zero, he_start, head
 from refilm.models.flow_blend import FlowBlendConfig
 from refilm.models.projected_flow import (
     FLOW_UNIT,
@@ -107,7 +107,8 @@ class DAIN(ProjectedFlow):
         super().__init__(config.shuffle, motion, config.correction)
         self.config = config
         square, taps = config.shuffle**2, config.kernel**2
-        self.kernels = Kernels((2 * 3 + 4 if config.aligned else 2 * 3) * square, config)
+        planes = (2 * 3 + 4 if config.aligned else 2 * 3) * square
+        self.kernels = UNetOfPair(planes, config.stem, config.widths, config.stem, 1, taps)
         self.depth = Depth(8 * square, config) if config.depth_widths else None
         self.context = Context(3 * square, config) if config.context else None
         context = 0 if self.context is None else self.context.out
@@ -150,20 +151,6 @@ class DAIN(ProjectedFlow):
         if self.context is not None:
             parts.append(self.context(self.shuffled(frames.flatten(0, 1) - 0.5)).float())
         return torch.cat(parts, dim=1) if parts else None
-
-
-class Kernels(nn.Module):
-    """A U-Net with a head for each of the two frames, which begin at zero. [N, planes, h, w] -> [2N, R*R, h, w]"""
-
-    def __init__(self, planes: int, config: DAINConfig) -> None:
-        super().__init__()
-        self.body = UNet(planes, config.stem, config.widths, config.stem, convs=1)
-        self.heads = nn.ModuleList(head(config.stem, config.kernel**2) for _ in range(2))
-        he_start(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.body(x)
-        return torch.cat([own(x) for own in self.heads]).float()
 
 
 class Depth(nn.Module):

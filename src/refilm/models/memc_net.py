@@ -29,13 +29,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.layers.residual import BRANCH_AT_START, ResBlock
-from refilm.layers.unet import UNet, at_zero, he_start, head
+from refilm.layers.unet import UNetOfPair, at_zero, he_start
 from refilm.models.flow_blend import FlowBlendConfig
 from refilm.models.projected_flow import (
     FLOW_UNIT,
@@ -111,8 +112,9 @@ class MEMCNet(ProjectedFlow):
         square = config.shuffle**2
         # two frames; aligned, also what `lying` adds
         planes = (2 * 3 + 4 if config.aligned else 2 * 3) * square
-        self.kernels = Estimation(planes, config, config.kernel**2)
-        self.masks = Estimation(planes, config, 1) if config.masks else None
+        estimation = partial(UNetOfPair, planes, config.stem, config.widths, config.features, 2)
+        self.kernels = estimation(config.kernel**2)
+        self.masks = estimation(1) if config.masks else None
         self.context: nn.Module | None = None
         if config.context:
             side = config.context_side
@@ -154,20 +156,6 @@ class MEMCNet(ProjectedFlow):
         kernels = bilinear_kernel(self.config.kernel, seen) + OF_KERNELS * self.kernels(seen)
         masks = None if self.masks is None else self.masks(seen).clamp(-STRONGEST, STRONGEST)
         return kernels, masks
-
-
-class Estimation(nn.Module):
-    """A U-Net with a head for each of the two frames, which begin at zero. [N, planes, h, w] -> [2N, out, h, w]"""
-
-    def __init__(self, planes: int, config: MEMCNetConfig, out: int) -> None:
-        super().__init__()
-        self.body = UNet(planes, config.stem, config.widths, config.features, convs=2)
-        self.heads = nn.ModuleList(head(config.features, out) for _ in range(2))
-        he_start(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.body(x)
-        return torch.cat([own(x) for own in self.heads]).float()
 
 
 class PostProcessing(nn.Module):

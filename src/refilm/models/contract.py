@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 
@@ -208,18 +209,52 @@ class Interpolator(Runnable, Protocol):
         return self.between(clip, times)
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a stretch of film a recogniser sees.
+
+    The stretch is cut into `segments` equal parts, as in TSN. Each gives one snippet: `snippet` frames that follow each
+    other at `rate` frames per second, around the middle of the part. So a clip has segments * snippet frames, whatever
+    the frame rate of the film.
+
+    height, width   size to which frames are reduced
+    seconds         length of the windows into which a film is cut; a set of clips is seen clip by clip instead
+    """
+
+    segments: int
+    snippet: int = 1
+    rate: Fraction = Fraction(15)
+    height: int = 224
+    width: int = 224
+    seconds: Fraction = Fraction(2)
+
+    @property
+    def frames(self) -> int:
+        return self.segments * self.snippet
+
+
 class Recognizer(Runnable, Protocol):
     """Classifies what happens in a clip.
 
-    labels   names of the classes, in the order of the logits
+    labels     names of the classes, in the order of the logits
+    sampling   the frames that it wants, and their size; `window` is their number. A model with segment consensus also
+               takes clips of more or fewer segments
     """
 
     @property
     def labels(self) -> tuple[str, ...]:
         raise NotImplementedError
 
+    @property
+    def sampling(self) -> Sampling:
+        raise NotImplementedError
+
+    @property
+    def window(self) -> int:
+        return self.sampling.frames
+
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> Tensor:
-        """[N, 3, T, H, W] -> logits [N, len(labels)]"""
+        """[N, 3, T, H, W], RGB in [0, 1], snippet after snippet -> logits [N, len(labels)]"""
         ...
 
 

@@ -107,12 +107,14 @@ class Interpolate:
         waiting, apart = (0, 1) if self._marker is None else (self._marker.past, 1 + self._marker.longest)
         # new frames in an interval, at most
         count = math.ceil(rate / source.frame_rate) * apart - (self._times is not None) + model.redraws_inputs
+        frames = max(model.window, 3)
         whole, at_once = self._working(count, source.width, source.height) if count else (0.0, Measured())
         return [
             Demand(
                 name="interpolate",
-                # source frames, as decoded and as RGB in single precision, and those that may be repeats
-                held=(max(model.window, 3) * (3 + 12) + 3 * waiting + model.remembered) * pixels,
+                # source frames, as decoded and those that may be repeats; and, if the model runs, as RGB in single
+                # precision, with what it remembers
+                held=(3 * (frames + waiting) + (12 * frames + model.remembered if count else 0)) * pixels,
                 whole=whole,
                 at_once=at_once,
                 width=source.width,

@@ -188,8 +188,10 @@ def consistent(flows: Tensor) -> Tensor:
 
 def luma(frames: Tensor) -> Tensor:
     """RGB in [0, 1], [..., 3, H, W] -> BT.709 luma as uint8, [..., H, W]; values outside [0, 1] are clamped."""
-    weights = frames.new_tensor(LUMA_BT709).view(3, 1, 1)
-    return (frames * weights).sum(-3).mul(255).round().clamp(0, 255).byte()
+    (red, green, blue), (of_red, of_green, of_blue) = frames.unbind(-3), LUMA_BT709
+    # in one plane, not in three and then some more
+    plane = (red * of_red).add_(green, alpha=of_green).add_(blue, alpha=of_blue)
+    return plane.mul_(255).round_().clamp_(0, 255).byte()
 
 
 def luma_8bit(frames: Tensor) -> np.ndarray:

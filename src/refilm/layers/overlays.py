@@ -9,6 +9,7 @@ with that of what lies behind; here it is parted again. docs/choices.md#overlays
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import cv2
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refilm.layers.sampling import box_mean
+from refilm.layers.sampling import box_mean, sample
 
 EQUAL = 20  # largest difference between two frames, in 8-bit codes, for pixels that count as equal
 FOREIGN = 24  # least difference, beyond three times that, from what the motion around a pixel would have brought there
@@ -150,26 +151,44 @@ def _lasting_edges(luma: Sequence[np.ndarray], flow: Tensor) -> np.ndarray:
     if len(luma) < 4 or np.array_equal(luma[0], luma[1]) or np.array_equal(luma[2], luma[3]):
         return nothing
     gradients = [_gradient(frame) for frame in luma]
-    mean = sum(gradients) / len(gradients)
-    size = np.linalg.norm(mean, axis=2)
-    lasting = size > STRONG
+    total = [reduce(cv2.add, planes) for planes in zip(*gradients, strict=True)]  # of both components, as int16
+    size = cv2.magnitude(*(plane.astype(np.float32) for plane in total)) / len(gradients)
+    # strong edges are few, so from here on only they are looked at
+    place = np.flatnonzero(size > STRONG)
+    mean, size = _at(total, place) / len(gradients), size.ravel()[place]
     for gradient in gradients:
-        lasting &= np.linalg.norm(gradient - mean, axis=2) < SAME * size
-    if not lasting.any():
+        lasts = np.linalg.norm(_at(gradient, place) - mean, axis=0) < SAME * size
+        place, mean, size = place[lasts], mean[:, lasts], size[lasts]
+    if not place.size:
         return nothing
     brought = [
-        _brought(other, way.permute(1, 2, 0).numpy()) for way, other in zip(flow, gradients[2:0:-1], strict=True)
+        sample(torch.from_numpy(np.stack(other)).float()[None], _moved(way, place))[0, :, 0].numpy()
+        for way, other in zip(flow, gradients[2:0:-1], strict=True)
     ]
-    lasting &= np.maximum(*(np.linalg.norm(other - mean, axis=2) for other in brought)) > OTHER * size
+    differs = np.maximum(*(np.linalg.norm(other - mean, axis=0) for other in brought)) > OTHER * size
+    lasting = nothing.astype(bool)
+    lasting.ravel()[place[differs]] = True
     changes = np.maximum.reduce([cv2.absdiff(frame, luma[0]) for frame in luma[1:]]) > EQUAL
     lasting &= _mean(changes.astype(np.float32), 9) > CHANGED
     lasting &= _mean(lasting.astype(np.float32), max(len(nothing) // 14, 15) | 1) > TOGETHER
     return cv2.dilate(lasting.astype(np.uint8), _square(1))
 
 
-def _gradient(frame: np.ndarray) -> np.ndarray:
-    """[H, W] uint8 -> [H, W, 2] float32"""
-    return np.stack([cv2.Sobel(frame, cv2.CV_32F, 1, 0), cv2.Sobel(frame, cv2.CV_32F, 0, 1)], axis=2)
+def _gradient(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Its components along x and y. [H, W] uint8 -> [H, W] int16 twice"""
+    return cv2.Sobel(frame, cv2.CV_16S, 1, 0), cv2.Sobel(frame, cv2.CV_16S, 0, 1)
+
+
+def _at(planes: Sequence[np.ndarray], place: np.ndarray) -> np.ndarray:
+    """The values of planes at some pixels, given by their numbers. -> [planes, pixels] float32"""
+    return np.stack([plane.ravel()[place] for plane in planes]).astype(np.float32)
+
+
+def _moved(flow: Tensor, place: np.ndarray) -> Tensor:
+    """Where some pixels, given by their numbers, are brought by a flow. [2, H, W] -> [1, 2, 1, pixels]"""
+    numbers = torch.from_numpy(place)
+    here = torch.stack((numbers % flow.shape[2], numbers // flow.shape[2]))
+    return (here + flow.flatten(1)[:, numbers])[None, :, None]
 
 
 def _motion_around(flow: Tensor, origin: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

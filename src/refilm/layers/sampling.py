@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,6 +40,16 @@ def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)
 
 def box_mean(planes: Tensor, side: int) -> Tensor:
     """The mean over a square of odd `side` around each pixel; the border is repeated. [N, C, H, W] -> same shape."""
+    if planes.device.type == "cpu" and planes.dtype == torch.float32 and not planes.requires_grad:
+        return _box_mean_by_opencv(planes, side)
     padded = F.pad(planes, [side // 2] * 4, mode="replicate")
     # first over columns, then over rows, in half the time of one pooling over the square
     return F.avg_pool2d(F.avg_pool2d(padded, (side, 1), stride=1), (1, side), stride=1)
+
+
+def _box_mean_by_opencv(planes: Tensor, side: int) -> Tensor:
+    """`box_mean` without gradients, in a fraction of the time; each pixel is its own sum, whatever is beside it."""
+    means, share = torch.empty(planes.shape), np.full(side, 1 / side, np.float32)
+    for plane, mean in zip(planes.flatten(0, 1).unbind(), means.flatten(0, 1).unbind(), strict=True):
+        cv2.sepFilter2D(plane.numpy(), -1, share, share, dst=mean.numpy(), borderType=cv2.BORDER_REPLICATE)
+    return means

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refilm.layers.sampling import pixel_grid, sample
-from refilm.models.flow_blend import FlowBlend, FlowBlendConfig, motion_at
+from refilm.models.flow_blend import FlowBlend, FlowBlendConfig, mixed, motion_at
 
 HALF = Fraction(1, 2)
 
@@ -103,6 +103,14 @@ def test_with_others_the_reversed_clip_gives_the_mirrored_frames() -> None:
     forwards = FlowBlend().between(clip, [Fraction(1, 4)])
     backwards = FlowBlend().between(clip.flip(2), [Fraction(3, 4)])
     torch.testing.assert_close(forwards, backwards, atol=1e-5, rtol=0)
+
+
+def test_the_result_is_the_weighted_mean_of_the_candidates() -> None:
+    """The result comes from one kernel, the candidates step by step."""
+    clip, time = accelerated(-1, 0, 1, 2), Fraction(1, 3)
+    (found,) = FlowBlend().candidates(clip, [time])
+    result = FlowBlend().between(clip, [time])[:, :, 0]
+    torch.testing.assert_close(result, mixed(found.pictures, found.votes), atol=1e-4, rtol=0)
 
 
 def test_each_interval_is_the_same_in_whatever_order_they_are_asked_for() -> None:

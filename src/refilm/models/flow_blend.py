@@ -25,6 +25,8 @@ from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,9 +37,11 @@ from refilm.layers.repeating_patterns import with_shortest
 from refilm.layers.sampling import box_mean, pixel_grid, sample
 from refilm.models.contract import Interpolator, check_clip, check_times
 from refilm.models.motion import motion_source
+from refilm.ops import motion_blend
 
 # Acceleration is not estimated if a frame repeats another, which makes motion look uneven: if the mean absolute
-# difference within the pair, or between the frame beyond it and its neighbour, is at most this share of the other.
+# difference of luma within the pair, or between the frame beyond it and its neighbour, is at most this share of the
+# other.
 REPEATED = 0.2
 
 # Mean weight of the acceleration in the square around a pixel at which the smoothed acceleration is halved.
@@ -167,7 +171,8 @@ class FlowBlend(nn.Module, Interpolator):
         planes = [luma(clip[:, :, t]) for t in range(length)]  # [N, H, W] each
         flows = [self._flows.between(*planes[t : t + 2]) for t in range(length - 1)]
         flow = flows[len(flows) // 2]
-        overlays = find_overlays([plane.cpu().numpy() for plane in planes], flow.cpu())
+        on_cpu = [plane.cpu().numpy() for plane in planes]
+        overlays = find_overlays(on_cpu, flow.cpu())
         if overlays is not None:
             flow = overlays.flow
         motion = torch.zeros(2, clip.shape[0], 4, *clip.shape[3:], device=clip.device)
@@ -175,8 +180,10 @@ class FlowBlend(nn.Module, Interpolator):
         if length == 4:
             before, after = flows[0], flows[2]
             outer = (before[1], before[0]), (after[0], after[1])  # from the pair to the frame beyond, and back
-            for origin, ((beyond, back), told) in enumerate(zip(outer, _told(clip), strict=True)):
-                rows = partial(self._acceleration, motion[origin, :, :2], beyond, back, told.view(-1, 1, 1, 1))
+            for origin, ((beyond, back), told) in enumerate(zip(outer, _told(on_cpu), strict=True)):
+                rows = partial(
+                    self._acceleration, motion[origin, :, :2], beyond, back, told.view(-1, 1, 1, 1).to(clip.device)
+                )
                 # in eighths of a picture of any size, so that the memory is never that of this step
                 eighth = -(-clip.shape[3] // 8)
                 fill_by_bands(motion[origin, :, 2:], rows, halo=self.config.smoothing // 2, most=eighth)
@@ -188,8 +195,21 @@ class FlowBlend(nn.Module, Interpolator):
 
     def in_bands(self, clip: Tensor, seen: Sequence[Tensor], times: Sequence[Fraction]) -> Tensor:
         """See `Interpolator.in_bands`."""
+        config, exact = self.config, clip.float()
 
         def blended(time: Fraction, first: int, last: int) -> Tensor:
+            if len(seen) == 1:
+                # the candidates and their mean at once, in a quarter of the time
+                return motion_blend(
+                    seen[0],
+                    exact,
+                    float(time),
+                    config.inversion_steps,
+                    config.occlusion_pixels,
+                    config.occlusion_floor,
+                    config.border_pixels,
+                    (first, last),
+                )
             pictures, votes, _ = self.candidates_of_rows(clip, seen, time, first, last)
             return with_overlays(mixed(pictures, votes), clip, seen, time, first, last)
 
@@ -320,15 +340,16 @@ def motion_at(motion: Tensor, elapsed: float, steps: int, first: int, last: int)
     return gone, flow
 
 
-def _told(clip: Tensor) -> tuple[Tensor, Tensor]:
+def _told(planes: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """1 where acceleration can be estimated from the frame before the pair, and from the frame after it; else 0.
 
-    [N, 3, 4, H, W] -> [N] twice; see REPEATED.
+    [N, H, W] uint8 of four frames -> [N] twice; see REPEATED.
     """
-    frames = clip.float().unbind(2)
-    before, between, after = ((b - a).abs().mean((1, 2, 3)) for a, b in pairwise(frames))
-    told = (torch.minimum(outer, between) > REPEATED * torch.maximum(outer, between) for outer in (before, after))
-    first, second = (which.float() for which in told)
+    before, between, after = (
+        np.array([cv2.norm(*pair, cv2.NORM_L1) for pair in zip(a, b, strict=True)]) for a, b in pairwise(planes)
+    )
+    told = (np.minimum(outer, between) > REPEATED * np.maximum(outer, between) for outer in (before, after))
+    first, second = (torch.from_numpy(which).float() for which in told)
     return first, second
 
 

@@ -7,6 +7,7 @@ from refilm.ops.dynamic_filter import dynamic_filter
 from refilm.ops.flow_projection import flow_projection
 from refilm.ops.kernels import Kernel, kernels
 from refilm.ops.ls3d_conv import ls3d_conv
+from refilm.ops.motion_blend import motion_blend
 from refilm.ops.off import off
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "flow_projection",
     "kernels",
     "ls3d_conv",
+    "motion_blend",
     "off",
 ]

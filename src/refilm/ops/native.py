@@ -24,8 +24,8 @@ def has_bf16() -> bool:
     return module is not None and bool(module.has_bf16(isas[0]))
 
 
-def run(name: str, tensors: Sequence[torch.Tensor | None], numbers: Sequence[int]) -> None:
-    """Call a kernel: with inputs, the outputs that it fills (None: not wanted), and whole numbers.
+def run(name: str, tensors: Sequence[torch.Tensor | None], numbers: Sequence[float]) -> None:
+    """Call a kernel: with inputs, the outputs that it fills (None: not wanted), and numbers.
 
     All tensors have one dtype, float32 or float64; the outputs are contiguous.
     """

@@ -23,9 +23,12 @@ MOST_PIXELS = 2**27 - 1
 class Operator:
     """An operator on maps [N, ., H, W] that all have one dtype, with kernels in C++ and, where given, in Triton.
 
-    reference   the definition: tensors, then whole numbers -> a tensor or several, of which the first has a gradient
+    reference   the definition: tensors, then numbers -> a tensor or several, of which the first has a gradient
     shapes      arguments -> the shape of each result. All are contiguous and have the dtype of the first argument.
-    numbers     how many of the arguments are whole numbers
+    numbers     how many of the arguments are numbers
+    dtypes      those that the kernels in C++ take
+    differentiable          whether there are kernels of the backward pass; if not, the reference is differentiated, and
+                            numbers need not be whole
     backward_reads_results  whether the kernels of the backward pass are given the results, too
     triton      the module with the kernels for CUDA; None if there is none
     """
@@ -37,12 +40,15 @@ class Operator:
         shapes: Callable[..., Sequence[Sequence[int]]],
         *,
         numbers: int = 0,
+        dtypes: Sequence[torch.dtype] = (torch.float32, torch.float64),
+        differentiable: bool = True,
         backward_reads_results: bool = False,
         triton: ModuleType | None = None,
     ) -> None:
         self.name, self._reference, self._shapes = name, reference, shapes
         self._numbers, self._reads_results = numbers, backward_reads_results
-        self._dtypes = {"cpu": (torch.float32, torch.float64), "cuda": (torch.float32,)}
+        self._dtypes = {"cpu": tuple(dtypes), "cuda": (torch.float32,)}
+        self._differentiable = differentiable
         # why this installation has no kernel for a device; empty if it has one
         self.no_kernel = {
             "cpu": native.reason,
@@ -108,7 +114,7 @@ class Operator:
     def _backward(self, ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         wanted = list(self._tensors(ctx.needs_input_grad))
         inputs = ctx.saved_tensors[: len(wanted)]
-        if self.has_kernel(inputs):
+        if self._differentiable and self.has_kernel(inputs):
             found = iter(self._backward_op(grad, list(ctx.saved_tensors), ctx.numbers, wanted))
         else:
             # here and not in an operator's body, where autograd records nothing
@@ -116,7 +122,7 @@ class Operator:
         return *(next(found) if each else None for each in wanted), *(None for _ in ctx.numbers)
 
     def _reference_gradients(
-        self, grad: Tensor, inputs: Sequence[Tensor], numbers: Sequence[int], wanted: Sequence[bool]
+        self, grad: Tensor, inputs: Sequence[Tensor], numbers: Sequence[float], wanted: Sequence[bool]
     ) -> Sequence[Tensor]:
         with torch.enable_grad():
             leaves = [t.detach().requires_grad_(each) for t, each in zip(inputs, wanted, strict=True)]

@@ -1,11 +1,11 @@
 // How Python calls the kernels of an operator: with contiguous arrays of one type, float or double, inputs before outputs,
-// and whole numbers. The array of an output that is not wanted has no data.
+// and numbers. The array of an output that is not wanted has no data.
 #pragma once
 #include <cstdint>
 
 namespace refilm {
 
-constexpr int MOST_ARRAYS = 8, MOST_DIMENSIONS = 5, MOST_NUMBERS = 4;
+constexpr int MOST_ARRAYS = 8, MOST_DIMENSIONS = 5, MOST_NUMBERS = 8;
 
 struct Array {
   void* data;
@@ -14,7 +14,7 @@ struct Array {
 
 struct Call {
   Array arrays[MOST_ARRAYS];
-  int64_t numbers[MOST_NUMBERS];
+  double numbers[MOST_NUMBERS];
   int threads;
 };
 

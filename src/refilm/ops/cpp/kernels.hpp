@@ -5,11 +5,11 @@
 
 namespace refilm {
 
-constexpr int OPERATORS = 5;
+constexpr int OTHERS = 11;
 
 struct Kernels {
   const Ls3dKernels* ls3d;
-  const Kernel* others[OPERATORS][2];  // forward, backward
+  const Kernel* others[OTHERS];
 };
 
 namespace baseline { extern const Kernels kernels; }

@@ -50,9 +50,8 @@ const Isa& find(const std::string& name) {
 }
 
 const refilm::Kernel& find_kernel(const std::string& isa, const std::string& name) {
-  for (const auto& both : find(isa).kernels->others)
-    for (const refilm::Kernel* kernel : both)
-      if (name == kernel->name) return *kernel;
+  for (const refilm::Kernel* kernel : find(isa).kernels->others)
+    if (name == kernel->name) return *kernel;
   throw nb::value_error(("there is no kernel " + name).c_str());
 }
 
@@ -84,7 +83,7 @@ NB_MODULE(_native, m) {
   }, "The instruction sets that have kernels and that this processor supports, the fastest first.");
   m.def("has_bf16", [](const std::string& isa) { return find(isa).kernels->ls3d->forward_bf16 != nullptr; });
   m.def("run", [](const std::string& isa, const std::string& name, const std::vector<std::optional<Array>>& arrays,
-                  const std::vector<int64_t>& numbers, int threads) {
+                  const std::vector<double>& numbers, int threads) {
     if (arrays.size() > refilm::MOST_ARRAYS || numbers.size() > refilm::MOST_NUMBERS)
       throw nb::value_error(("too many arguments for " + name).c_str());
     refilm::Call call = {};

@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#ifdef __AVX512BF16__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -29,6 +29,7 @@ constexpr int LANES = 4, REGISTERS = 16;
 typedef float Vector __attribute__((vector_size(LANES * 4)));
 typedef float UnalignedVector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef float Quad __attribute__((vector_size(16)));
+typedef int Ints __attribute__((vector_size(LANES * 4)));  // as a result of a comparison, -1 stands for true
 
 // The same for float and double.
 template <typename T>
@@ -73,6 +74,34 @@ static REFILM_INLINE Quad sums(Vector a, Vector b, Vector c, Vector d) {
   Quad ab = __builtin_shufflevector(qa, qb, 0, 4, 1, 5) + __builtin_shufflevector(qa, qb, 2, 6, 3, 7);  // a b a b
   Quad cd = __builtin_shufflevector(qc, qd, 0, 4, 1, 5) + __builtin_shufflevector(qc, qd, 2, 6, 3, 7);
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+}
+
+static REFILM_INLINE bool all(Ints is_true) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)is_true) == 0xffff;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)is_true) == 0xff;
+#else
+  return is_true[0] & is_true[1] & is_true[2] & is_true[3];
+#endif
+}
+
+// The floats at `place` and those behind them: one load for both.
+static REFILM_INLINE void read_pairs(const float* from, Ints place, Vector& first, Vector& second) {
+#if defined(__AVX512F__)
+  const Vector a = (Vector)_mm512_i32gather_epi64(_mm512_castsi512_si256((__m512i)place), from, 4);
+  const Vector b = (Vector)_mm512_i32gather_epi64(_mm512_extracti64x4_epi64((__m512i)place, 1), from, 4);
+  first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif defined(__AVX2__)
+  const long long* pairs = (const long long*)from;
+  const Vector a = (Vector)_mm256_i32gather_epi64(pairs, _mm256_castsi256_si128((__m256i)place), 4);
+  const Vector b = (Vector)_mm256_i32gather_epi64(pairs, _mm256_extracti128_si256((__m256i)place, 1), 4);
+  first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+  second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  for (int k = 0; k < LANES; k++) first[k] = from[place[k]], second[k] = from[place[k] + 1];
+#endif
 }
 
 static REFILM_INLINE bool finite(Quad q) {

@@ -30,9 +30,9 @@ def sample(frame: Tensor, position: Tensor, modes: Sequence[str] = ("bilinear",)
     out       [N, C * len(modes), h, w]   C channels for each mode
     """
     height, width = frame.shape[-2:]
-    x = (2 * position[:, 0] + 1) / width - 1
-    y = (2 * position[:, 1] + 1) / height - 1
-    grid = torch.stack((x, y), -1)
+    scale = position.new_tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
+    # in planes as it is, which grid_sample takes as well
+    grid = torch.addcmul(scale / 2 - 1, position, scale).movedim(1, -1)
     return torch.cat(
         [F.grid_sample(frame, grid, mode=mode, padding_mode="border", align_corners=False) for mode in modes], 1
     )

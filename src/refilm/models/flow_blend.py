@@ -270,13 +270,14 @@ class FlowBlend(nn.Module, Interpolator):
         """
         flow, beyond = flow[:, :, first:last], beyond[:, :, first:last]
         grid = pixel_grid(last - first, flow.shape[3], flow.device, top=first)
-        disagreement = _square(beyond + sample(back, grid + beyond))
+        disagreement = _square(sample(back, grid.add(beyond)).add_(beyond))
         acceleration = flow + beyond
+        weight = disagreement.div_(self.config.outer_pixels**2).add_(1)
         # an acceleration much larger than the motion itself is implausible
-        weight = 1 / (1 + disagreement / self.config.outer_pixels**2)
-        weight = weight / (1 + _square(acceleration) / (1 + _square(flow))) * told
+        weight.mul_(_square(acceleration).div_(_square(flow).add_(1)).add_(1))
+        weight = told / weight
         side = self.config.smoothing
-        return box_mean(acceleration * weight, side) / (box_mean(weight, side) + BELIEVED)
+        return box_mean(acceleration.mul_(weight), side).div_(box_mean(weight, side).add_(BELIEVED))
 
     def _visibility(self, position: Tensor, height: int) -> Tensor:
         """Weight of a sampling position: 1 inside the frame, falling outside, at least 0.001 so that no sum is 0.
@@ -355,4 +356,5 @@ def _told(planes: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 def _square(vectors: Tensor) -> Tensor:
     """The squared lengths of vectors. [N, 2, H, W] -> [N, 1, H, W]"""
-    return vectors.square().sum(1, keepdim=True)
+    x, y = vectors.split(1, dim=1)
+    return (x * x).addcmul(y, y)

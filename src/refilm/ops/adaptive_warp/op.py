@@ -1,10 +1,10 @@
-"""The operator `refilm::adaptive_warp`. It is defined by reference.py; cpu.cpp has its kernels."""
+"""The operator `refilm::adaptive_warp`. It is defined by reference.py; kernels: cpu.cpp, triton_kernel.py."""
 
 from math import isqrt
 
 from torch import Tensor
 
-from refilm.ops.adaptive_warp import reference
+from refilm.ops.adaptive_warp import reference, triton_kernel
 from refilm.ops.registration import Operator
 
 
@@ -39,4 +39,5 @@ OPERATOR = Operator(
     "adaptive_warp",
     reference.adaptive_warp,
     lambda frame, *_: [frame.shape],
+    triton=triton_kernel,
 )

@@ -1,8 +1,8 @@
-"""The operator `refilm::backward_warp`. It is defined by reference.py; cpu.cpp has its kernels."""
+"""The operator `refilm::backward_warp`. It is defined by reference.py; kernels: cpu.cpp, triton_kernel.py."""
 
 from torch import Tensor
 
-from refilm.ops.backward_warp import reference
+from refilm.ops.backward_warp import reference, triton_kernel
 from refilm.ops.registration import Operator
 
 
@@ -22,4 +22,9 @@ def backward_warp(frame: Tensor, flow: Tensor) -> Tensor:
     return out
 
 
-OPERATOR = Operator("backward_warp", reference.backward_warp, lambda frame, _: [frame.shape])
+OPERATOR = Operator(
+    "backward_warp",
+    reference.backward_warp,
+    lambda frame, _: [frame.shape],
+    triton=triton_kernel,
+)

@@ -1,8 +1,8 @@
-"""The operator `refilm::correlation`. It is defined by reference.py; cpu.cpp has its kernels."""
+"""The operator `refilm::correlation`. It is defined by reference.py; kernels: cpu.cpp, triton_kernel.py."""
 
 from torch import Tensor
 
-from refilm.ops.correlation import reference
+from refilm.ops.correlation import reference, triton_kernel
 from refilm.ops.registration import Operator
 
 
@@ -31,4 +31,5 @@ OPERATOR = Operator(
     reference.correlation,
     lambda left, _, radius: [(left.shape[0], (2 * radius + 1) ** 2, *left.shape[2:])],
     numbers=1,
+    triton=triton_kernel,
 )

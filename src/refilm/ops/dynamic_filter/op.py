@@ -1,10 +1,10 @@
-"""The operator `refilm::dynamic_filter`. It is defined by reference.py; cpu.cpp has its kernels."""
+"""The operator `refilm::dynamic_filter`. It is defined by reference.py; kernels: cpu.cpp, triton_kernel.py."""
 
 from math import isqrt
 
 from torch import Tensor
 
-from refilm.ops.dynamic_filter import reference
+from refilm.ops.dynamic_filter import reference, triton_kernel
 from refilm.ops.registration import Operator
 
 
@@ -32,4 +32,4 @@ def _shapes(frame: Tensor, filters: Tensor) -> list[tuple[int, ...]]:
     return [(*frame.shape[:2], scale * frame.shape[2], scale * frame.shape[3])]
 
 
-OPERATOR = Operator("dynamic_filter", reference.dynamic_filter, _shapes)
+OPERATOR = Operator("dynamic_filter", reference.dynamic_filter, _shapes, triton=triton_kernel)

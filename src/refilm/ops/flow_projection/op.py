@@ -1,9 +1,9 @@
-"""The operator `refilm::flow_projection`. It is defined by reference.py; cpu.cpp has its kernels."""
+"""The operator `refilm::flow_projection`. It is defined by reference.py; kernels: cpu.cpp, triton_kernel.py."""
 
 import torch
 from torch import Tensor
 
-from refilm.ops.flow_projection import reference
+from refilm.ops.flow_projection import reference, triton_kernel
 from refilm.ops.registration import Operator
 
 
@@ -36,4 +36,5 @@ OPERATOR = Operator(
     reference.flow_projection,
     lambda flow, weight: [flow.shape, weight.shape],
     backward_reads_results=True,
+    triton=triton_kernel,
 )

@@ -38,6 +38,7 @@ smoke: .venv/installed
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/ops.py --smoke
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/memory.py --smoke
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/pipeline.py --smoke
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/interpolation.py --smoke
 
 check: lint types test
 

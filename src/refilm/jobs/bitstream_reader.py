@@ -13,7 +13,7 @@ from refilm.errors import VideoError
 from refilm.jobs.bitstream import MAGIC, BitstreamSettings, records
 from refilm.models import MODELS, create_model
 from refilm.models.contract import Codec
-from refilm.video import Bookmark, Colour, Frame, PixelFormat, ReadLosses, VideoInfo, joining
+from refilm.video import Bookmark, Colour, Frame, PixelFormat, ReadLosses, VideoInfo, joining, rechaptering
 from refilm.video.companions import StreamPolicy
 from refilm.video.encoder import EncoderSettings
 from refilm.video.read_losses import BookedLosses
@@ -104,6 +104,19 @@ class BitstreamReader:
         warn: Callable[[str], None],
     ) -> float | None:
         return joining.join(pieces, settings, policy, self.info, target, format_name, warn, lambda: None, lambda: None)
+
+    def rehearse_copy(self, policy: StreamPolicy, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
+        rechaptering.rehearse_copy(policy, self.info, target, format_name, warn)  # says why not
+
+    def copy_with_chapters(
+        self,
+        chapters: Sequence[rechaptering.Chapter],
+        policy: StreamPolicy,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        raise VideoError(f"{self.path}: a learned codec's bitstream cannot be copied with chapters")
 
     def _frames(self, start: Bookmark | None) -> Iterator[Frame]:
         number, pictures, waiting = 0, self._pictures, False  # for a key picture, after damage

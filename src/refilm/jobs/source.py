@@ -17,6 +17,7 @@ from refilm.video.encoder import EncoderSettings
 from refilm.video.handles import STANDARD_INPUT
 from refilm.video.joining import Piece
 from refilm.video.picture_sequence import PictureSequence
+from refilm.video.rechaptering import Chapter
 
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 18
 _THIS_PROCESS = os.urandom(8).hex()
@@ -65,6 +66,21 @@ class Source(Protocol):
 
         -> seconds by which sound and picture drift; None if no sound was copied
         """
+        ...
+
+    def rehearse_copy(self, policy: StreamPolicy, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
+        """Write the beginning of a copy with chapters as a trial."""
+        ...
+
+    def copy_with_chapters(
+        self,
+        chapters: Sequence[Chapter],
+        policy: StreamPolicy,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        """Write a copy of the source with these chapters instead of its own."""
         ...
 
     def close(self) -> None: ...

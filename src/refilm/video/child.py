@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from refilm.errors import RefilmError
-from refilm.video import joining
+from refilm.video import joining, rechaptering
 from refilm.video.bookmark import Bookmark
 from refilm.video.companions import StreamPolicy
 from refilm.video.decoder import Decoder, Given
@@ -129,6 +129,23 @@ class _Child:
         return joining.join(
             pieces,
             settings,
+            policy,
+            self._decoder.info,
+            target,
+            format_name,
+            self._note,
+            self._count_packet,
+            self._note_source_read,
+        )
+
+    def do_rehearse_copy(self, policy: StreamPolicy, target: Path, format_name: str) -> None:
+        rechaptering.rehearse_copy(policy, self._decoder.info, target, format_name, self._note)
+
+    def do_copy(
+        self, chapters: Sequence[rechaptering.Chapter], policy: StreamPolicy, target: Path, format_name: str
+    ) -> None:
+        rechaptering.copy_with_chapters(
+            chapters,
             policy,
             self._decoder.info,
             target,

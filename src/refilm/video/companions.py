@@ -49,7 +49,7 @@ _MUXERS_OWN = {
     "number_of_bytes",
     "bps",
 }
-_TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm", "nut")
+TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm", "nut")
 _TAKES_ATTACHMENTS = ("matroska",)
 
 
@@ -156,7 +156,7 @@ def tell_fates(
             warn(f"{each.stream} is left out, since {format_name} cannot hold it")
         elif each.fate == "lost":
             refused.append(str(each.stream))
-    if source.chapters and format_name not in _TAKES_CHAPTERS:
+    if source.chapters and format_name not in TAKES_CHAPTERS:
         chapters = f"{source.chapters} chapter{'s' * (source.chapters > 1)}"
         if policy.drop_streams:
             warn(f"{chapters} left out, since {format_name} cannot hold them")
@@ -247,7 +247,7 @@ def copy_descriptions(
 ) -> None:
     """Copy metadata and chapters. `shift`: is added to all times, in seconds; `cut`: the part that is worked on."""
     output.metadata.update(own_metadata(original.metadata))
-    if (chapters := original.chapters()) and format_name in _TAKES_CHAPTERS:
+    if (chapters := original.chapters()) and format_name in TAKES_CHAPTERS:
         if cut is not None:
             chapters = [chapter for chapter in chapters if _is_inside(chapter, cut)]
         for chapter in chapters:

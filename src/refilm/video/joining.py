@@ -134,7 +134,7 @@ def join(
             end = max(map(add, pieces[-1].pts, pieces[-1].durations)) * settings.time_base
             cut = None if source.cut is None else replace(source.cut, end=end)
             others = copied_packets(original, carriers, format_name, meter, warn, cut)
-        for packet in _shifted(heapq.merge(packets, others, key=decode_time), _shift(source, original)):
+        for packet in shifted(heapq.merge(packets, others, key=decode_time), shown_from_0(source, original)):
             output.mux(packet)
             on_packet()
         on_source_read()
@@ -157,7 +157,7 @@ def _begun(
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
     with ExitStack() as stack:
         stack.enter_context(translated(target, "cannot be written"))
-        original = stack.enter_context(open_input(source.path)) if _is_file(source) else None
+        original = stack.enter_context(open_input(source.path)) if has_streams(source) else None
         if original is not None and options and any("." in key for key in original.metadata):
             options["movflags"] += "+use_metadata_tags"  # QuickTime's own keys, such as a camera's make and place
         output = stack.enter_context(av.open(as_file(target), "w", format=format_name, options=options))
@@ -165,7 +165,7 @@ def _begun(
         video.set_display_matrix(source.display_matrix)
         carriers: dict[int, Carrier] = {}
         if original is not None:
-            if (shift := _shift(source, original)) > 0:
+            if (shift := shown_from_0(source, original)) > 0:
                 warn(f"the source starts at {-float(shift):.3f} s, which no player shows: all is moved to 0")
             carriers = add_streams(companions, original, output)
             copy_descriptions(original, output, format_name, shift, source.cut)
@@ -190,7 +190,7 @@ def _begun(
 
 
 def _companions(source: VideoInfo, format_name: str, policy: StreamPolicy) -> list[Companion]:
-    return fates(source, format_name, policy) if _is_file(source) else []
+    return fates(source, format_name, policy) if has_streams(source) else []
 
 
 def _tell_unread(source: VideoInfo, policy: StreamPolicy, warn: Callable[[str], None]) -> None:
@@ -207,12 +207,13 @@ def _tell_unread(source: VideoInfo, policy: StreamPolicy, warn: Callable[[str], 
         warn(f"{words} is left out: it is carried over from files only, not from standard input")
 
 
-def _is_file(source: VideoInfo) -> bool:
+def has_streams(source: VideoInfo) -> bool:
+    """Whether it is a file with streams that can be copied; no pipe, numbered pictures or learned bitstream."""
     is_named = source.path != STANDARD_INPUT and PictureSequence.of(source.path) is None
     return is_named and source.container != BITSTREAM
 
 
-def _shift(source: VideoInfo, original: InputContainer | None) -> Fraction:
+def shown_from_0(source: VideoInfo, original: InputContainer | None) -> Fraction:
     """What is added to all times: a part begins at 0, and no container shows what comes before that."""
     if source.cut is not None:
         return -source.cut.begin
@@ -290,7 +291,8 @@ def _reordering(pts: Sequence[int]) -> int:
     return max((place - rank[value] for place, value in enumerate(pts)), default=0)
 
 
-def _shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:
+def shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:
+    """The packets with `shift`, in seconds, added to their times."""
     for packet in packets:
         if shift:
             ticks = round(shift / (packet.time_base or 1))

@@ -30,6 +30,7 @@ from refilm.video.handles import is_pipe, opened
 from refilm.video.joining import Piece
 from refilm.video.part import Part
 from refilm.video.read_losses import BookedLosses, ReadLosses
+from refilm.video.rechaptering import Chapter
 from refilm.video.video_info import VideoInfo
 
 PATIENCE = 120  # seconds without a packet, after which FFmpeg counts as hung; a slow disk may take a few
@@ -143,6 +144,21 @@ class VideoReader:
         """See joining.join."""
         drift: float | None = self._call("join", pieces, settings, policy, target, format_name, warn=warn)
         return drift
+
+    def rehearse_copy(self, policy: StreamPolicy, target: Path, format_name: str, warn: Callable[[str], None]) -> None:
+        """See rechaptering.rehearse_copy."""
+        self._call("rehearse_copy", policy, target, format_name, warn=warn)
+
+    def copy_with_chapters(
+        self,
+        chapters: Sequence[Chapter],
+        policy: StreamPolicy,
+        target: Path,
+        format_name: str,
+        warn: Callable[[str], None],
+    ) -> None:
+        """See rechaptering.copy_with_chapters."""
+        self._call("copy", chapters, policy, target, format_name, warn=warn)
 
     def _frames(self, call: str, *arguments: object, first: int = 0) -> Iterator[Frame]:
         """The frames that a call gives; `first`: number of the first one in the stream."""

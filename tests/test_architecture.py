@@ -31,8 +31,8 @@ MAY_IMPORT = {
 ALSO = {"cli": {"api"}, "ops": {"_native"}}
 FILES = {
     "api": {"models", "video", "stages", "jobs"},
-    "stream": {"stages", "jobs", "api"},
-    "__init__": {"models", "ops", "video", "comparison", "api", "stream"},
+    "stream": {"stages", "jobs", "api", "video"},
+    "__init__": {"models", "ops", "video", "stages", "comparison", "api", "stream"},
     **{name: set() for name in LEAVES},
 }
 

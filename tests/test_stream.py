@@ -232,3 +232,45 @@ def test_a_picture_survives_the_way_through_a_frame():
         form = Form.of(picture, 0)
         (frame,) = form.frames([picture], SECOND, SECOND)
         assert (form.item(frame.with_rgb(frame.rgb), False) == picture).all()
+
+
+@pytest.fixture
+def shade(monkeypatch):
+    from toys.shade import ROW
+
+    from refilm.models import MODELS
+
+    monkeypatch.setitem(MODELS, "shade", ROW)
+    return {"model": "shade"}
+
+
+@pytest.mark.parametrize("own", [{}, {"shots": True}, {"every": "0.4", "topk": 2}])
+def test_events_of_a_stream_are_those_of_a_film(shade, media, own):
+    source = media("two-scenes").path
+    assert list(refilm.stream.recognize(refilm.open(source), **own, **shade)) == refilm.recognize(
+        source, **own, **shade
+    )
+
+
+def test_events_are_told_as_soon_as_they_are_complete(shade):
+    read = []
+
+    def given():
+        for number, picture in enumerate(pictures(75)):
+            read.append(number)
+            yield picture
+
+    events = refilm.stream.recognize(given(), input_fps=25, **shade)
+    assert (next(events).end, len(read)) == (1, 25 + 13), "half a second later, since a rest would belong to it"
+    assert [(event.start, event.end) for event in events] == [(1, 2), (2, 3)]
+
+
+def test_pictures_to_be_recognised_need_times(shade):
+    with pytest.raises(ValueError, match="recognition needs times: give pairs"):
+        list(refilm.stream.recognize(pictures(3), **shade))
+    with pytest.raises(ValueError, match="flow-blend is a model for interpolation"):
+        refilm.stream.recognize(pictures(3), model="flow-blend")
+    with pytest.raises(TypeError, match="recognize"):
+        refilm.stream.recognize(pictures(3), tile=5, **shade)
+    timed = [(Fraction(n, 10), picture) for n, picture in enumerate(pictures(20))]
+    assert [event.end for event in refilm.stream.recognize(timed, **shade)] == [1, 2]

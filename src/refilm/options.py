@@ -220,6 +220,37 @@ class Upscale(Options):
 
 
 @dataclass(frozen=True)
+class Recognize(Options):
+    """Of what a film is told what happens there: windows, or shots."""
+
+    every: str | float | Fraction | None = None
+    "Length of the windows, such as 2s, 0.5 or 1:00. Default: what the model has learned to see at once."
+    shots: bool = False
+    "Tell what happens in each shot, from one scene cut to the next, instead of in windows."
+    topk: Whole = 5
+    "Labels that are told of each, the likeliest first."
+
+    def __post_init__(self) -> None:
+        _whole_and_positive(self, "topk")
+        if self.every is not None and self.shots:
+            raise UsageError("every is the length of windows, and shots are as long as they are; give one of them")
+        if self.length == 0:
+            raise UsageError(f"every is the length of windows, above 0, got {self.every}")
+
+    @property
+    def length(self) -> Fraction | None:
+        """`every` in seconds; None: the model's."""
+        if self.every is None:
+            return None
+        text = str(self.every).strip()
+        return moment(text[:-1].rstrip() if text.endswith("s") else self.every)
+
+    def settings(self) -> dict[str, Any]:
+        """All but `topk`, which is a choice among what was found."""
+        return {"every": None if self.length is None else str(self.length), "shots": self.shots}
+
+
+@dataclass(frozen=True)
 class Enhance(Denoise, Interpolate):
     """Several tasks in one pass, in the order in which `refilm.tasks.TASKS` lists them."""
 

@@ -3,6 +3,7 @@
     for picture in refilm.stream.denoise(pictures):                                  # numpy or torch, [H, W, 3]
     for time, picture in refilm.stream.interpolate(pictures, times=2, input_fps=25):
     for frame in refilm.stream.upscale(refilm.open("in.mp4")):                       # Frames with times and colour
+    for event in refilm.stream.recognize(pictures, input_fps=25):                    # what happens, and when
 
 Each function takes an iterable and returns a generator, which reads a few pictures ahead: as many as the model looks
 at, and two for scene cuts. Memory does not grow with length. Closing the generator, or dropping it, frees everything.
@@ -11,7 +12,7 @@ at, and two for scene cuts. Memory does not grow with length. Closing the genera
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -24,10 +25,14 @@ from refilm.stages.pictures import Form, Item
 from refilm.stages.scene_cuts import SceneCuts
 from refilm.stages.stage import Stage, StreamShape
 from refilm.stages.table import Work, check_tile
+from refilm.stages.timeline import Event, Joining, event_of
 from refilm.tasks import TASKS, Task
+from refilm.video import Frame
 
 _ANY = StreamShape(64, 64, Fraction(25), Fraction(1, 25), Fraction(0))
 _RUNNING = ("device", "scene_cuts", "tile", "threads")
+_WATCHING = ("device", "threads", "input_fps")
+_OF_EVENTS = ("every", "shots", "topk", *_WATCHING)
 _TEXT = """
 Takes an iterable of pictures, and returns a generator of as many results, in the same kind and dtype.
 
@@ -45,6 +50,14 @@ A picture is a numpy array or a torch tensor [H, W, 3] in RGB, uint8, or floatin
 point are not clamped). All pictures of a stream are alike; results have the same kind and dtype. Raises UsageError for
 wrong options when called; ValueError and TypeError, with the number of the picture, for wrong pictures and times, and
 ValueError if there is none; WeightsError as create_model.
+"""
+_EVENTS = """
+Takes an iterable of (time, picture), with exact times in seconds (a Fraction, or an int), and returns a generator of
+Events, each as soon as it is complete: start and end in seconds on the same clock, and the likeliest labels. Pictures
+without times follow each other at input_fps, from 0 on. Frames, as refilm.open gives them, have their times.
+
+A picture is a numpy array or a torch tensor [H, W, 3] in RGB, uint8, or floating point in 0 ... 1. Raises as the other
+functions of this module.
 """
 _TILE = "Side in pixels of the tiles in which a model processes large pictures, to save memory. Default: no tiles."
 _USUAL = "Usual number of pictures a second. Default, where they have times: that of the first two."
@@ -84,6 +97,15 @@ def _names(kind: type) -> list[str]:
 
 
 def _results(items: Iterable[Item], work: Work, running: Running, is_timed: bool) -> Iterator[Any]:
+    form, shape, frames = _opened(items, work, running, is_timed)
+    for result in _through(work.stage(shape, running.device, running.tile), frames):
+        yield form.item(result, is_timed)
+
+
+def _opened(
+    items: Iterable[Item], work: Work, running: Running, is_timed: bool
+) -> tuple[Form, StreamShape, Iterator[Frame]]:
+    """The form and the properties of a stream, and its frames, with marks at scene cuts if these are wanted."""
     rest = iter(items)
     try:
         first = next(rest)
@@ -92,23 +114,54 @@ def _results(items: Iterable[Item], work: Work, running: Running, is_timed: bool
     form = Form.of(first, 0)
     rate = None if running.input_fps is None else frame_rate(running.input_fps)
     if is_timed and rate is None and not form.is_timed:
-        raise ValueError("interpolation needs times: give pairs (time, picture), or input_fps")
+        raise ValueError(f"{work.task.name} needs times: give pairs (time, picture), or input_fps")
     usual = rate or Fraction(25)
     frames = form.frames(chain([first], rest), usual, 1 / usual)
     opening = next(frames)
     step = 1 / rate if rate else opening.duration
     shape = StreamShape(opening.width, opening.height, 1 / step, step, opening.time)
-    stage: Stage = work.stage(shape, running.device, running.tile)
     frames = chain([opening], frames)
-    del first, opening
-    for frame in SceneCuts().mark(frames) if running.scene_cuts else frames:
-        for result in stage.push(frame):
-            yield form.item(result, is_timed)
-    for result in stage.flush():
-        yield form.item(result, is_timed)
+    return form, shape, SceneCuts().mark(frames) if running.scene_cuts else frames
+
+
+def _through(stage: Stage, frames: Iterator[Frame]) -> Iterator[Any]:
+    for frame in frames:
+        yield from stage.push(frame)
+    yield from stage.flush()
 
 
 denoise = _of_task(TASKS["denoising"])
 deblock = _of_task(TASKS["deblocking"])
 upscale = _of_task(TASKS["super-resolution"])
 interpolate = _of_task(TASKS["interpolation"])
+
+
+def recognize(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Event]:
+    by_name(recognize, (pictures,), options.Recognize, own, given)
+    model, weights = given.pop("model", None), given.pop("weights", "default")
+    work = work_of(TASKS["recognition"], options.taken(options.Recognize, given), model, weights)
+    running = Running(**{name: given.pop(name) for name in _WATCHING if name in given})
+    options.check_all_known(given, (options.Recognize,), "recognize")
+    check_device(running.device)
+    use_threads(running.threads)
+    work.stage(_ANY, running.device, tile=None)  # for errors
+    return _events(pictures, work, replace(running, scene_cuts=work.options.shots))
+
+
+def _events(items: Iterable[Item], work: Work, running: Running) -> Iterator[Event]:
+    _, shape, frames = _opened(items, work, running, is_timed=True)
+    stretches = _through(work.stage(shape, running.device, None), frames)
+    for whole in Joining().over(stretches):
+        yield event_of(whole, work.model.labels, work.options.topk)
+
+
+describe(
+    recognize,
+    TASKS["recognition"].summary.partition("\n")[0] + "\n" + _EVENTS,
+    ("pictures",),
+    {name: told for name, told in keywords_of(options.Recognize, Running).items() if name in _OF_EVENTS}
+    | MODEL
+    | {"input_fps": (None, _USUAL)},
+    options.Recognize,
+    Iterator[Event],
+)

@@ -41,6 +41,7 @@ class Figure:
         return "-" if value is None else f"{value:.{self.digits}f}"
 
 
+TOP_1 = Figure("top1", "top-1", "%", 1)
 PSNR = Figure("psnr_db", "PSNR", "dB")
 
 
@@ -104,6 +105,16 @@ TASKS: dict[str, Task] = {
             options.Interpolate,
             "interpolation-x2",
             "Make a video smoother: add frames between its own.\n\nrefilm interpolate holiday.mp4 smooth.mp4 --times 4",
+        ),
+        Task(
+            "recognition",
+            "recognize",
+            "events",
+            options.Recognize,
+            "recognition-center",
+            "Say what happens in a film, and when.\n\nrefilm recognize holiday.mp4",
+            figure=TOP_1,
+            worth_waiting=1.0,  # a video in a hundred
         ),
     )
 }

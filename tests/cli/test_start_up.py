@@ -25,7 +25,7 @@ def exit_code_and_error(*arguments, without="torch"):
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("command", ["probe", "compare", "models", "doctor", "eval", "train", "enhance"])
+@pytest.mark.parametrize("command", ["probe", "compare", "models", "doctor", "eval", "train", "enhance", "recognize"])
 def test_help_needs_no_torch(command):
     assert exit_code_and_error(command, "--help") == (0, "")
 
@@ -61,6 +61,32 @@ def test_errors_about_files_and_devices_need_no_torch(media, broken, tmp_path):
         ended, said = exit_code_and_error(*arguments)
         assert (ended, len(said.splitlines())) == (code, 1), said
         assert message in said
+
+
+def test_errors_about_films_to_be_recognised_need_no_torch(media, broken, tmp_path):
+    # a model in the table, whose file would load torch
+    row = "MODELS['toy'] = Model('recognition', lambda: 1 / 0, learned=False)"
+    code_with_it = f"from refilm.models import MODELS, Model\n{row}\n{_RUN}"
+    existing, source = tmp_path / "existing.csv", media("cfr-24").path
+    existing.touch()
+    for code, message, arguments in (
+        (1, "no such file", ("missing.mp4",)),
+        (1, "no video stream", (broken("audio-only"),)),
+        (1, "exists", (source, "--csv", existing)),
+        (1, "no such folder", (source, "--srt", tmp_path / "nowhere" / "out.srt")),
+        (2, "wanted a time such as", (source, "--every", "often")),
+        (2, "no device is called 'tpu'", (source, "--device", "tpu")),
+    ):
+        command = [sys.executable, "-c", code_with_it, "torch", "recognize", *map(str, arguments), "--model", "toy"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, 1), done.stderr
+        assert message in done.stderr
+
+
+def test_without_a_measured_model_one_has_to_be_named(media):
+    ended, said = exit_code_and_error("recognize", media("cfr-24").path)
+    if ended == 2:  # until weights ship
+        assert "no default for recognition; name a model" in said
 
 
 _WITH_DEVICE = [

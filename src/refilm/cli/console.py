@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,13 +16,14 @@ from rich.table import Table
 
 import refilm
 from refilm.cli.events import event_line
-from refilm.jobs.in_words import rough_time
+from refilm.jobs.in_words import clock, rough_time
 
 if TYPE_CHECKING:  # they load torch, and something is to be seen before
     from refilm.jobs.analysis import Analysis
     from refilm.jobs.job import Start
     from refilm.jobs.pace import Progress
     from refilm.jobs.report import Report
+    from refilm.stages.timeline import Event
 
 _SECONDS_BETWEEN_LINES = 5.0
 # Seconds of work that need no announcement.
@@ -32,11 +34,14 @@ _NOTHING_TO_DO = "looks clean: nothing to do, and nothing is written"
 class JobConsole:
     """Shows the progress, the warnings and the report of a job. A context manager, to be used around the job.
 
-    JSON goes to standard output, everything else to standard error.
+    JSON and what happens in films go to standard output, everything else to standard error.
+
+    film   the input that the job is about, to be named in events; None: it is the only one
     """
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, film: Path | None = None) -> None:
         self._json = as_json
+        self._about = {} if film is None else {"input": str(film)}
         self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
         self._bar: Bar | None = None
         self._spoke = time.monotonic()
@@ -45,7 +50,8 @@ class JobConsole:
     def __enter__(self) -> JobConsole:
         if not self._json and self._console.is_terminal:
             columns = BarColumn(), TextColumn("{task.fields[said]}", markup=False)
-            self._bar = Bar(*columns, console=self._console, transient=True)
+            # standard output may be a file
+            self._bar = Bar(*columns, console=self._console, transient=True, redirect_stdout=False)
             self._task = self._bar.add_task("", total=None, said="starting ...")
             self._bar.start()
         return self
@@ -113,18 +119,30 @@ class JobConsole:
         line = found.first or command or _NOTHING_TO_DO
         self._say("analysis", line, command=command, analysis=plain(found))
 
+    def event(self, event: Event) -> None:
+        """Show what happens in a film from one time to another."""
+        if self._json:
+            print(event_line("recognized", **event.as_json(), **self._about), flush=True)
+            return
+        told = ", ".join(f"{label} {score:.0%}" for label, score in event.labels)
+        line = f"{clock(event.start)}  {clock(event.end)}  {told}"
+        if self._bar is not None and sys.stdout.isatty():
+            self._console.print(line, markup=False, soft_wrap=True)  # above the bar
+        else:
+            print(line, flush=True)
+
     def report(self, report: Report | None) -> None:
         """Show the report at the end of a job, as a table or as JSON. None: nothing was to do."""
         if report is None:
             return
         if self._json:
-            print(event_line("done", report=asdict(report)), flush=True)
+            print(event_line("done", report=asdict(report), **self._about), flush=True)
         else:
             self._console.print(report_table(report))
 
     def _say(self, event: str, line: str, style: str | None = None, **fields: object) -> None:
         if self._json:
-            print(event_line(event, line=line, **fields), flush=True)
+            print(event_line(event, line=line, **fields, **self._about), flush=True)
         else:
             self._console.print(line, style=style, markup=False)
 
@@ -152,6 +170,8 @@ def report_table(report: Report) -> Table:
             + ("" if report.av_drift is None else f"; sound and picture drift by {1000 * report.av_drift:.1f} ms"),
         ),
     ]
+    if report.makes_events:
+        rows = [("frames", f"{report.frames_in} in"), ("duration", f"{report.duration_in:.3f} s")]
     if report.colour_change is not None:
         codes = ", ".join(f"{change:+.2f}" for change in report.colour_change)
         rows.append(
@@ -171,7 +191,8 @@ def report_table(report: Report) -> Table:
         ("model", ", ".join(_models(report))),
         (
             "speed",
-            f"{report.seconds:.1f} s, {report.frames_per_second:.1f} output frames a second, "
+            f"{report.seconds:.1f} s, {report.frames_per_second:.1f} {'' if report.makes_events else 'output '}frames "
+            "a second, "
             f"{report.real_time_factor:.2f} x real time; peak memory {report.peak_memory_mb:.0f} MB",
         ),
     ]

@@ -9,11 +9,10 @@ import sys
 import traceback
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 
 import refilm
-from refilm.cli import learn, look, make
-from refilm.cli.events import event_line
+from refilm.cli import learn, look, make, recognize
+from refilm.cli.events import print_error
 from refilm.errors import DONE, FAILED, INTERRUPTED, WRONG_USAGE, RefilmError, UsageError
 
 app = App(
@@ -25,6 +24,7 @@ app = App(
     default_parameter=Parameter(negative=()),  # no --no-... for flags that are off by default
 )
 make.add_commands(app)
+recognize.add_commands(app)
 look.add_commands(app)
 learn.add_commands(app)
 
@@ -89,10 +89,7 @@ def _open_standard_streams() -> None:
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:
-    if as_json:
-        print(event_line("error", message=message, exit_code=code), flush=True)
-    else:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"refilm: {message}", markup=False, style="red")
+    print_error(message, code, as_json)
     return code
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from json import load as read_json
 from pathlib import Path
@@ -21,8 +21,8 @@ _OWN = Parameter(name="*")
 _ENCODING = Annotated[
     options.Encoding, Parameter(name="*", group=Group("Encoding of the output, in FFmpeg's terms", sort_key=2))
 ]
-_RUNNING = Annotated[options.Running, Parameter(name="*", group=Group("Running", sort_key=3))]
-_MANY = Annotated[options.Many, Parameter(name="*", group=Group("Many inputs", sort_key=4))]
+RUNNING = Annotated[options.Running, Parameter(name="*", group=Group("Running", sort_key=3))]
+MANY = Annotated[options.Many, Parameter(name="*", group=Group("Many inputs", sort_key=4))]
 
 _PARAMETERS = """
 
@@ -75,8 +75,8 @@ def _command_of(task: Task) -> Callable[..., int]:
         "model": str | None,
         "weights": str,
         "encoding": _ENCODING,
-        "running": _RUNNING,
-        "many": _MANY,
+        "running": RUNNING,
+        "many": MANY,
         "json": bool,
     }
     command.__kwdefaults__ = (command.__kwdefaults__ or {}) | {"own": task.options()}
@@ -87,8 +87,8 @@ def enhance(
     *paths: Paths,
     own: Annotated[options.Enhance | None, _OWN] = None,
     encoding: _ENCODING = options.Encoding(),
-    running: _RUNNING = options.Running(),
-    many: _MANY = options.Many(),
+    running: RUNNING = options.Running(),
+    many: MANY = options.Many(),
     json: bool = False,
 ) -> int:
     """Several tasks in one pass, so that the video is decoded and encoded once: denoise, deblock, upscale, interpolate.
@@ -151,7 +151,7 @@ def _changed(chosen: options.Encoding | options.Running) -> dict[str, Any]:
 def one_of_many(*, json: bool = False) -> int:
     """Run the job that standard input describes: the child process of a command with many inputs."""
     job = read_json(sys.stdin)
-    return _run_job(job["verb"], Path(job["source"]), Path(job["output"]), job["options"], json)
+    return run_job(job["verb"], Path(job["source"]), Path(job["output"]), job["options"], json)
 
 
 def _start(verb: str, paths: tuple[Path, ...], wanted: dict[str, Any], many: options.Many, as_json: bool) -> int:
@@ -160,8 +160,8 @@ def _start(verb: str, paths: tuple[Path, ...], wanted: dict[str, Any], many: opt
     if many.output_dir is not None:
         if Path("-") in paths:
             raise UsageError("- is standard input, which goes with one output, not with --output-dir")
-        return _run_many(verb, paths, many.output_dir, many, wanted, as_json)
-    return _run_job(verb, *_in_and_out(paths), wanted, as_json)
+        return run_many_jobs(verb, paths, many, wanted, as_json)
+    return run_job(verb, *_in_and_out(paths), wanted, as_json)
 
 
 def _in_and_out(paths: tuple[Path, ...]) -> tuple[Path, Path]:
@@ -172,7 +172,8 @@ def _in_and_out(paths: tuple[Path, ...]) -> tuple[Path, Path]:
     return paths[0], paths[1]
 
 
-def _run_job(verb: str, source: Path, output: Path, wanted: dict[str, Any], as_json: bool) -> int:
+def run_job(verb: str, source: Path, output: Path, wanted: dict[str, Any], as_json: bool) -> int:
+    """Run the function `verb` of `refilm.api` on one input and one output. -> exit code"""
     from refilm.cli.console import JobConsole
     from refilm.jobs.piped import STANDARD_OUTPUT, check_terminals
 
@@ -194,17 +195,24 @@ def _run_job(verb: str, source: Path, output: Path, wanted: dict[str, Any], as_j
     return DONE
 
 
-def _run_many(
-    verb: str, paths: tuple[Path, ...], folder: Path, many: options.Many, wanted: dict[str, Any], as_json: bool
+def run_many_jobs(
+    verb: str,
+    paths: tuple[Path, ...],
+    many: options.Many,
+    wanted: dict[str, Any],
+    as_json: bool,
+    endings: Sequence[str] | None = None,
 ) -> int:
+    """Run a job for each input. `endings`: those that outputs may have, if not those of videos. -> exit code"""
     from refilm.cli.batch_console import BatchConsole
     from refilm.jobs.batch import plan, run_many
     from refilm.video.purposes import check_ending, purpose_of
 
-    endings = purpose_of(wanted["purpose"]).endings
-    pairs = plan(paths, folder, many.suffix or next(iter(endings), None))
-    for _, output in pairs:
-        check_ending(output, wanted["purpose"])
+    folder, purpose = many.output_dir, wanted.get("purpose")
+    assert folder is not None
+    pairs = plan(paths, folder, many.suffix or next(iter(purpose_of(purpose).endings), None), endings)
+    for _, output in pairs if endings is None else ():
+        check_ending(output, purpose)
     folder.mkdir(parents=True, exist_ok=True)
     with BatchConsole(as_json) as console:
         outcomes = run_many(verb, pairs, wanted | {"leave_finished": True}, many.jobs, console)

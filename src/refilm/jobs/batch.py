@@ -99,24 +99,28 @@ def _share_of_memory(options: dict[str, Any], jobs: int) -> float | None:
     return 0.75 * free_memory(torch.device("cpu")) / jobs if options.get("device", "cpu") == "cpu" else None
 
 
-def plan(inputs: Sequence[Path], folder: Path, suffix: str | None) -> list[tuple[Path, Path]]:
+def plan(
+    inputs: Sequence[Path], folder: Path, suffix: str | None, endings: Sequence[str] | None = None
+) -> list[tuple[Path, Path]]:
     """(input, output) for each video among `inputs`, without duplicates, in their order.
 
     inputs   files, folders of videos or of pictures, patterns such as "day*.mp4", and picture sequences
     folder   the folder of the outputs. An output has the name of its input; for a picture sequence, of its folder
     suffix   ending of the outputs; None: that of the input, or if refilm cannot write that, .mkv, for a picture .png
+    endings  those that outputs may have; None: those of videos and pictures
 
     Raises UsageError for an ending that cannot be written, and if two inputs would have the same output; JobError if
     `folder` is not one, or an output would be its input; VideoError if a folder or pattern has no videos.
     """
-    if suffix is not None and suffix.lower() not in _WRITABLE:
-        raise UsageError(f"--suffix must be one of {', '.join(_WRITABLE)}, got {suffix!r}")
+    writable = endings or _WRITABLE
+    if suffix is not None and suffix.lower() not in writable:
+        raise UsageError(f"--suffix must be one of {', '.join(writable)}, got {suffix!r}")
     if not inputs:
         raise UsageError("--output-dir wants at least one input: a file, a folder of videos, or a pattern")
     if folder.exists() and not folder.is_dir():
         raise JobError(f"{folder}: is not a folder; outputs go into one")
     pairs: dict[Path, Path] = {}
-    for source in (file for path in inputs for file in _videos(path)):
+    for source in (file for path in inputs for file in videos(path)):
         output = _output_name(source, folder, suffix)
         if output.exists() and source.exists() and output.samefile(source):
             raise JobError(f"{folder}: holds the input {source.name}; choose another --output-dir")
@@ -126,7 +130,8 @@ def plan(inputs: Sequence[Path], folder: Path, suffix: str | None) -> list[tuple
     return [(source, output) for output, source in pairs.items()]
 
 
-def _videos(path: Path) -> list[Path]:
+def videos(path: Path) -> list[Path]:
+    """The videos that a path means: a folder's, those that match a pattern, or itself. Raises VideoError if none."""
     if path.is_dir():
         for endings in (VIDEO_SUFFIXES, PICTURE_SUFFIXES):
             if found := sorted(file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file()):

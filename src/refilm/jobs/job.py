@@ -67,6 +67,7 @@ class Job:
     leave_finished   whether to return the report of an output that this very job has already made, instead of raising
                      JobError because the output exists
     segment_frames   source frames in a segment; None: as many as take some 30 s, see `planning.py`
+    takes_interlaced whether interlaced sources are taken as they are, since the stages do not see single lines
     """
 
     source: Path
@@ -77,6 +78,7 @@ class Job:
     running: Running = field(default_factory=Running)
     leave_finished: bool = False
     segment_frames: int | None = None
+    takes_interlaced: bool = False
 
     def run(
         self,
@@ -257,7 +259,7 @@ class Job:
         return found
 
     def _refuse_interlaced(self, source: VideoInfo) -> None:
-        if source.interlaced and not self.running.force:
+        if source.interlaced and not (self.running.force or self.takes_interlaced):
             raise VideoError(interlaced(source))
 
     def _finished_before(self) -> Report | None:

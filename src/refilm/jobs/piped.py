@@ -34,7 +34,7 @@ from refilm.jobs.work_folder import FinishedPiece, WorkFolder
 from refilm.options import Encoding, Running
 from refilm.stages.scene_cuts import SceneCuts
 from refilm.stages.stage import StreamShape
-from refilm.video import Frame, VideoInfo
+from refilm.video import VideoInfo
 from refilm.video.colour import guess_colour
 from refilm.video.handles import STANDARD_INPUT
 from refilm.video.pixel_format import held_format
@@ -135,8 +135,8 @@ class Y4mOutput:
 
 
 @dataclass(frozen=True)
-class JobToPipe(Job):
-    """A job whose sink is a Y4mOutput: the frames are written as they are made, without pieces."""
+class JobAtOnce(Job):
+    """A job without pieces: items go to their writer as they are made, and it cannot be continued."""
 
     def run(
         self,
@@ -156,23 +156,22 @@ class JobToPipe(Job):
         check_device(self.running.device)
         on_step(f"reading {self.source.name}")
         opened = open_source(self.source, self.rate, self.part)
-        with MemoryMeter() as meter, standard_output() as output, opened as source:
+        with MemoryMeter() as meter, self.writing() as begin, opened as source:
             self._refuse_interlaced(source.info)
             use_threads(self.running.threads)
             settings = self.sink_settings(source.info, 1)
-            self.sink.warn_of_losses(settings, source.info, note)  # type: ignore[attr-defined]
+            self.warn_of_losses(settings, source.info, note)
             on_step("measuring memory")
             plan, expected = memory_plan(self, settings, source.info), expected_frames(source.info)
-            on_start(Start(expected, 0, None, plan.memory, _ENDLESS, plan.tile))
+            on_start(Start(expected, 0, self.seconds_for(source.info), plan.memory, _ENDLESS, plan.tile))
             pace = Pace(expected, began=began)
 
-            def note_progress(frame: Frame) -> None:
-                done = int((frame.time - source.info.start_time) * source.info.frame_rate)
+            def note_progress(item: Any) -> None:
+                done = int((item.time - source.info.start_time) * source.info.frame_rate)
                 done = done if expected is None else min(done, expected)  # gaps hold no frames
                 on_progress(pace.at(done))
 
-            piece = self._write(Y4mWriter(output, settings), source, plan, note_progress, note)
-            output.flush()
+            piece = self._write(begin(settings), source, plan, note_progress, note)
         return Report.of(
             source=source.info,
             sink=self.sink,
@@ -189,15 +188,31 @@ class JobToPipe(Job):
             warnings=warnings,
         )
 
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[Any], Any]]:
+        """A context in which items can be written: makes a writer for the settings of the sink."""
+        raise NotImplementedError
+        yield
+
+    def seconds_for(self, source: VideoInfo) -> float | None:
+        """Seconds that the stages are expected to take, a rough figure; None: not measured."""
+        return None
+
+    def warn_of_losses(self, settings: Any, source: VideoInfo, warn: Callable[[str], None]) -> None:
+        """Warn, before the work, of what is lost."""
+
+    def warn_of_changes(self, writer: Any, warn: Callable[[str], None]) -> None:
+        """Warn, after the work, of what the writer had to do."""
+
     def _write(
         self,
-        writer: Y4mWriter,
+        writer: Any,
         source: Source,
         plan: Plan,
-        on_frame: Callable[[Frame], None],
+        on_item: Callable[[Any], None],
         warn: Callable[[str], None],
     ) -> FinishedPiece:
-        """Write all frames. -> the record of the only piece, for the report"""
+        """Write all items. -> the record of the only piece, for the report"""
         tally = Tally()
         for item in self._items(source, plan):
             if isinstance(item, SegmentEnd):
@@ -205,15 +220,11 @@ class JobToPipe(Job):
                 break
             writer.write(item)
             tally.count(item)
-            on_frame(item)
+            on_item(item)
         tally.close(end, source.lost_in(0, None))
         for message in (*self._advice(source.info, tally).values(), *tally.read_losses().warnings()):
             warn(message)
-        if writer.repeated + writer.left_out > _FEW:
-            warn(
-                f"the times of the frames are uneven, and y4m has one rate: {writer.repeated} frames were repeated "
-                f"and {writer.left_out} left out; name a file to keep their times"
-            )
+        self.warn_of_changes(writer, warn)
         return FinishedPiece(0, end.frames_in, str(end.end_time), array("q"), array("q"), "", None, tally)
 
     def _items(self, source: Source, plan: Plan) -> Iterator[Any]:
@@ -228,6 +239,28 @@ class JobToPipe(Job):
             # so that no thread keeps waiting for a frame
             stack.callback(source.close)
             yield from results
+
+
+@dataclass(frozen=True)
+class JobToPipe(JobAtOnce):
+    """A job whose sink is a Y4mOutput: frames are written to standard output."""
+
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[Y4mSettings], Y4mWriter]]:
+        with standard_output() as output:
+            yield lambda settings: Y4mWriter(output, settings)
+            output.flush()
+
+    def warn_of_losses(self, settings: Y4mSettings, source: VideoInfo, warn: Callable[[str], None]) -> None:
+        assert isinstance(self.sink, Y4mOutput)
+        self.sink.warn_of_losses(settings, source, warn)
+
+    def warn_of_changes(self, writer: Y4mWriter, warn: Callable[[str], None]) -> None:
+        if writer.repeated + writer.left_out > _FEW:
+            warn(
+                f"the times of the frames are uneven, and y4m has one rate: {writer.repeated} frames were repeated "
+                f"and {writer.left_out} left out; name a file to keep their times"
+            )
 
 
 @contextmanager

@@ -167,6 +167,11 @@ class Report:
             warnings=warnings,
         )
 
+    @property
+    def makes_events(self) -> bool:
+        """Whether the job made events instead of frames."""
+        return self.frames_in > 0 and self.frames_out == self.frames_left_out == 0
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
 

@@ -14,7 +14,7 @@ import cv2
 from refilm.stages.combs import CombCheck
 from refilm.stages.findings import Finding
 from refilm.stages.repeats import RepeatMarker
-from refilm.stages.stage import Stage
+from refilm.stages.stage import Stage, Watcher
 from refilm.video import Bookmark, Frame
 
 
@@ -63,43 +63,45 @@ def run_segments(
     first    number of the first segment
     end      number of the first segment that is not wanted; None: up to the end of the stream
     """
-    before = make_stage().past + lead
-    source = _Buffer(frames, first_frame(first, length, before))
+    stage = make_stage()
+    before = stage.past + lead
+    source = _Buffer(frames, first_frame(first, length, before), length, before, stage)
     for index in itertools.count(first) if end is None else range(first, end):
         stage = make_stage()
         own, following = index * length, (index + 1) * length
         stage.skip = min(stage.past, own)
+        watcher = stage if isinstance(stage, Watcher) else None
+        if watcher is not None:
+            watcher.opens = own == 0
         opening = source.get(own)
         begin_time = opening.time if opening is not None and index > 0 else None
-        end_time = None
-        last, levels = opening, [0.0] * (len(opening.planes) if opening is not None else 0)
-        repeats, combs = RepeatMarker(), CombCheck()
-        for number in range(max(0, own - stage.past), following + stage.future):
+        fed = end_time = None
+        last, seen = opening, _SeenWhole() if watcher is None else _Seen()
+        for number in itertools.count(max(0, own - stage.past)):
+            if number >= following + stage.future and (watcher is None or _is_behind(watcher, end_time, fed)):
+                break
             frame = source.get(number)
             if frame is None:
                 yield from _owned(stage.flush(), begin_time, end_time)
                 break
             if number == following:
                 end_time = frame.time
+                if watcher is not None:
+                    watcher.until = end_time
             elif own <= number < following:
                 last = frame
-                levels = [total + mean for total, mean in zip(levels, mean_codes(frame), strict=True)]
-                combs.push(frame)
-                deque(repeats.push(frame), maxlen=0)
+                seen.push(frame)
+            fed = frame.time
             yield from _owned(stage.push(frame), begin_time, end_time)
             source.forget(min(number, following - before))
-        deque(repeats.flush(), maxlen=0)
-        after = source.get(following)
-        start = first_frame(index + 1, length, before)
-        bookmark = source.get(start)
-        next_start = None if after is None or bookmark is None else Bookmark.of(bookmark, start)
+        next_start = None if source.get(following) is None else source.bookmark(first_frame(index + 1, length, before))
         assert last is not None, "a segment is begun only if it has a frame"
         yield SegmentEnd(
             index,
             min(source.read, following) - own,
             last.time + last.duration,
-            levels,
-            {**stage.findings, "repeats": repeats.finding, "combs": combs.finding},
+            seen.levels,
+            {**stage.findings, **seen.findings()},
             next_start,
         )
         if next_start is None:
@@ -133,13 +135,55 @@ def _owned(results: Iterator[Any], begin: Fraction | None, end: Fraction | None)
     return (item for item in results if (begin is None or item.time >= begin) and (end is None or item.time < end))
 
 
-class _Buffer:
-    """Frames by their number, read on demand, and kept until `forget`."""
+def _is_behind(stage: Watcher, end: Fraction | None, fed: Fraction | None) -> bool:
+    """Whether the frame at `fed` is so far behind the end of a segment that the stage needs no more; in seconds."""
+    return end is not None and fed is not None and fed >= end + stage.ahead
 
-    def __init__(self, frames: Iterator[Frame], start: int) -> None:
+
+class _Seen:
+    """What the job itself notes of a segment's own frames: nothing where they come reduced."""
+
+    def __init__(self) -> None:
+        self.levels: list[float] = []
+
+    def push(self, frame: Frame) -> None:
+        return
+
+    def findings(self) -> dict[str, Finding]:
+        return {}
+
+
+class _SeenWhole(_Seen):
+    """The levels of the planes, repeats and combs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeats, self._combs = RepeatMarker(), CombCheck()
+
+    def push(self, frame: Frame) -> None:
+        levels = self.levels or [0.0] * len(frame.planes)
+        self.levels = [total + mean for total, mean in zip(levels, mean_codes(frame), strict=True)]
+        self._combs.push(frame)
+        deque(self._repeats.push(frame), maxlen=0)
+
+    def findings(self) -> dict[str, Finding]:
+        deque(self._repeats.flush(), maxlen=0)
+        return {"repeats": self._repeats.finding, "combs": self._combs.finding}
+
+
+class _Buffer:
+    """Frames by their number, read on demand, and kept until `forget`; reduced, if the stage is a Watcher.
+
+    start    number of the first frame of the stream
+    length   of the segments, each of which needs so many frames `before` its own
+    """
+
+    def __init__(self, frames: Iterator[Frame], start: int, length: int, before: int, stage: Stage) -> None:
         self.read = start  # number of the next frame of the stream
-        self._frames = frames
+        self._frames, self._length, self._before = frames, length, before
+        self._reduced = stage.reduced if isinstance(stage, Watcher) else None
         self._held: deque[Frame] = deque()
+        self._bookmarks: dict[int, Bookmark] = {}
 
     def get(self, number: int) -> Frame | None:
         """The frame of that number; None if the stream ends before it."""
@@ -147,11 +191,24 @@ class _Buffer:
             frame = next(self._frames, None)
             if frame is None:
                 return None
+            if self._reduced is not None:
+                if self.read == 0 or (self.read + self._before) % self._length == 0:
+                    self._bookmarks[self.read] = Bookmark.of(frame, self.read)
+                frame = self._reduced(frame)
             self._held.append(frame)
             self.read += 1
         return self._held[number - self.read]
+
+    def bookmark(self, number: int) -> Bookmark | None:
+        """Where reading for a segment begins, at the frame of that number; None if the stream ends before it."""
+        if self._reduced is not None:
+            return self._bookmarks.get(number)
+        frame = self.get(number)
+        return None if frame is None else Bookmark.of(frame, number)
 
     def forget(self, before: int) -> None:
         """Release the frames before number `before`."""
         while self._held and self.read - len(self._held) < before:
             self._held.popleft()
+        for number in [number for number in self._bookmarks if number < before]:
+            del self._bookmarks[number]

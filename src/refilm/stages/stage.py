@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from refilm.errors import UsageError
 from refilm.stages.findings import Finding
@@ -23,6 +23,7 @@ class StreamShape:
     frame_rate   nominal, in frames per second
     time_base    in seconds; all times of frames are multiples of it
     start_time   time of the first frame, in seconds
+    rotation     degrees counter-clockwise by which players turn the pictures
     """
 
     width: int
@@ -30,11 +31,12 @@ class StreamShape:
     frame_rate: Fraction
     time_base: Fraction
     start_time: Fraction
+    rotation: int = 0
 
     @classmethod
     def of(cls, source: VideoInfo) -> StreamShape:
         """The properties of a source's frames, before any stage."""
-        return cls(source.width, source.height, source.frame_rate, source.time_base, source.start_time)
+        return cls(source.width, source.height, source.frame_rate, source.time_base, source.start_time, source.rotation)
 
     @property
     def usual_step(self) -> Fraction:
@@ -80,6 +82,33 @@ class Stage(Protocol):
 
     def flush(self) -> Iterator[Any]:
         """The remaining items at the end of the stream. Afterwards, a new stream can begin."""
+        ...
+
+
+@runtime_checkable
+class Watcher(Stage, Protocol):
+    """A stage that makes events, works on frames much smaller than the film's, and looks ahead by time.
+
+    How many frames there are in a time is not known beforehand, so what it is given behind a segment is counted in
+    seconds. These frames are kept for the next segment as well, and are reduced for this reason as soon as they are
+    read. It comes alone, and not in a chain.
+
+    ahead    seconds after the end of a segment up to which it is fed frames; `future` is 0
+    opens    whether the first frame that it is fed is the first of the film. To be set before it
+    until    from this time on, events are those of the next segment, and are not wanted; None: not known yet. To be
+             set before the first frame of that segment
+    """
+
+    ahead: Fraction
+    opens: bool
+    until: Fraction | None
+
+    def reduced(self, frame: Frame) -> Frame:
+        """All that it needs of a frame. `push` takes either."""
+        ...
+
+    def seconds_a_frame(self, source: StreamShape) -> float:
+        """The seconds that its model takes for a frame of the source, by a trial."""
         ...
 
 

@@ -77,7 +77,10 @@ class TaskStages:
     device: str
 
     def __call__(self, source: VideoInfo, tile: int | None) -> Stage:
-        """The chain; `tile` as for `Work.stage`. Raises UsageError if the options do not fit the models."""
+        """The chain, or the only stage. `tile` as for `Work.stage`.
+
+        Raises UsageError if the options do not fit the models.
+        """
         check_tile(self.works, tile)
         if source.is_picture and any(work.task.name == "interpolation" for work in self.works):
             raise UsageError(f"{source.path}: is a single picture, so there is nothing to interpolate between")
@@ -85,7 +88,20 @@ class TaskStages:
         for work in self.works:
             stages.append(work.stage(shape, self.device, tile))
             shape = stages[-1].shape(shape)
-        return Chain(stages)
+        return stages[0] if len(stages) == 1 else Chain(stages)
+
+
+@dataclass(frozen=True)
+class PicturedStages(TaskStages):
+    """The same for recognition alone, with a picture of each stretch of film."""
+
+    def __call__(self, source: VideoInfo, tile: int | None) -> Stage:
+        from refilm.stages.recognize import Recognize
+
+        stage = super().__call__(source, tile)
+        assert isinstance(stage, Recognize)
+        stage.keeps_pictures = True
+        return stage
 
 
 def _denoise(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage:
@@ -135,9 +151,17 @@ def _interpolate(work: Work, source: StreamShape, device: str, tile: int | None)
     )
 
 
+def _recognize(work: Work, source: StreamShape, device: str, _: int | None) -> Stage:
+    from refilm.stages.recognize import Recognize  # loads torch
+
+    own = work.options
+    return Recognize(work.model, source, device, own.length, own.shots)
+
+
 STAGES: dict[str, Callable[[Work, StreamShape, str, int | None], Stage]] = {
     "denoising": _denoise,
     "deblocking": _deblock,
     "super-resolution": _upscale,
     "interpolation": _interpolate,
+    "recognition": _recognize,
 }

@@ -123,13 +123,20 @@ def explain(
     output: Annotated[Path, Parameter(name="OUT")],
     /,
     *,
-    at: str,
+    at: str | None = None,
+    label: str | None = None,
     model: str | None = None,
     weights: str = "default",
 ) -> int:
-    """Show which pixels of two frames a model uses for one pixel of a frame between them, as red points.
+    """Show what a model looks at.
 
     refilm explain holiday.mp4 looks.png --at 2.5,320,180
+
+    For interpolation: the pixels of two frames that make one pixel of a frame between them, as red points.
+
+    refilm explain holiday.mp4 looks.png --model tsn-off-gesture --at 2.5
+
+    For recognition: the frames that the model sees, and in warm colours what in them speaks for a label.
 
     Parameters
     ----------
@@ -139,23 +146,51 @@ def explain(
         A PNG picture.
     at
         T,X,Y: a time in seconds, and the position of the pixel, from 0,0 in the upper left corner. The new frame lies
-        half-way between the two frames around that time.
+        half-way between the two frames around that time. For recognition T alone; default: the middle of the film.
+    label
+        For recognition: the label. Default: the likeliest.
     model
-        A model for interpolation, or a weight file, which says its model. Default: vi-ls3d-small.
+        A model for interpolation or recognition, or a weight file, which says its model. Default: vi-ls3d-small.
     weights
         "default", or a weight file: its path, or the name of one that ships.
     """
+    from refilm.models.table import MODELS, named
+
+    name, file = named(model, weights)
+    if name in MODELS and MODELS[name].task == "recognition":
+        return _explain_recognition(source, output, at, label, name, file)
+    if label is not None:
+        raise UsageError("--label is about models for recognition; name one by --model, or leave out --label")
     try:
-        seconds, x, y = at.split(",")
+        seconds, x, y = (at or "").split(",")
         place = float(seconds), int(x), int(y)
     except ValueError:
-        raise UsageError(f"--at wants T,X,Y such as 2.5,320,180 (seconds, pixels), got {at}") from None
+        raise UsageError(f"--at wants T,X,Y such as 2.5,320,180 (seconds, pixels), got {at or 'nothing'}") from None
     from refilm.evaluation.sampling import explain
 
     found = explain(source, *place, output, model, weights)
     print(
         f"{output}: {found.points} points act on the pixel, {found.distance:.1f} pixels away in the mean, "
         f"in the frames at {float(found.first):.3f} s and {float(found.second):.3f} s"
+    )
+    return DONE
+
+
+def _explain_recognition(source: Path, output: Path, at: str | None, label: str | None, name: str, weights: Any) -> int:
+    from refilm.options import moment
+
+    try:
+        time = None if at is None else moment(at)
+    except UsageError:
+        raise UsageError(f"{name} is for recognition, and --at wants a time such as 2.5, got {at}") from None
+    from refilm.jobs.activation import activation
+    from refilm.models import create_model
+
+    found = activation(source, output, create_model(name, weights=weights).eval(), name, time, label)
+    others = ", ".join(f"{each.label} {each.score:.0%}" for each in found.labels[:5])
+    print(
+        f"{output}: what speaks for {found.shown.label} from {float(found.start):.3f} s to {float(found.end):.3f} s, "
+        f"in {found.frames} frames; the likeliest: {others}"
     )
     return DONE
 

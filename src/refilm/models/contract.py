@@ -253,6 +253,14 @@ class Recognizer(Runnable, Protocol):
     def window(self) -> int:
         return self.sampling.frames
 
+    def activation(self, clip: Tensor) -> Tensor | None:
+        """How much each place of a clip speaks for each class: the classifier on the last map instead of on its mean.
+
+        [N, 3, T, H, W] -> [N, len(labels), T', h, w], the whole clip in each direction, at any resolution; None: the
+        model has no such map.
+        """
+        return None
+
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> Tensor:
         """[N, 3, T, H, W], RGB in [0, 1], snippet after snippet -> logits [N, len(labels)]"""
         ...

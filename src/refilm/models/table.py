@@ -96,6 +96,18 @@ def _dncnn(**fields: Any) -> tuple[type[nn.Module], Any]:
     return DnCNN, DnCNNConfig(**fields)
 
 
+def _tsn(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.tsn import TSN, TSNConfig
+
+    return TSN, TSNConfig(**fields)
+
+
+def _tsn_off(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.tsn_off import TSNOFF, TSNOFFConfig
+
+    return TSNOFF, TSNOFFConfig(**fields)
+
+
 def _pwc_net(**fields: Any) -> tuple[type[nn.Module], Any]:
     from refilm.models.pwc_net import PWCNet, PWCNetConfig
 
@@ -113,6 +125,27 @@ _vdn_small = partial(
     align=True,
     max_offset=4,
     temporal_filter=True,
+)
+
+_GESTURES = ("caret", "circle", "cross", "down", "left", "none", "right", "square", "star", "tick", "up")
+_CAMERA = ("static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "roll")
+
+# OFF from early, fine maps of MobileNetV2, between two neighbouring frames of each snippet
+_off_small = partial(
+    _tsn_off,
+    backbone="mobilenet-v2",
+    levels=(("1",), ("3",), ("6",)),
+    reduced=24,
+    kernels=(5, 3, 3),
+    widths=(16, 24, 32),
+    blocks=(1, 1, 1),
+    segments=8,
+    frames=2,
+    dropout=0.5,
+    height=160,
+    width=208,
+    rate=15,
+    seconds=2.0,
 )
 
 MODELS = {
@@ -206,6 +239,24 @@ MODELS = {
     "dncnn-off3": Model("deblocking", partial(_dncnn, frames=3)),
     "dncnn-small": Model("deblocking", partial(_dncnn, features=40, depth=10, shuffle=2)),
     "dncnn-off3-small": Model("deblocking", partial(_dncnn, features=40, depth=10, frames=3, shuffle=2)),
+    "tsn-bninception": Model("recognition", _tsn),
+    "tsn-bninception-off": Model("recognition", _tsn_off),
+    "tsn-gesture": Model(
+        "recognition",
+        partial(
+            _tsn, labels=_GESTURES, backbone="mobilenet-v2", segments=12, dropout=0.5, height=120, width=160, rate=15
+        ),
+    ),
+    "tsn-off-gesture": Model(
+        "recognition",
+        partial(_off_small, labels=_GESTURES, segments=12, height=120, width=160, consensus="ordered", flow_grid=8),
+    ),
+    "tsn-off-interaction": Model(
+        "recognition",
+        partial(_off_small, labels=("handshake", "hug", "kick", "point", "punch", "push"), consensus="ordered"),
+    ),
+    "tsn-off-fight": Model("recognition", partial(_off_small, labels=("fight", "noFight"))),
+    "tsn-off-camera": Model("recognition", partial(_off_small, labels=_CAMERA, height=120, width=160, flow_grid=8)),
 }
 
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ TURNS = 9
 
 
 def seconds(calls: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
-    """The median of the processor time of each call; they take turns."""
+    """The least processor time of each call, which what else the machine does disturbs least; they take turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(turns + 1):
         for name, call in calls.items():
@@ -35,7 +34,7 @@ def seconds(calls: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]
             call()
             if turn:  # the first is to warm up
                 times[name].append(time.process_time() - began)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    return {name: min(taken) for name, taken in times.items()}
 
 
 @torch.inference_mode()
@@ -77,7 +76,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Recognition",
         "",
-        "Written by `benchmarks/recognition.py`: median processor time of a clip as the model wants it, on one thread "
+        "Written by `benchmarks/recognition.py`: least processor time of a clip as the model wants it, on one thread "
         f"of {platform.processor() or platform.machine()}, and by how much OFF lengthens it. Operations count a "
         "multiply-add as two.",
         "",

@@ -134,6 +134,9 @@ def test_a_model_states_what_those_who_run_it_have_to_know(name):
         assert model.window >= 2
         assert model.instants is None or all(0 < time < 1 for time in model.instants)
         assert model.plain == "blending" or not MODELS[model.plain].learned
+    if kind is Recognizer:
+        assert len(set(model.labels)) == len(model.labels) > 1
+        assert model.window == model.sampling.frames
 
 
 @every_model
@@ -145,6 +148,8 @@ def test_a_model_gives_what_its_contract_says_at_the_least_size_it_allows(name):
     if Interpolator in type(model).__mro__:
         times = [Fraction(1, 3), Fraction(2, 3)] if model.instants is None else model.instants
         assert model.between(clip, times).shape == (1, 3, len(times), height, width)
+    elif Recognizer in type(model).__mro__:
+        assert model(clip).shape == (1, len(model.labels))
     else:
         assert (
             model.network(model.prepare(clip)).shape

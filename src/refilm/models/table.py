@@ -127,6 +127,16 @@ _vdn_small = partial(
     temporal_filter=True,
 )
 
+# 8 frames of a clip of Kinetics-400, as TSM, MEAST and OFF on TSM see it
+_kinetics: dict[str, Any] = {
+    "labels": tuple(f"class {number}" for number in range(400)),
+    "segments": 8,
+    "dropout": 0.5,
+    "partial_bn": False,
+    "seconds": 10.0,
+}
+_off_r50: dict[str, Any] = {"levels": (("res3",), ("res4",), ("res5",))}
+
 _GESTURES = ("caret", "circle", "cross", "down", "left", "none", "right", "square", "star", "tick", "up")
 _CAMERA = ("static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "roll")
 
@@ -241,6 +251,9 @@ MODELS = {
     "dncnn-off3-small": Model("deblocking", partial(_dncnn, features=40, depth=10, frames=3, shuffle=2)),
     "tsn-bninception": Model("recognition", _tsn),
     "tsn-bninception-off": Model("recognition", _tsn_off),
+    "tsm-r50": Model("recognition", partial(_tsn, **_kinetics, backbone="resnet-50-tsm")),
+    "tsm-r50-off": Model("recognition", partial(_tsn_off, **_kinetics, **_off_r50, backbone="resnet-50-tsm")),
+    "meast-r50": Model("recognition", partial(_tsn, **_kinetics, backbone="resnet-50-meast")),
     "tsn-gesture": Model(
         "recognition",
         partial(

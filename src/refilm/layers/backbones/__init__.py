@@ -8,8 +8,10 @@ from functools import partial
 from refilm.layers.backbones.backbone import IMAGENET_STD, Backbone, MapSize, Temporal, freeze, normalised, through
 from refilm.layers.backbones.bn_inception import BNInception
 from refilm.layers.backbones.efficientnet_lite import EfficientNetLite0
+from refilm.layers.backbones.meast import asymmetric
 from refilm.layers.backbones.mobilenet_v2 import MobileNetV2
 from refilm.layers.backbones.resnet import ResNet50
+from refilm.layers.backbones.tsm import shifting
 
 # by the name that configs use; each is called with the number of planes of a frame
 BACKBONES: dict[str, Callable[[int], Backbone]] = {
@@ -18,6 +20,11 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "resnet-50-thin": partial(ResNet50, width=32, stride_first=True),
     "mobilenet-v2": MobileNetV2,
     "efficientnet-lite0": EfficientNetLite0,
+    # backbones whose blocks see neighbouring frames
+    "resnet-50-tsm": lambda planes: shifting(ResNet50(planes)),
+    "mobilenet-v2-tsm": lambda planes: shifting(MobileNetV2(planes)),
+    "resnet-50-meast": lambda planes: asymmetric(ResNet50(planes)),
+    "mobilenet-v2-meast": lambda planes: asymmetric(MobileNetV2(planes)),
 }
 
 __all__ = [

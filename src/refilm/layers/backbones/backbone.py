@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 # Mean and standard deviation of ImageNet's pictures, by which all backbones expect RGB to be normalised.
@@ -97,7 +96,6 @@ def he_start(backbone: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-@torch.no_grad()
 def freeze(module: nn.Module) -> None:
     """No parameter learns, and batch normalisation uses and keeps its statistics, until `train` is called."""
     module.requires_grad_(False)

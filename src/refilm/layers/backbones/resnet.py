@@ -31,6 +31,7 @@ class Bottleneck(Temporal):
         out, first, second = EXPANSION * width, *((stride, 1) if stride_first else (1, stride))
         self.before: nn.Module = nn.Identity()
         self.conv1, self.bn1 = conv_bn(channels, width, 1, first)
+        self.conv2: nn.Module
         self.conv2, self.bn2 = conv_bn(width, width, 3, second)
         self.conv3, self.bn3 = conv_bn(width, out, 1)
         same = stride == 1 and channels == out

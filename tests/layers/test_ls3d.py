@@ -42,3 +42,19 @@ def test_even_kernels_are_refused() -> None:
 def test_from_conv3d_refuses_other_padding() -> None:
     with pytest.raises(ValueError, match="padded with zeros by numbers"):
         LS3DConv.from_conv3d(nn.Conv3d(4, 4, 3, padding="same"))
+
+
+@pytest.mark.parametrize("sampling_kernel", [(1, 1, 1), (3, 1, 1), (5, 3, 3)])
+def test_the_predictor_may_have_another_size(sampling_kernel: tuple[int, int, int]) -> None:
+    conv = nn.Conv3d(3, 4, (3, 1, 1), (1, 2, 2), (1, 0, 0))
+    layer, x = LS3DConv.from_conv3d(conv, sampling_kernel=sampling_kernel), torch.rand(1, 3, 4, 7, 6)
+    assert layer.sampling.kernel_size == sampling_kernel
+    offset, importance = layer.predict(x)
+    assert offset.shape[2:] == importance.shape[2:] == conv(x).shape[2:]
+    bias = conv.bias.view(1, -1, 1, 1, 1)
+    torch.testing.assert_close(layer(x) - bias, 0.95 * (conv(x) - bias))
+
+
+def test_an_even_predictor_is_refused() -> None:
+    with pytest.raises(ValueError, match="sampling_kernel must be odd"):
+        LS3DConv(3, 4, 3, sampling_kernel=(2, 1, 1))

@@ -38,12 +38,14 @@ def sampling_parameters(module: nn.Module) -> set[str]:
 class LS3DConv(nn.Conv3d):
     """`nn.Conv3d` with an offset and an importance for every tap, both predicted from the input.
 
-    [N, C, T, H, W] -> [N, O, T', H', W'], arguments as `nn.Conv3d`. One 3x3x3 convolution (`sampling`) predicts both:
-    its first 2K channels are the offsets (dy, dx) of the K taps, in pixels of the input; its last K channels, through a
+    [N, C, T, H, W] -> [N, O, T', H', W'], arguments as `nn.Conv3d`. One convolution (`sampling`) predicts both: its
+    first 2K channels are the offsets (dy, dx) of the K taps, in pixels of the input; its last K channels, through a
     sigmoid, the importances. It is initialised so that all offsets are 0 and all importances 0.95 for any input: the
     layer starts as the plain convolution with its weights multiplied by 0.95.
 
-    max_offset  dy and dx are clamped to +-max_offset pixels, which makes the receptive field finite; None: not clamped
+    max_offset       dy and dx are clamped to +-max_offset pixels, which makes the receptive field finite; None: not
+                     clamped
+    sampling_kernel  size of the convolution that predicts; odd
 
     Raises ValueError if a kernel size is even.
     """
@@ -59,26 +61,33 @@ class LS3DConv(nn.Conv3d):
         groups: int = 1,
         bias: bool = True,
         max_offset: float | None = None,
+        sampling_kernel: tuple[int, int, int] = (3, 3, 3),
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         self.max_offset = max_offset
-        if any(k % 2 == 0 for k in self.kernel_size):
-            raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
+        for name, sides in (("kernel_size", self.kernel_size), ("sampling_kernel", sampling_kernel)):
+            if any(k % 2 == 0 for k in sides):
+                raise ValueError(f"{name} must be odd, got {sides}")
         self.taps = math.prod(self.kernel_size)
         # The predictor's window is centred on that of the kernel. If it needs negative padding for this, because the
-        # kernel is larger than 3 and not padded, the input is cropped instead (`_inside`).
+        # kernel is larger than the predictor's and not padded, the input is cropped instead (`_inside`).
         around = [
-            1 + p - d * (k // 2) for p, d, k in zip(_triple(self.padding), self.dilation, self.kernel_size, strict=True)
+            own // 2 + p - d * (k // 2)
+            for own, p, d, k in zip(
+                sampling_kernel, _triple(self.padding), self.dilation, self.kernel_size, strict=True
+            )
         ]
         self._inside = [max(0, -p) for p in around]
         self.sampling = SamplingConv(
-            in_channels, 3 * self.taps, 3, _triple(self.stride), _triple([max(0, p) for p in around])
+            in_channels, 3 * self.taps, sampling_kernel, _triple(self.stride), _triple([max(0, p) for p in around])
         )
         self.reset_sampling()
 
     @classmethod
-    def from_conv3d(cls, conv: nn.Conv3d) -> Self:
+    def from_conv3d(cls, conv: nn.Conv3d, sampling_kernel: tuple[int, int, int] = (3, 3, 3)) -> Self:
         """A layer that starts as the given trained convolution, with its weights multiplied by 0.95.
+
+        sampling_kernel   size of the convolution that predicts offsets and importances
 
         Raises ValueError if `conv` is padded by a name, such as "same", or with other values than zeros.
         """
@@ -95,6 +104,7 @@ class LS3DConv(nn.Conv3d):
             _triple(conv.dilation),
             conv.groups,
             conv.bias is not None,
+            sampling_kernel=sampling_kernel,
         ).to(conv.weight.device, conv.weight.dtype)
         with torch.no_grad():
             layer.weight.copy_(conv.weight)

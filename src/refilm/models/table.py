@@ -108,6 +108,12 @@ def _tsn_off(**fields: Any) -> tuple[type[nn.Module], Any]:
     return TSNOFF, TSNOFFConfig(**fields)
 
 
+def _i3d(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.i3d import I3D, I3DConfig
+
+    return I3D, I3DConfig(**fields)
+
+
 def _pwc_net(**fields: Any) -> tuple[type[nn.Module], Any]:
     from refilm.models.pwc_net import PWCNet, PWCNetConfig
 
@@ -254,6 +260,10 @@ MODELS = {
     "tsm-r50": Model("recognition", partial(_tsn, **_kinetics, backbone="resnet-50-tsm")),
     "tsm-r50-off": Model("recognition", partial(_tsn_off, **_kinetics, **_off_r50, backbone="resnet-50-tsm")),
     "meast-r50": Model("recognition", partial(_tsn, **_kinetics, backbone="resnet-50-meast")),
+    "i3d-r50": Model("recognition", _i3d),
+    "i3d-r50-ls3d": Model("recognition", partial(_i3d, ls3d=True)),
+    "i3d-r50-nl": Model("recognition", partial(_i3d, non_local=True)),
+    "i3d-r50-nl-ls3d": Model("recognition", partial(_i3d, non_local=True, ls3d=True)),
     "tsn-gesture": Model(
         "recognition",
         partial(

@@ -12,6 +12,7 @@ from cyclopts import App
 from refilm.errors import DONE, UsageError
 
 data = App(name="data", help="Prepare data for training.", help_format="plaintext")
+weights_files = App(name="weights", help="Make weight files.", help_format="plaintext")
 
 
 def add_commands(app: App) -> None:
@@ -20,6 +21,8 @@ def add_commands(app: App) -> None:
     app.command(ablate)
     app.command(data)
     data.command(pack)
+    app.command(weights_files)
+    weights_files.command(convert)
 
 
 def pack(
@@ -248,3 +251,30 @@ def _training() -> Any:
             f"{error.name} is needed to train: pip install '.[train]' in the folder of refilm's source"
         ) from None
     return training
+
+
+def convert(source: Path, out: Path = Path(), /, *, model: str, labels: Path | None = None) -> int:
+    """Make a weight file of a checkpoint of another program.
+
+    It gives the backbone, and the classifier if it has as many classes; what it lacks has a random start, to be trained
+    from. Known are torchvision, timm, mmaction2, PySlowFast, TSM and tsn-pytorch, see docs/checkpoints.md.
+
+    Parameters
+    ----------
+    source
+        A .pth, .pt, .pyth or .safetensors file. No code in it is run.
+    out
+        The folder for the weight file.
+    model
+        Name of a recognition model.
+    labels
+        A text file with a name of a class in each line, in the order of the classifier.
+    """
+    from refilm.models.conversion import convert as converted
+
+    names = [] if labels is None else [line.strip() for line in labels.read_text().splitlines() if line.strip()]
+    found = converted(source, model, out, names)
+    last = "with its classifier" if found.classifier else "without a classifier"
+    print(f"weights: {found.path}")
+    print(f"{found.taken:,} parameters of {source} {last}; {found.started:,} have a random start")
+    return DONE

@@ -53,12 +53,34 @@ class CameraPath:
     def positions(self, times: Tensor, height: int, width: int) -> Tensor:
         """Where in the picture the pixels of a view lie. [K] -> [K, height, width, 2], (x, y) in pixels"""
         across, down = torch.arange(width) - (width - 1) / 2, torch.arange(height) - (height - 1) / 2
-        cos, sin = ((self.zoom**times * trace(self.turn * times)).view(-1, 1, 1) for trace in (torch.cos, torch.sin))
-        x, y = across.view(1, 1, -1), down.view(1, -1, 1)
+        pixels = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).view(1, -1, 2)
+        places = self.middle(times).unsqueeze(1) + self._turned(pixels, times)
+        return places.view(-1, height, width, 2)
+
+    def flow(self, places: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """How what is seen at places of the view moves from one time to another.
+
+        places          [..., 2], (x, y) in pixels from the middle of the view
+        first, second   [K], times
+        out             [K, ..., 2], (dx, dy) in pixels
+        """
+        pixels = places.reshape(1, -1, 2)
+        # p' = zoom^(t0 - t1) R(turn (t0 - t1)) p + zoom^-t1 R(-turn t1) (middle(t0) - middle(t1))
+        within = self._turned(pixels, first - second)
+        shift = self._turned((self.middle(first) - self.middle(second)).unsqueeze(1), -second)
+        return (within + shift - pixels).reshape(len(first), *places.shape)
+
+    def middle(self, times: Tensor) -> Tensor:
+        """Where in the picture the middle of the view lies. [K] -> [K, 2], (x, y) in pixels"""
         swung = torch.sin(self.pace * times + self.phase)
-        shift = [c + v * times + s * swung for c, v, s in zip(self.centre, self.velocity, self.swing, strict=True)]
-        left, top = (along.view(-1, 1, 1) for along in shift)
-        return torch.stack([left + cos * x - sin * y, top + sin * x + cos * y], dim=-1)
+        along = [c + v * times + s * swung for c, v, s in zip(self.centre, self.velocity, self.swing, strict=True)]
+        return torch.stack(along, dim=-1)
+
+    def _turned(self, pixels: Tensor, times: Tensor) -> Tensor:
+        """zoom^t * R(turn * t) * p. [K or 1, n, 2], [K] -> [K, n, 2]"""
+        cos, sin = ((self.zoom**times * trace(self.turn * times)).view(-1, 1) for trace in (torch.cos, torch.sin))
+        x, y = pixels.unbind(-1)
+        return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
 
 
 def random_path(random: torch.Generator, centre: tuple[float, float], speed: float) -> CameraPath:

@@ -33,18 +33,20 @@ class Footage:
 
     source   its name within the data set
     files    a video file, or pictures in their order
+    rate     pictures per second, if it consists of pictures
     """
 
     source: str
     files: tuple[Path, ...]
+    rate: Fraction = Fraction(25)
 
     def frames(self) -> Iterator[Frame]:
-        """Its frames, decoded on demand; pictures as 25 a second. Raises VideoError for a file that cannot be read."""
+        """Its frames, decoded on demand; pictures at `rate`. Raises VideoError for a file that cannot be read."""
         if len(self.files) == 1:
             yield from frames(self.files[0])
             return
         for number, frame in enumerate(chain.from_iterable(map(frames, self.files))):
-            yield replace(frame, time=Fraction(number, 25), duration=Fraction(1, 25))
+            yield replace(frame, time=number / self.rate, duration=1 / self.rate)
 
 
 def find_footage(folder: str | Path, split: str = "train") -> list[Footage]:

@@ -1,0 +1,241 @@
+"""Clips that are labelled by what the camera does, made from stills, with the exact flow of the background.
+
+| label | the camera | what is seen of the background |
+|---|---|---|
+| static | stands, on a tripod or held by hand | rests, or trembles around where it is |
+| pan left, pan right | turns to its left, to its right | moves to the right, to the left |
+| tilt up, tilt down | turns upwards, downwards | moves downwards, upwards |
+| zoom in, zoom out | sees less, more of the scene | grows, shrinks |
+| roll | turns about its axis, either way | turns the other way |
+
+A still is seen along an exact path (`camera_paths`). Before it there may be things that stand nearer to the camera, and
+so move more (parallax), and things that move by themselves, also before a camera that stands. The path has small parts
+of the other motions, as those of real cameras, and trembles; it is not evenly fast; and the picture may be blurred by
+motion, noisy, compressed, of another exposure, and have bars above and below. Everything is drawn from a given
+generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from refilm.data.camera_paths import CameraPath, view, with_layer
+from refilm.data.crops import below
+from refilm.data.degradations import compress, gaussian_noise
+from refilm.data.labelled_clips import recoloured
+from refilm.data.pack import entries, read_footage
+
+LABELS = ("static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "roll")
+
+# The slowest and the fastest motion that has its label: widths (for tilts, heights) of the view per second, the factor
+# of a zoom per second, degrees per second. Drawn evenly on a logarithmic scale.
+SPEED, ZOOM, ROLL = (0.05, 0.8), (1.06, 1.6), (4.0, 60.0)
+# The largest part of another motion beside that of the label: of translations relative to the main speed, of zooms as
+# the logarithm of the factor per second, of rolls in degrees per second.
+_BESIDE, _BESIDE_ZOOM, _BESIDE_ROLL = 0.25, 0.02, 1.5
+# Largest tremble, as a share of the view's height, and its frequencies in Hz.
+_TREMBLE, _TREMBLES = 0.008, (0.5, 3.0)
+_UNEVEN = 0.6  # largest change of the speed within a clip, as a share
+_ASPECTS = (1.0, 2.4)  # width to height of what the camera sees
+_FINER = 1.25  # the view has so many times the height that is asked for, as films are reduced for recognisers
+_SHOWN = (0.35, 0.9)  # share of the still's height that the view shows
+_EXPOSURES = 5  # moments that a blurred picture is the mean of
+# How often each happens.
+_HELD, _EVEN, _THINGS, _BLURRED, _NOISY, _COMPRESSED, _BARRED = 0.6, 0.4, 0.6, 0.25, 0.3, 0.3, 0.1
+
+
+@dataclass(frozen=True)
+class MovingClip:
+    """A clip with its label and its exact motion.
+
+    frames   [3, T, H, W], in [0, 1]
+    path     of the camera, in pixels of the view, which is `view_size` large
+    times    of the frames on that path, [T]
+    """
+
+    frames: Tensor
+    label: str
+    path: CameraPath
+    times: Tensor
+    view_size: tuple[int, int]
+
+    def flow(self, first: Sequence[int], second: Sequence[int], grid: int) -> Tensor:
+        """The flow of the background between pairs of frames, as means over the cells of a grid.
+
+        first, second   indices of the frames, P of each
+        out             [P, 2, grid, grid], (dx, dy) in pixels of the frames, from the first to the second
+        """
+        height, width = self.view_size
+        down, across = ((torch.arange(grid) + 0.5) * side / grid - side / 2 for side in (height, width))
+        # the flow of a path is linear in the place, so that of the middle of a cell is the cell's mean
+        places = torch.stack(torch.broadcast_tensors(across.view(1, -1), down.view(-1, 1)), dim=-1)
+        flow = self.path.flow(places, self.times[list(first)], self.times[list(second)])
+        scale = flow.new_tensor([self.frames.shape[3] / width, self.frames.shape[2] / height])
+        return (flow * scale).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class CameraMotions:
+    """Draws labelled clips.
+
+    stills    [3, H, W] each, uint8: photographs, or frames of films
+    cutouts   [4, h, w] each, uint8, see `camera_paths.with_layer`; may be none
+    """
+
+    stills: Sequence[Tensor]
+    cutouts: Sequence[Tensor] = ()
+
+    def draw(self, random: torch.Generator, times: Tensor, height: int, width: int, label: str = "") -> MovingClip:
+        """A clip whose frames are shown at `times`, in seconds, [T]; of a random label, if none is given."""
+        label = label or LABELS[below(len(LABELS), random)]
+        aspect = _between(random, *_ASPECTS)
+        tall = round(_FINER * height)
+        wide = max(round(tall * aspect), 8)
+        still = self._still(random, tall)
+        seconds = times - times.mean()
+        length = float(times.max() - times.min()) or 1.0
+        if not _chance(random, _EVEN):
+            unevenness, phase = _between(random, -_UNEVEN, _UNEVEN), _between(random, 0, 2 * math.pi)
+            pace = 2 * math.pi / length
+            seconds = seconds + unevenness / pace * torch.sin(pace * seconds + phase)
+        path = camera_path(random, label, tall, wide, _centre(random, still, tall, wide))
+        blurs = _chance(random, _BLURRED)
+        moments = seconds
+        if blurs:
+            # of films at 24 to 60 frames per second, half of the time between two frames
+            shutter = _between(random, 0.25, 1.0) / _between(random, 24, 60)
+            open_for = torch.linspace(-0.5, 0.5, _EXPOSURES) * shutter
+            moments = (seconds.view(-1, 1) + open_for).flatten()
+        scene = view(still, path, moments, tall, wide).clamp(0, 1)
+        scene = self._with_things(random, scene, path, moments, tall, wide)
+        if blurs:
+            scene = scene.unflatten(1, (-1, _EXPOSURES)).mean(dim=2)
+        frames = _shot(random, scene.transpose(0, 1))
+        frames = F.interpolate(frames, (height, width), mode="bilinear", antialias=True, align_corners=False)
+        return MovingClip(frames.clamp(0, 1).transpose(0, 1), label, path, seconds, (tall, wide))
+
+    def _still(self, random: torch.Generator, tall: int) -> Tensor:
+        """A still, so large that a view shows a part of it. [3, H, W] in [0, 1]"""
+        still = self.stills[below(len(self.stills), random)].float() / 255
+        if _chance(random, 0.5):
+            still = still.flip(2)
+        ratio = tall / _between(random, *_SHOWN) / still.shape[1]
+        if ratio >= 1:
+            return still  # its pixels are not enlarged, since no film is that soft
+        size = [max(round(ratio * side), 2) for side in still.shape[1:]]
+        return F.interpolate(still[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+
+    def _with_things(
+        self, random: torch.Generator, scene: Tensor, path: CameraPath, moments: Tensor, tall: int, wide: int
+    ) -> Tensor:
+        """Put cut-outs before a scene: some belong to it and are nearer to the camera, others move by themselves."""
+        if not len(self.cutouts) or not _chance(random, _THINGS):
+            return scene
+        for _ in range(1 + below(3, random)):
+            cutout = self.cutouts[below(len(self.cutouts), random)].float() / 255
+            size = _between(random, 0.2, 0.8) * tall / cutout.shape[1]
+            wanted = [max(round(size * side), 2) for side in cutout.shape[1:]]
+            cutout = F.interpolate(cutout[None], wanted, mode="bilinear", antialias=True, align_corners=False)[0]
+            across, down = _between(random, -0.5, 0.5) * wide, _between(random, -0.4, 0.4) * tall
+            nearer = _between(random, 1.0, 1.8)
+            own_x, own_y = 0.0, 0.0
+            if _chance(random, 0.5):
+                # wherever it goes, the camera is none the wiser
+                own_x = _between(random, -0.7, 0.7) * wide
+                own_y = _between(random, -0.2, 0.2) * tall
+            layer = replace(
+                path,
+                centre=((wanted[1] - 1) / 2 - across, (wanted[0] - 1) / 2 - down),
+                velocity=(nearer * path.velocity[0] - own_x, nearer * path.velocity[1] - own_y),
+                swing=(nearer * path.swing[0], nearer * path.swing[1]),
+            )
+            scene = with_layer(scene, cutout, layer, moments)
+        return scene
+
+
+def camera_path(
+    random: torch.Generator, label: str, height: int, width: int, centre: tuple[float, float]
+) -> CameraPath:
+    """A path with the motion of a label, per second, for a view of that size in pixels."""
+    x, y, zoom, roll = 0.0, 0.0, 0.0, 0.0
+    speed = _log_between(random, *SPEED)
+    if label.startswith("pan"):
+        x, y = width * speed, _between(random, -_BESIDE, _BESIDE) * width * speed
+        x = -x if label == "pan left" else x
+    elif label.startswith("tilt"):
+        x, y = _between(random, -_BESIDE, _BESIDE) * height * speed, height * speed
+        y = -y if label == "tilt up" else y
+    elif label.startswith("zoom"):
+        zoom = math.log(_log_between(random, *ZOOM))
+        zoom = -zoom if label == "zoom in" else zoom
+        x, y = (_between(random, -0.1, 0.1) * side * abs(zoom) for side in (width, height))
+    elif label == "roll":
+        roll = _log_between(random, *ROLL) * (1 if _chance(random, 0.5) else -1)
+    if label != "static":
+        zoom = zoom or _between(random, -_BESIDE_ZOOM, _BESIDE_ZOOM)
+        roll = roll or _between(random, -_BESIDE_ROLL, _BESIDE_ROLL)
+    swing, pace, phase = (0.0, 0.0), 1.0, 0.0
+    if _chance(random, _HELD):
+        size = _between(random, 0, _TREMBLE) * height
+        towards = _between(random, 0, 2 * math.pi)
+        swing = size * math.cos(towards), size * math.sin(towards)
+        pace, phase = 2 * math.pi * _between(random, *_TREMBLES), _between(random, 0, 2 * math.pi)
+    return CameraPath(centre, (x, y), math.radians(roll), math.exp(zoom), swing, pace, phase)
+
+
+def read_stills(folders: Sequence[str | Path], kept: int = 0) -> list[Tensor]:
+    """The frame in the middle of each clip of some packs, or other sets of films. -> [3, H, W] each, uint8
+
+    kept   clips of each folder at most, evenly spread; 0: all
+
+    Raises RefilmError as `pack.entries`.
+    """
+    stills = []
+    for folder in folders:
+        found = entries(folder)
+        step = max(1, -(-len(found) // kept)) if kept else 1
+        for footage, _ in found[::step]:
+            frames = read_footage(footage)
+            stills.append(frames[len(frames) // 2])
+    return stills
+
+
+def _centre(random: torch.Generator, still: Tensor, tall: int, wide: int) -> tuple[float, float]:
+    """Somewhere in a still so that a view lies within it, if it is large enough."""
+    across, down = (torch.rand(2, generator=random) - 0.5).tolist()
+    height, width = still.shape[1:]
+    return (width - 1) / 2 + across * max(width - wide, 0), (height - 1) / 2 + down * max(height - tall, 0)
+
+
+def _shot(random: torch.Generator, frames: Tensor) -> Tensor:
+    """What a camera and a codec do to frames. [T, 3, H, W] in [0, 1] -> same shape, not clamped"""
+    frames = recoloured(frames, 0.3, random)
+    if _chance(random, _BARRED):
+        bar = round(_between(random, 0.05, 0.15) * frames.shape[2])
+        frames = frames.clone()
+        frames[:, :, :bar] = frames[:, :, frames.shape[2] - bar :] = 0
+    if _chance(random, _NOISY):
+        frames = gaussian_noise(frames, _between(random, 0, 15), random)
+    if _chance(random, _COMPRESSED):
+        frames_u8 = frames.clamp(0, 1).mul(255).round().byte()
+        frames = compress(frames_u8, "h264", round(_between(random, 24, 38))).float() / 255
+    return frames
+
+
+def _between(random: torch.Generator, low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), generator=random))
+
+
+def _log_between(random: torch.Generator, low: float, high: float) -> float:
+    return math.exp(_between(random, math.log(low), math.log(high)))
+
+
+def _chance(random: torch.Generator, share: float) -> bool:
+    return float(torch.rand((), generator=random)) < share

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "jobs": {"models", "video", "stages"},
     "comparison": {"video", "jobs"},
     "training": {"layers", "models", "weights", "video", "data", "stages", "evaluation"},
-    "evaluation": {"ops", "layers", "models", "video", "data", "stages"},
+    "evaluation": {"ops", "layers", "models", "weights", "video", "data", "stages"},
     "cli": {"ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data"},
 }
 

@@ -1,10 +1,17 @@
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from toys.films import write_levels
 
-from refilm.data.camera_motion import LABELS, CameraMotions, camera_path, read_stills
+from refilm.cli.main import run
+from refilm.data.camera_motion import LABELS, CameraMotions, camera_path, read_motions, read_stills
 from refilm.data.camera_paths import CameraPath, view
+from refilm.data.labelled import find_labelled
+from refilm.data.pack import read_clip
+from refilm.errors import RefilmError
 
 TIMES = torch.arange(6) / 3
 
@@ -122,11 +129,35 @@ def test_a_thing_moves_by_itself_before_a_camera_that_stands():
 
 
 def test_stills_are_the_middle_frames_of_films(tmp_path):
-    from toys.films import write_levels
-
     write_levels(tmp_path / "a.mkv", [40, 90, 200])
     write_levels(tmp_path / "b.mkv", [50])
     first, second = read_stills([tmp_path])
     assert first.shape == (3, 32, 48)
     assert int(first[0, 0, 0]) > int(second[0, 0, 0])
     assert len(read_stills([tmp_path], kept=1)) == 1
+
+
+def test_a_set_on_disk_is_labelled_and_made_from_stills_that_are_set_aside(tmp_path, capsys):
+    for number in range(8):
+        noise = np.random.default_rng(number).integers(0, 255, (12, 16, 3), np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), cv2.resize(noise, (96, 64)))
+    learned, aside = read_motions([tmp_path / "photos"], [])
+    assert (len(learned.stills), len(aside.stills)) == (7, 1)
+    options = ["--photographs", str(tmp_path / "photos"), "--height", "64", "--width", "96", "--seconds", "0.2"]
+    assert run(["data", "camera-motion", str(tmp_path / "set"), *options, "--count", "9"]) == 0
+    assert "9 clips of 0.2 s, 64x96, from 1 stills" in capsys.readouterr().out
+    found = find_labelled(tmp_path / "set")
+    assert sorted(found.labels) == sorted(LABELS)
+    assert len(found.clips) == 9
+    frames = read_clip(found.clips[0].footage.files[0])
+    assert frames.shape == (5, 3, 64, 96)
+    assert found.flips.mirror["pan left"] == "pan right"
+    assert found.flips.reversal["zoom in"] == "zoom out"
+    assert run(["data", "camera-motion", str(tmp_path / "set"), *options, "--count", "0"]) == 2
+
+
+def test_too_few_stills_are_told(tmp_path):
+    write_levels(tmp_path / "a.mkv", [40])
+    with pytest.raises(RefilmError, match="1 stills are too few to set some aside"):
+        read_motions([], [tmp_path])

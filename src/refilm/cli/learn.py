@@ -23,6 +23,7 @@ def add_commands(app: App) -> None:
     data.command(pack)
     app.command(weights_files)
     weights_files.command(convert)
+    data.command(camera_motion)
 
 
 def pack(
@@ -73,6 +74,55 @@ def pack(
     return DONE
 
 
+def camera_motion(
+    out: Path,
+    /,
+    *,
+    photographs: tuple[Path, ...] = (),
+    films: tuple[Path, ...] = (),
+    cutouts: Path | None = None,
+    count: int = 160,
+    seconds: float = 2.0,
+    height: int = 180,
+    width: int = 320,
+    seed: int = 0,
+) -> int:
+    """Make a set of clips that are labelled by what the camera does, to measure recognition on.
+
+    Stills are seen by a camera that pans, tilts, zooms, rolls or stands. They are those that a training with the same
+    folders sets aside.
+
+    Parameters
+    ----------
+    out
+        The folder for the clips, such as camera-motion.
+    photographs
+        Folders of pictures.
+    films
+        Folders of films or packs, whose clips give their middle frames.
+    cutouts
+        Folder of things that stand or move before the stills: NAME.mp4 and NAME-mask.mkv, listed in index.json.
+    count
+        Number of clips; as many of each of the eight labels.
+    seconds
+        Length of a clip.
+    height
+        Pixels, an even number of at least 64.
+    width
+        Pixels, an even number of at least 64.
+    seed
+        Other clips for other numbers.
+    """
+    from refilm.data.camera_motion import read_motions, write_set
+
+    if min(height, width) < 64 or height % 2 or width % 2 or count < 1 or seconds <= 0:
+        raise UsageError("height and width must be even and at least 64, count at least 1 and seconds above 0")
+    _, aside = read_motions(photographs, films, cutouts or "")
+    write_set(out, aside, count, seconds, (height, width), seed)
+    print(f"{out}: {count} clips of {seconds:g} s, {height}x{width}, from {len(aside.stills)} stills")
+    return DONE
+
+
 def evaluate(
     model: str,
     data: Path,
@@ -85,6 +135,7 @@ def evaluate(
     pictures: Path | None = None,
     vmaf: bool = False,
     lpips: bool = False,
+    fold: str = "",
 ) -> int:
     """Measure a model and the baselines of its task on videos, and write tables of the results.
 
@@ -92,22 +143,28 @@ def evaluate(
     ----------
     model
         A name from `refilm models`, or a weight file, which says its model; or a baseline: frame-repeat, frame-blend,
-        minterpolate, input, hqdn3d, nlmeans, deblock, bicubic, lanczos.
+        minterpolate, input, hqdn3d, nlmeans, deblock, bicubic, lanczos, chance, commonest-class.
     data
         A folder of clips of one scene each: videos, folders of pictures, a pack, or Vimeo-90K, REDS or DAVIS as
-        unpacked, of which the test split is measured. Its name becomes the name of the data set.
+        unpacked, of which the test split is measured. For recognition, a folder of clips for each class, index.csv with
+        file and label, or UCF101, HMDB51, Kinetics, Something-Something or Diving48. Its name becomes the name of the
+        data set.
     protocol
         The evaluation protocol: interpolation-x2, interpolation-x4, interpolation-deblurring,
         interpolation-deblurring-exact, denoising-sigma15, denoising-sigma15-blind,
         denoising-sigma25, denoising-sigma25-blind, denoising-clean, deblocking-h264-crf37, deblocking-jpeg2000-q40,
-        deblocking-jpeg2000-q20, deblocking-clean, super-resolution-x4-bi or super-resolution-x4-bd. Default: the one by
-        which models of the task are ranked.
+        deblocking-jpeg2000-q20, deblocking-clean, super-resolution-x4-bi, super-resolution-x4-bd,
+        recognition-center, recognition-tsn-25x10, recognition-i3d-10x3; or recognition of damaged clips, as they are
+        and restored: recognition-sigma25, recognition-sigma25-denoised, recognition-h264-crf37,
+        recognition-h264-crf37-deblocked, recognition-quarter, recognition-quarter-upscaled. Default: the one by which
+        models of the task are ranked.
     every
         Measure only the first two of every so many frames, to save time; not for interpolation.
     results
         Folder for the results: RESULTS/SET/MODEL.json and a table.
     weights
-        "default", or a weight file: its path, or the name of one that ships.
+        "default", or a weight file: its path, or the name of one that ships. For recognition, also a folder of weight
+        files, each of which is measured on the clips that were held out from it.
     device
         Where the model runs: cpu, cuda, ...
     pictures
@@ -117,6 +174,8 @@ def evaluate(
         Measure VMAF as well, which wants an FFmpeg with libvmaf.
     lpips
         Measure LPIPS as well, of which less is better.
+    fold
+        Recognition: whose held-out clips are measured. Default: that of the weights, or the set's first.
     """
     from refilm.jobs.device import check_device
 
@@ -124,7 +183,7 @@ def evaluate(
     from refilm import evaluation
 
     options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures}
-    options |= {"further": ["vmaf"] * vmaf + ["lpips"] * lpips, "note": _note}
+    options |= {"further": ["vmaf"] * vmaf + ["lpips"] * lpips, "fold": fold, "note": _note}
     try:
         result = evaluation.evaluate(model, data, protocol, results, **options)
     except ValueError as error:  # no such model or protocol

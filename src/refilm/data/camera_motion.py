@@ -17,6 +17,7 @@ generator.
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,11 +27,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from refilm.data.camera_paths import CameraPath, view, with_layer
+from refilm.data.camera_paths import CameraPath, read_cutouts, read_photographs, view, with_layer
 from refilm.data.crops import below
 from refilm.data.degradations import compress, gaussian_noise
 from refilm.data.labelled_clips import recoloured
 from refilm.data.pack import entries, read_footage
+from refilm.errors import RefilmError
+from refilm.video.clip_writer import RATE, write_clip
 
 LABELS = ("static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "roll")
 
@@ -46,6 +49,7 @@ _UNEVEN = 0.6  # largest change of the speed within a clip, as a share
 _ASPECTS = (1.0, 2.4)  # width to height of what the camera sees
 _FINER = 1.25  # the view has so many times the height that is asked for, as films are reduced for recognisers
 _SHOWN = (0.35, 0.9)  # share of the still's height that the view shows
+_ASIDE = 8  # of so many stills, one is set aside
 _EXPOSURES = 5  # moments that a blurred picture is the mean of
 # How often each happens.
 _HELD, _EVEN, _THINGS, _BLURRED, _NOISY, _COMPRESSED, _BARRED = 0.6, 0.4, 0.6, 0.25, 0.3, 0.3, 0.1
@@ -205,6 +209,53 @@ def read_stills(folders: Sequence[str | Path], kept: int = 0) -> list[Tensor]:
             frames = read_footage(footage)
             stills.append(frames[len(frames) // 2])
     return stills
+
+
+def read_motions(
+    photographs: Sequence[str | Path], films: Sequence[str | Path], cutouts: str | Path = ""
+) -> tuple[CameraMotions, CameraMotions]:
+    """Read stills, and set each eighth aside. -> (those to learn from, those to measure on)
+
+    photographs, films   folders of pictures, see `read_photographs`, and of films, see `read_stills`
+    cutouts              folder of things that stand or move before them, see `read_cutouts`; "": none
+
+    Raises RefilmError as these, and if there are too few stills.
+    """
+    stills = [still for folder in photographs for still in read_photographs(folder)] + read_stills(films)
+    aside = range(_ASIDE // 2, len(stills), _ASIDE)
+    if not aside:
+        raise RefilmError(f"{len(stills)} stills are too few to set some aside; give more photographs or films")
+    things = read_cutouts(cutouts) if cutouts else []
+    kept = [still for number, still in enumerate(stills) if number not in aside]
+    return CameraMotions(kept, things), CameraMotions([stills[number] for number in aside], things)
+
+
+def write_set(
+    folder: str | Path,
+    motions: CameraMotions,
+    count: int,
+    seconds: float = 2.0,
+    size: tuple[int, int] = (180, 320),
+    seed: int = 0,
+) -> None:
+    """Write a labelled set: clips of 25 frames a second, as many of each label, and `index.csv`, see `data.labelled`.
+
+    size   height and width, even numbers
+    """
+    folder = Path(folder)
+    times = torch.arange(round(seconds * RATE)) / float(RATE)
+    with_label = [LABELS[number % len(LABELS)] for number in range(count)]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "index.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("file", "label"))
+        for number, label in enumerate(with_label):
+            random = torch.Generator().manual_seed(seed * 1_000_003 + number)
+            clip = motions.draw(random, times, *size, label)
+            path = folder / label.replace(" ", "-") / f"{number:04}.mp4"
+            path.parent.mkdir(exist_ok=True)
+            write_clip(path, clip.frames.mul(255).round().byte().unbind(1), crf=20)
+            table.writerow((path.relative_to(folder), label))
 
 
 def _centre(random: torch.Generator, still: Tensor, tall: int, wide: int) -> tuple[float, float]:

@@ -32,8 +32,8 @@ Flip = Mapping[str, str]  # from the label of a clip to that of the flipped one
 _SIDES = re.compile(r"\b(left|right)(?=\b|wards?\b)", re.IGNORECASE)
 
 # By the labels of a set: of each flip, the labels that change, and those that have no counterpart ("").
-# The figures of the gesture set are drawn by a fingertip. Drawn backwards, circle, square and cross are what they were;
-# the strokes of a star, a caret and a tick follow each other the other way round, which nobody does.
+# The figures of the gesture set are drawn by a fingertip. Drawn backwards, a figure is what it was, except for a tick,
+# which begins with its short stroke.
 _KNOWN: dict[frozenset[str], dict[str, dict[str, str]]] = {
     frozenset(["caret", "circle", "cross", "down", "left", "none", "right", "square", "star", "tick", "up"]): {
         "mirror": {"left": "right", "right": "left", "tick": ""},
@@ -42,7 +42,7 @@ _KNOWN: dict[frozenset[str], dict[str, dict[str, str]]] = {
             "right": "left",
             "up": "down",
             "down": "up",
-            **dict.fromkeys(("star", "caret", "tick"), ""),
+            "tick": "",
         },
     },
     frozenset(("static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "roll")): {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,28 @@ from typing import Any
 import torch
 
 import refilm
+from refilm.data.labelled import LabelledSet, find_labelled
 from refilm.data.layouts import Footage, find_footage, parts_of
 from refilm.errors import UsageError
+from refilm.evaluation.accuracy import confusion, overall, write_confusion
 from refilm.evaluation.perceptual import PERCEPTUAL
 from refilm.evaluation.pictures import Strip
-from refilm.evaluation.protocols import PROTOCOLS, Protocol
+from refilm.evaluation.protocols import PROTOCOLS, Pictures, Protocol
+from refilm.evaluation.recognition import (
+    ModelRecogniser,
+    Recognition,
+    baseline_verdicts,
+    division,
+    fold_to_measure,
+    verdict_of,
+)
 from refilm.evaluation.results import Result, write_result
 from refilm.evaluation.stopwatch import Stopwatch
 from refilm.models.defaults import read_results
 from refilm.models.table import MODELS, create_model, named, weights_name
 from refilm.tasks import TASKS
 from refilm.video.vmaf import program as vmaf_program
+from refilm.weights import load_weights
 
 # an `interpolators.Interpolator` or a `restorers.Restorer`, depending on the protocol
 Method = Any
@@ -38,6 +49,7 @@ def evaluate(
     device: str = "cpu",
     pictures: str | Path | None = None,
     further: Collection[str] = (),
+    fold: str = "",
     note: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Measure a model on every clip of a folder, and write `results_dir/<folder's name>/`.
@@ -46,11 +58,14 @@ def evaluate(
     folder     clips, each a single scene, see `find_clips`
     protocol   a name of PROTOCOLS; by default the one that ranks the models of the same task
     every      restoration only: measure the first two of every so many frames; the protocol's name then says so
-    weights    "default" or a weight file
+    weights    "default" or a weight file; of recognition also a folder of weight files, each of which is measured on
+               the clips that were held out from it
     device     where the model runs, such as "cpu" or "cuda"
     pictures   folder for strips of frames, PROTOCOL/MODEL/CLIP.png; by default none are written, since the licence of
                the videos may not allow publishing them
     further    figures to measure as well: "lpips", and "vmaf", which wants every frame, and an FFmpeg with libvmaf
+    fold       recognition only: whose held-out clips are measured, see `data.labelled`; "": that of the weights, or the
+               set's first; "all": all clips, of a set that the model has not learned from
     note       called with one line for each clip
 
     Baselines of the protocol for which the results folder has no figures on these clips are measured as well. Raises
@@ -68,8 +83,12 @@ def evaluate(
             raise UsageError("VMAF looks at the motion between frames, so every frame is measured; leave out every")
         vmaf_program()  # UsageError before the work
     chosen = replace(chosen, further=tuple(further))
-    clips = find_clips(Path(folder))
     target = Path(results_dir) / Path(folder).resolve().name
+    if isinstance(chosen, Recognition):
+        return _recognised(chosen, model, find_labelled(folder), target, fold, weights, device, note)
+    if fold:
+        raise UsageError(f"{chosen.name} has no folds; leave out fold")
+    clips = find_clips(Path(folder))
     measuring = _Measuring(chosen, clips, target, note)
     for baseline in chosen.baselines:
         if baseline != model and not measuring.has(baseline):
@@ -110,11 +129,84 @@ def _choose_protocol(model: str, name: str | None, every: int | None) -> Protoco
     return protocol if every is None else protocol.thinned(every)
 
 
+def _recognised(
+    protocol: Recognition,
+    model: str,
+    labelled: LabelledSet,
+    target: Path,
+    fold: str,
+    weights: str | Path | None,
+    device: str,
+    note: Callable[[str], None],
+) -> Result:
+    """As `evaluate`, of a recogniser."""
+    for line in labelled.notes:
+        note(line)
+    files: list[str | Path | None] = [weights]
+    if weights not in (None, "default") and Path(str(weights)).is_dir():
+        files = [*sorted(Path(str(weights)).glob("*.safetensors"))]
+        if not files:
+            raise UsageError(f"{weights}: no weight files here")
+    of_fold: dict[str, str | Path | None] = {}
+    for file in files:
+        learned = {} if model in protocol.baselines else _learned(model, file)
+        found = fold_to_measure(labelled, learned, fold, file)
+        if found in of_fold:
+            raise UsageError(f"{weights}: {of_fold[found]} and {file} have the same clips held out, fold {found}")
+        of_fold[found] = file
+    folds = {name: division(labelled, name) for name in of_fold}
+    described = _describe(torch.device(device))
+    blank = Result(model, protocol.name, protocol.description, refilm.__version__, described)
+    for baseline in protocol.baselines:
+        verdicts = baseline_verdicts(baseline, labelled.labels, folds)
+        beside = replace(blank, model=baseline, is_baseline=True, device="-", clips=verdicts, overall=overall(verdicts))
+        write_result(target, beside)
+        if baseline == model:
+            return beside
+    stopwatch, verdicts = Stopwatch(), {}
+    for name, file in of_fold.items():
+        network: Any = create_model(model, weights=file)
+        method = ModelRecogniser(network.to(device).eval(), torch.device(device), protocol, labelled.flips)
+        for clip in folds[name].held_out:
+            shown = method(clip, stopwatch)
+            verdicts[clip.source] = verdict_of(shown, network.labels, clip, name)
+            note(f"{model}  {clip.source}  {verdicts[clip.source].told}")
+    result = replace(
+        blank,
+        weights=_named(model, files),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        gflop=method.gflop(next(iter(folds.values())).held_out[0]),
+        ms_per_frame=stopwatch.median_ms,
+        clips=verdicts,
+        overall=overall(verdicts),
+    )
+    write_result(target, result)
+    pairs = [(verdict.label, verdict.told) for verdict in verdicts.values()]
+    labels = list(dict.fromkeys([*labelled.labels, *network.labels]))
+    write_confusion(target / "confusion" / f"{protocol.name}-{model}", labels, confusion(labels, pairs))
+    return result
+
+
+def _learned(model: str, weights: str | Path | None) -> Mapping[str, Any]:
+    """What weights say of their training. Raises WeightsError as `create_model`."""
+    if weights is None:
+        return {}
+    if weights == "default":
+        shipped = MODELS[model].weights
+        return {} if shipped is None else load_weights(shipped).recipe
+    return load_weights(weights).recipe
+
+
+def _named(model: str, files: Sequence[str | Path | None]) -> str | None:
+    names = [weights_name(model, file) for file in files]
+    return names[0] if len(names) == 1 else f"{len(names)} files, one a fold"
+
+
 @dataclass(frozen=True)
 class _Measuring:
     """Measures models and baselines by one protocol on one set of clips. `target` is the folder of the results."""
 
-    protocol: Protocol
+    protocol: Pictures
     clips: list[Footage]
     target: Path
     note: Callable[[str], None]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from refilm.evaluation.accuracy import recall
 from refilm.models.defaults import read_results
 from refilm.tasks import TASKS, Figure
 
@@ -51,7 +52,8 @@ class Result:
     gflop          operations for one frame of the first clip in units of 10^9, a multiply-add counted as two; None
                    without weights
     setting        a baseline's best setting; None if it has none
-    clips          figures by the clip's file name: ClipFigures, or another dataclass of `frames` and numbers
+    clips          figures by the clip's file name: ClipFigures, or another dataclass of `frames`, numbers and words
+    overall        figures of all clips together that are no means over clips
     absent         why there are no figures; None if there are
     """
 
@@ -67,6 +69,7 @@ class Result:
     gflop: float | None = None
     setting: str | None = None
     clips: dict[str, Any] = field(default_factory=dict)
+    overall: Mapping[str, float] = field(default_factory=dict)
     absent: str | None = None
 
     def mean(self, name: str) -> float | None:
@@ -80,6 +83,7 @@ class Result:
             return {"refilm": self.version, "absent": self.absent}
         names = [entry.name for clip in self.clips.values() for entry in fields(clip)]
         figures = [name for name in dict.fromkeys(names) if name not in ("frames", "width", "height")]
+        words = [name for name in figures if any(isinstance(getattr(c, name), str) for c in self.clips.values())]
         return _tidied(
             {
                 "description": self.description,
@@ -90,7 +94,7 @@ class Result:
                 "ms_per_frame": self.ms_per_frame,
                 "gflop": self.gflop,
                 "setting": self.setting,
-                "mean": {name: self.mean(name) for name in figures},
+                "mean": {name: self.mean(name) for name in figures if name not in words} | dict(self.overall),
                 "clips": {name: asdict(clip) for name, clip in self.clips.items()},
             }
         )
@@ -129,16 +133,68 @@ def write_table(folder: Path, task: str) -> Path:
     lines = [
         f"# {task.replace('-', ' ').capitalize()} on `{folder.name}`",
         "",
-        "Written by `refilm eval` from the JSON files beside it. Warp error: mean absolute difference of neighbouring",
-        "frames along the true motion, 8-bit levels; in brackets that of the real frames. Time and GFLOP are for one",
-        "frame made; a multiply-add counts as two operations.",
+        *(_OF_VERDICTS if task == "recognition" else _OF_PICTURES),
     ]
+    section = _section_of_verdicts if task == "recognition" else _section
     for name in names:
         rows = {r["model"]: r["protocols"][name] for r in results if name in r["protocols"]}
-        lines += _section(name, TASKS[task].figure, rows)
+        lines += section(name, TASKS[task].figure, rows)
     path = folder / f"{task}.md"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+_OF_PICTURES = (
+    "Written by `refilm eval` from the JSON files beside it. Warp error: mean absolute difference of neighbouring",
+    "frames along the true motion, 8-bit levels; in brackets that of the real frames. Time and GFLOP are for one",
+    "frame made; a multiply-add counts as two operations.",
+)
+_OF_VERDICTS = (
+    "Written by `refilm eval` from the JSON files beside it. Balanced: mean over the classes of the share of their",
+    "clips that is told right. Frames a second are those that the model is shown, without reading them. GFLOP are for",
+    "one clip, all views together; a multiply-add counts as two operations. Which clips are taken for what is in",
+    "`confusion`, as tables and as pictures.",
+)
+
+
+def _section_of_verdicts(name: str, figure: Figure, rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The part of a table for one protocol of recognition: means, and the share of each class that is told right."""
+    ranked = sorted(rows, key=lambda model: -figure.goodness(rows[model]["mean"]))
+    if not ranked:
+        return []
+    columns = {
+        "model": lambda model, row: model,
+        figure.title: lambda model, row: figure.shown(row["mean"][figure.key]),
+        "top-5, %": lambda model, row: figure.shown(row["mean"]["top5"]),
+        "balanced, %": lambda model, row: figure.shown(row["mean"]["balanced"]),
+        "clips": lambda model, row: str(len(row["clips"])),
+        "folds": lambda model, row: " ".join(sorted({clip["fold"] for clip in row["clips"].values()}, key=_in_order)),
+        "frames a second": lambda model, row: _rate(row.get("ms_per_frame")),
+        "GFLOP": lambda model, row: _optional(row.get("gflop"), ".1f"),
+        "parameters": lambda model, row: f"{row['parameters']:,}",
+        "weights or setting": lambda model, row: row["weights"] or row.get("setting") or "-",
+        "on": lambda model, row: row["device"],
+    }
+    table = [[cell(model, rows[model]) for cell in columns.values()] for model in ranked]
+    clips = {model: list(rows[model]["clips"].values()) for model in ranked}
+    recalls = {m: recall([c["top1"] for c in found], [c["label"] for c in found]) for m, found in clips.items()}
+    labels = sorted({label for found in recalls.values() for label in found})
+    shares = [[label, *(figure.shown(recalls[model].get(label)) for model in ranked)] for label in labels]
+    description = rows[ranked[0]]["description"]
+    return [
+        *("", f"## {name}", "", f"{description[0].upper()}{description[1:]}.", ""),
+        *_table(list(columns), table),
+        *("", "Clips of each class that are told right, %:", ""),
+        *_table(["class", *ranked], shares),
+    ]
+
+
+def _in_order(fold: str) -> tuple[int, str]:
+    return len(fold), fold
+
+
+def _rate(ms: float | None) -> str:
+    return "-" if not ms else f"{1000 / ms:.0f}"
 
 
 def _section(name: str, figure: Figure, rows: dict[str, dict[str, Any]]) -> list[str]:

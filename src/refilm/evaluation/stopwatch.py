@@ -35,6 +35,10 @@ class Stopwatch:
                 spent, first_group = 0.0, False
             yield frame
 
+    def add(self, seconds_per_frame: float) -> None:
+        """Count a group of frames that was timed elsewhere."""
+        self._seconds_per_frame.append(seconds_per_frame)
+
     @property
     def median_ms(self) -> float | None:
         """Milliseconds per frame; None before a second group.

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from refilm.data import Motion
+from refilm.data.flips import FLIPS
 
 
 @dataclass(frozen=True)
@@ -244,3 +245,77 @@ class DeblurringConfig(TrainConfig):
             )
         if not 0 <= self.synthetic <= 1:
             raise ValueError(f"synthetic must lie in [0, 1], got {self.synthetic}")
+
+
+@dataclass(frozen=True)
+class RecognitionConfig(TrainConfig):
+    """The further settings for recognition.
+
+    `data` is one labelled set (`refilm.data.labelled`), of which one fold is held out and validated on. `train` are
+    sets all of whose clips are learned from besides, and `val` is one that is validated on instead. Clips that show
+    what the camera does can be made from stills (`refilm.data.camera_motion`); without `data` and `val`, a training
+    validates on clips made from stills that are set aside. `crop` and `loss` do not apply.
+
+    fold           fold of `data`; "": its first one; "all": nothing is held out
+    classes        names of the classes, in the order of the logits; clips of other classes are left out. By default
+                   those of `data` and then those that other sets add
+    synthetic      share of the clips that are made from stills
+    photographs    folders of pictures for these
+    films          packs, or folders of films, whose clips give their middle frames for these
+    cutouts        folder of things that stand or move before the stills, see `read_cutouts`; "": none
+    made_val       clips that are made for validation
+    backbone       weights of the model's backbones to start from, as safetensors, under the names of its layers
+    optimizer      "adamw", or "sgd" with momentum 0.9
+    backbone_rate  learning rate of backbones, relative to that of the rest
+    flow_weight    weight of the distance between the flow that a model predicts, and the exact one of clips made from
+                   stills, or of others that of a classical method; for models with `lesson`
+    smoothing      label smoothing: share of the target that is spread over all classes
+    span           least and largest share of a clip's length that a view shows
+    area           least and largest share of the frame that a view shows
+    aspect         largest ratio by which the aspect of that part may differ from the frame's
+    colour         largest change of brightness, contrast and saturation, as a share
+    flips          flips that half of the views have where the label allows it: "mirror", "upside_down", "reversal";
+                   what they do to labels is data, see `refilm.data.flips`
+    kept_scale     frames are kept in memory at this many times the size that the model sees, along each side
+
+    Raises ValueError for values out of range.
+    """
+
+    fold: str = ""
+    classes: tuple[str, ...] = ()
+    synthetic: float = 0.0
+    photographs: tuple[str, ...] = ()
+    films: tuple[str, ...] = ()
+    cutouts: str = ""
+    made_val: int = 64
+    backbone: str = ""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    backbone_rate: float = 1.0
+    flow_weight: float = 0.0
+    smoothing: float = 0.0
+    span: tuple[float, float] = (0.8, 1.0)
+    area: tuple[float, float] = (0.5, 1.0)
+    aspect: float = 1.25
+    colour: float = 0.3
+    flips: tuple[str, ...] = ("mirror",)
+    kept_scale: float = 1.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "fold", str(self.fold))  # many are numbers
+        for name in ("span", "area"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= 1:
+                raise ValueError(f"{name} must be the least and the largest share, in (0, 1], got {low:g} and {high:g}")
+        if unknown := [flip for flip in self.flips if flip not in FLIPS]:
+            raise ValueError(f"no flip is called {unknown[0]!r}; there are: {', '.join(FLIPS)}")
+        if not 0 <= self.synthetic <= 1:
+            raise ValueError(f"synthetic must lie in [0, 1], got {self.synthetic:g}")
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing must lie in [0, 1), got {self.smoothing:g}")
+        if self.aspect < 1 or not 0 <= self.colour < 1:
+            raise ValueError(
+                f"aspect must be at least 1 and colour lie in [0, 1), got {self.aspect:g} and {self.colour:g}"
+            )
+        if self.optimizer not in ("adamw", "sgd"):
+            raise ValueError(f'optimizer must be "adamw" or "sgd", got {self.optimizer!r}')

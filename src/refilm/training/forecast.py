@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 
-from refilm.data.pack import entries, split_entries
 from refilm.training.config import TrainConfig
 from refilm.training.deadline import FRAMES_A_CLIP, seconds_to_measure
 from refilm.training.problem import Problem
@@ -28,7 +27,7 @@ def seconds_of_training(config: TrainConfig, steps: int, device: str) -> float:
     trial = replace(config, train_clips=min(_CLIPS, config.train_clips or _CLIPS), val_clips=1)
     problem = trainer_of(config.model).problem.read(trial)
     reading = time.monotonic() - began - problem.seconds_to_read_val
-    clips, val_clips = _counted(config)
+    clips, val_clips = problem.counted(config)
     seconds = reading * max(1.0, clips / trial.train_clips)
     if steps:
         seconds += steps * _seconds_of_step(problem, device)
@@ -60,15 +59,6 @@ def _seconds_of_step(problem: Problem, device: str) -> float:
             torch.accelerator.synchronize()
         seconds += time.monotonic() - began if step else 0.0
     return seconds / _STEPS
-
-
-def _counted(config: TrainConfig) -> tuple[int, int]:
-    """The number of clips that the training reads, and of those that it validates on; 0 for those of folders."""
-    if config.data:
-        train, val = (len(split_entries(config.data, split)) for split in ("train", "test"))
-        return min(train, config.train_clips or train), min(val, config.val_clips)
-    train = sum(len(entries(folder)) for folder in config.train)
-    return min(train, config.train_clips or train), 0
 
 
 def in_words(seconds: float) -> str:

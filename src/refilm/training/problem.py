@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import lightning
@@ -13,6 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from refilm.data import Limits, Pack, read_packs, read_split
+from refilm.data.pack import entries, split_entries
 from refilm.errors import RefilmError
 from refilm.evaluation.pictures import write_strip
 from refilm.layers.ls3d import sampling_parameters
@@ -29,6 +32,8 @@ class Problem(lightning.LightningModule):
     protocol   description of what `validate` measures, for the weight file
     plain      name of the plain alternative that `validate` also measures
     figure     name and unit of the figure that it measures; more is better
+    measures_frames   whether `validate` measures frames of each clip, and not whole clips
+    learned_from      what a weight file says of the material, such as the fold of a labelled set
     pictures   folder for one strip of pictures per validation; None: none are written
     shown      the pictures of that strip, [3, H, W] each, set by `validate`: plain alternative, result, truth
     seconds_to_read_val   how long it took to read the validation set
@@ -37,6 +42,8 @@ class Problem(lightning.LightningModule):
     protocol: str
     plain: str
     figure: tuple[str, str] = ("psnr", "dB")
+    measures_frames: bool = True
+    learned_from: Mapping[str, Any] = MappingProxyType({})
     pictures: Path | None = None
     shown: tuple[Tensor, ...] = ()
     seconds_to_read_val: float = 0.0
@@ -46,10 +53,14 @@ class Problem(lightning.LightningModule):
         self.config = config
         torch.manual_seed(config.seed)
         self.model: Any = create_model(config.model, weights=None, **config.config)
-        if config.start:
-            fill(self.model, load_weights(config.start), strict=False)
+        self.begin()
         self.ema = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True).requires_grad_(False)
         self.val = val
+
+    def begin(self) -> None:
+        """Load the weights from which the training starts, before their average begins."""
+        if self.config.start:
+            fill(self.model, load_weights(self.config.start), strict=False)
 
     @classmethod
     def read(cls, config: TrainConfig, train: bool = True) -> Self:
@@ -71,6 +82,15 @@ class Problem(lightning.LightningModule):
         problem = cls(config, clips, val)  # type: ignore[call-arg]
         problem.seconds_to_read_val = time.monotonic() - began
         return problem
+
+    @classmethod
+    def counted(cls, config: TrainConfig) -> tuple[int, int]:
+        """The number of clips that a training reads, and of those of `data` that it validates on; 0 without."""
+        if config.data:
+            train, val = (len(split_entries(config.data, split)) for split in ("train", "test"))
+            return min(train, config.train_clips or train), min(val, config.val_clips)
+        train = sum(len(entries(folder)) for folder in config.train)
+        return min(train, config.train_clips or train), 0
 
     def loss_of(self, step: int) -> Tensor:
         """The loss of batch number `step`.
@@ -107,24 +127,30 @@ class Problem(lightning.LightningModule):
 
     @torch.no_grad()
     def _average(self, averages: Any, values: Any, count: Tensor | int) -> None:
+        if not values[0].is_floating_point():
+            torch._foreach_copy_(averages, values)
+            return
         # a smaller decay at the start, or the average would be dominated by the initialisation
         decay = min(self.config.ema_decay, (1 + float(count)) / (10 + float(count)))
         torch._foreach_lerp_(averages, values, 1 - decay)
 
     def configure_optimizers(self) -> Any:
         groups: dict[float, list[torch.nn.Parameter]] = {}
-        sampling = sampling_parameters(self)
+        relative = self.relative_rates()
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                relative = self.config.sampling_rate if name in sampling else 1.0
-                groups.setdefault(relative * self.config.learning_rate, []).append(parameter)
-        optimizer = torch.optim.AdamW(
-            [{"params": parameters, "lr": rate} for rate, parameters in groups.items()],
-            betas=(0.9, 0.99),
-            weight_decay=self.config.weight_decay,
-        )
+                groups.setdefault(relative.get(name, 1.0) * self.config.learning_rate, []).append(parameter)
+        optimizer = self.optimizer([{"params": parameters, "lr": rate} for rate, parameters in groups.items()])
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(self.config, step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def relative_rates(self) -> dict[str, float]:
+        """By the name of a parameter, its learning rate relative to the others, where that is not 1."""
+        return dict.fromkeys(sampling_parameters(self), self.config.sampling_rate)
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimiser of these groups of parameters, which have their own learning rates."""
+        return torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=self.config.weight_decay)
 
     def training_step(self, _: Any, index: int) -> Tensor:
         # process r of n takes the batches r, r + n, r + 2n, ...
@@ -160,9 +186,13 @@ class Problem(lightning.LightningModule):
         if self.trainer.is_global_zero:
             print(
                 f"step {self.global_step}: val {mean:.3f} {unit}, over {self.plain} {sum(gains) / len(gains):+.3f} on "
-                f"the mean, per clip {' '.join(f'{gain:+.2f}' for gain in gains)}",
+                f"the mean{self.further(figures, gains)}",
                 flush=True,
             )
+
+    def further(self, figures: dict[str, list[float]], gains: list[float]) -> str:
+        """What the line about a validation also says; `gains` are those over the plain alternative, clip by clip."""
+        return f", per clip {' '.join(f'{gain:+.2f}' for gain in gains)}"
 
 
 def rate(config: TrainConfig, step: int) -> float:

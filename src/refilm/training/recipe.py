@@ -55,9 +55,10 @@ def read_recipe(path: str | Path, settings: Sequence[str] = (), data: str | Path
     if data is not None:
         values |= {"train": [], "val": "", "data": str(Path(data).absolute())}
     values["train"] = [_find(folder, path.parent) for folder in values.get("train", ())]
-    if values.get("photographs"):
-        values["photographs"] = [_find(folder, path.parent) for folder in values["photographs"]]
-    for key in ("val", "data", "cutouts"):
+    for key in ("photographs", "films"):
+        if values.get(key):
+            values[key] = [_find(folder, path.parent) for folder in values[key]]
+    for key in ("val", "data", "cutouts", "backbone"):
         if values.get(key):
             values[key] = _find(values[key], path.parent)
     if values.get("start"):

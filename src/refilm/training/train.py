@@ -20,7 +20,7 @@ from refilm.training.deadline import FRAMES_A_CLIP, Deadline
 from refilm.training.problem import Problem
 from refilm.training.recipe import read_recipe, restore_config
 from refilm.training.trainers import trainer_of
-from refilm.weights import Weights, save_weights
+from refilm.weights import Weights, as_stored, save_weights
 
 
 def train(
@@ -109,7 +109,7 @@ def export(checkpoint: str | Path, folder: str | Path, note: str = "") -> Path:
         problem.config.model,
         asdict(model.config),  # type: ignore[call-overload]
         model.state_dict(),
-        {"file": recipe, "steps": steps, "note": note},
+        {"file": recipe, "steps": steps, "note": note, **problem.learned_from},
         _figures(problem),
     )
     return save_weights(weights, folder)
@@ -130,7 +130,8 @@ def _figures(problem: Problem) -> dict[str, Any]:
     if problem.val is None:
         return {}
     figures = problem.measure(problem.ema.module, FRAMES_A_CLIP)
-    return {"protocol": f"{problem.protocol}, {FRAMES_A_CLIP} frames a clip", **figures}
+    thinned = f", {FRAMES_A_CLIP} frames a clip" if problem.measures_frames else ""
+    return {"protocol": f"{problem.protocol}{thinned}", **figures}
 
 
 def _trained(checkpoint: Path) -> tuple[str, Problem, int]:
@@ -142,7 +143,7 @@ def _trained(checkpoint: Path) -> tuple[str, Problem, int]:
     problem.load_state_dict(state["state_dict"])
     model = problem.ema.module
     # weight files are in half precision, so that is what is measured
-    model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
+    model.load_state_dict({name: as_stored(value) for name, value in model.state_dict().items()})
     return recipe, problem, state["global_step"]
 
 
@@ -187,7 +188,9 @@ _MAY_DIFFER = (
     "val_clips",
     "start",
     "photographs",
+    "films",
     "cutouts",
+    "backbone",
 )
 
 

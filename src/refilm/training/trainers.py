@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from refilm.models.table import row_of
-from refilm.training.config import DeblurringConfig, FlowConfig, InterpolationConfig, RestorationConfig, TrainConfig
+from refilm.training.config import (
+    DeblurringConfig,
+    FlowConfig,
+    InterpolationConfig,
+    RecognitionConfig,
+    RestorationConfig,
+    TrainConfig,
+)
 from refilm.training.deblurring import Deblurring
 from refilm.training.flow import Flow
 from refilm.training.interpolation import Interpolation
 from refilm.training.problem import Problem
+from refilm.training.recognition import Recognition
 from refilm.training.restoration import Restoration
 
 
@@ -30,6 +38,7 @@ TRAINERS: dict[str, Trainer] = {
     "deblocking": Trainer(RestorationConfig, Restoration),
     "super-resolution": Trainer(RestorationConfig, Restoration),
     "interpolation": Trainer(InterpolationConfig, Interpolation),
+    "recognition": Trainer(RecognitionConfig, Recognition),
 }
 
 # by the kind of part, see `refilm.models.table.PARTS`

@@ -47,10 +47,12 @@ class Weights:
 def save_weights(weights: Weights, folder: str | Path) -> Path:
     """Write `<model>-<first 8 hex digits of its SHA-256>.safetensors` in half precision, and return its path.
 
+    Whole numbers, such as the batches that a batch norm has seen, are written as they are.
+
     The same weights with the same figures give the same bytes, and so the same name. Raises WeightsError if a value is
     not finite in half precision.
     """
-    state = {name: tensor.detach().cpu().half().contiguous() for name, tensor in weights.state.items()}
+    state = {name: _narrowed(tensor.detach().cpu()).contiguous() for name, tensor in weights.state.items()}
     for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise WeightsError(f"{weights.model}: {name} is not finite in half precision; the training has diverged")
@@ -63,6 +65,15 @@ def save_weights(weights: Weights, folder: str | Path) -> Path:
     partial.write_bytes(content)
     partial.replace(path)
     return path
+
+
+def as_stored(tensor: Tensor) -> Tensor:
+    """A tensor with the values that it will have when it is read from a weight file."""
+    return _narrowed(tensor).to(tensor.dtype)
+
+
+def _narrowed(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor
 
 
 def load_weights(path: str | Path) -> Weights:

@@ -18,6 +18,7 @@ from refilm.errors import RefilmError
 from refilm.models import MODELS, Model, create_model
 from refilm.training import export, read_recipe, train
 from refilm.training.losses import charbonnier
+from refilm.training.recognition import Ahead
 from refilm.training.train import create_problem
 from refilm.weights import load_weights
 
@@ -164,6 +165,19 @@ def test_settings_out_of_range_are_refused(recipe, films, setting, message):
 def test_nothing_to_train_on_is_told(recipe):
     with pytest.raises(RefilmError, match="give a folder of labelled clips by --data FOLDER"):
         create_problem(read_recipe(recipe))
+
+
+def test_batches_are_drawn_ahead_once_and_in_any_order():
+    drawn = []
+
+    def draw(step):
+        drawn.append(step)
+        return 10 * step
+
+    ahead = Ahead(draw)
+    assert [ahead(step) for step in (0, 1, 2, 5, 8)] == [0, 10, 20, 50, 80]
+    ahead._pool.shutdown()
+    assert sorted(drawn) == [0, 1, 2, 3, 5, 8, 11]
 
 
 CAMERA = """

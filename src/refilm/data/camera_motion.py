@@ -52,7 +52,7 @@ _SHOWN = (0.35, 0.9)  # share of the still's height that the view shows
 _ASIDE = 8  # of so many stills, one is set aside
 _EXPOSURES = 5  # moments that a blurred picture is the mean of
 # How often each happens.
-_HELD, _EVEN, _THINGS, _BLURRED, _NOISY, _COMPRESSED, _BARRED = 0.6, 0.4, 0.6, 0.25, 0.3, 0.3, 0.1
+_HELD, _EVEN, _THINGS, _BLURRED, _NOISY, _COMPRESSED, _BARRED = 0.6, 0.4, 0.6, 0.15, 0.3, 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class CameraMotions:
             shutter = _between(random, 0.25, 1.0) / _between(random, 24, 60)
             open_for = torch.linspace(-0.5, 0.5, _EXPOSURES) * shutter
             moments = (seconds.view(-1, 1) + open_for).flatten()
-        scene = view(still, path, moments, tall, wide).clamp(0, 1)
+        scene = view(still, path, moments, tall, wide, "bilinear")  # it is reduced afterwards
         scene = self._with_things(random, scene, path, moments, tall, wide)
         if blurs:
             scene = scene.unflatten(1, (-1, _EXPOSURES)).mean(dim=2)
@@ -142,7 +142,7 @@ class CameraMotions:
         """Put cut-outs before a scene: some belong to it and are nearer to the camera, others move by themselves."""
         if not len(self.cutouts) or not _chance(random, _THINGS):
             return scene
-        for _ in range(1 + below(3, random)):
+        for _ in range(1 + below(2, random)):
             cutout = self.cutouts[below(len(self.cutouts), random)].float() / 255
             size = _between(random, 0.2, 0.8) * tall / cutout.shape[1]
             wanted = [max(round(size * side), 2) for side in cutout.shape[1:]]

@@ -270,7 +270,8 @@ class RecognitionConfig(TrainConfig):
     flow_weight    weight of the distance between the flow that a model predicts, and the exact one of clips made from
                    stills, or of others that of a classical method; for models with `lesson`
     smoothing      label smoothing: share of the target that is spread over all classes
-    span           least and largest share of a clip's length that a view shows
+    span           least and largest share of a clip's length that a view shows; of clips made from stills, of the
+                   length of the stretches into which the model cuts films
     area           least and largest share of the frame that a view shows
     aspect         largest ratio by which the aspect of that part may differ from the frame's
     colour         largest change of brightness, contrast and saturation, as a share

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -29,6 +30,8 @@ from refilm.training.config import RecognitionConfig, TrainConfig
 from refilm.training.losses import charbonnier
 from refilm.training.problem import Problem
 from refilm.weights import load_weights
+
+T = TypeVar("T")
 
 # Validation clips that are computed at once.
 _AT_ONCE = 8
@@ -75,6 +78,7 @@ class Recognition(Problem):
         super().__init__(config, val)
         self.train_clips, self._made = train, made
         self._draws = Balanced(train.labels, config.seed)
+        self._ahead = Ahead(self.draw)
         self._looks = Looks(config.area, config.aspect, config.colour, config.flips)
 
     @classmethod
@@ -188,7 +192,9 @@ class Recognition(Problem):
     def _moving(self, random: torch.Generator) -> MovingClip:
         assert self._made is not None
         sampling = self.model.sampling
-        times = torch.tensor([float(time) for time in sample_times(sampling, Fraction(0), sampling.seconds)])
+        low, high = self.config.span
+        seconds = Fraction(low + (high - low) * float(torch.rand((), generator=random))) * sampling.seconds
+        times = torch.tensor([float(time) for time in sample_times(sampling, Fraction(0), seconds)])
         return self._made.draw(random, times, sampling.height, sampling.width)
 
     def _view(self, number: int, random: torch.Generator) -> tuple[Tensor, str]:
@@ -204,7 +210,7 @@ class Recognition(Problem):
         return random_view(frames, label, sampling.height, sampling.width, self._looks, flips, random)
 
     def loss_of(self, step: int) -> Tensor:
-        clips, targets, moving = self.draw(step)
+        clips, targets, moving = self._ahead(step)
         clips, targets = clips.to(self.device), targets.to(self.device)
         flow: Tensor | None = None
         if self.config.flow_weight:
@@ -259,6 +265,25 @@ class Recognition(Problem):
     def further(self, figures: dict[str, list[float]], gains: list[float]) -> str:
         assert self.val is not None
         return f", balanced {balanced_accuracy(figures['top1'], self.val.labels):.1f} %"
+
+
+class Ahead(Generic[T]):
+    """Draws the batch of the next step, in a thread, while the model learns from that of this one."""
+
+    def __init__(self, draw: Callable[[int], T]) -> None:
+        self._draw = draw
+        self._pool = ThreadPoolExecutor(1)
+        self._last: int | None = None
+        self._drawn: dict[int, Future[T]] = {}
+
+    def __call__(self, step: int) -> T:
+        """The batch of a step. The next is expected to follow it as it has followed the one before."""
+        waiting = self._drawn.get(step)
+        batch = self._draw(step) if waiting is None else waiting.result()
+        following = step + (1 if self._last is None else max(1, step - self._last))
+        self._last = step
+        self._drawn = {following: self._pool.submit(self._draw, following)}
+        return batch
 
 
 def made_material(motions: CameraMotions, sampling: Sampling, count: int) -> Material:

@@ -85,6 +85,7 @@ def train(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*ModelCheckpoint.*")
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # those that are frozen
         trainer.fit(
             problem,
             steps,

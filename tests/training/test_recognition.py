@@ -124,6 +124,13 @@ def test_sets_are_mixed_by_their_labels(films, recipe):
     assert problem.model.labels == ("brighter", "darker")
 
 
+def test_of_a_set_that_is_too_large_evenly_spread_clips_are_read(films, recipe, capsys):
+    problem = create_problem(read_recipe(recipe, ["max_gb=0.000014"], films))
+    assert len(problem.train_clips) == 4  # of two frames of 19x29 pixels each
+    assert len(problem.val) == 2
+    assert "of 8 clips to learn from, 4 are read, which fit into max_gb = 1.4e-05" in capsys.readouterr().out
+
+
 def test_starts_from_what_fits_of_other_weights(films, recipe, tmp_path, capsys):
     first = train(recipe, out=tmp_path / "run", device="cpu", data=films, settings=["steps=2", "val_every=2"])
     weights = export(first, tmp_path)

@@ -254,7 +254,8 @@ class RecognitionConfig(TrainConfig):
     `data` is one labelled set (`refilm.data.labelled`), of which one fold is held out and validated on. `train` are
     sets all of whose clips are learned from besides, and `val` is one that is validated on instead. Clips that show
     what the camera does can be made from stills (`refilm.data.camera_motion`); without `data` and `val`, a training
-    validates on clips made from stills that are set aside. `crop` and `loss` do not apply.
+    validates on clips made from stills that are set aside. Settings of crops, of frames of a clip and of losses
+    between pictures do not apply.
 
     fold           fold of `data`; "": its first one; "all": nothing is held out
     classes        names of the classes, in the order of the logits; clips of other classes are left out. By default

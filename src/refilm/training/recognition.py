@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from refilm.data.camera_motion import LABELS, CameraMotions, MovingClip, read_motions
 from refilm.data.flips import Flips
 from refilm.data.labelled import ALL, LabelledClip, LabelledSet, find_labelled
-from refilm.data.labelled_clips import Balanced, Looks, TimedFrames, random_view, read_all
+from refilm.data.labelled_clips import Balanced, Looks, See, TimedFrames, random_view, read_all, read_timed
 from refilm.data.pack import spread
 from refilm.errors import RefilmError
 from refilm.evaluation.accuracy import balanced_accuracy
@@ -32,6 +32,7 @@ from refilm.training.problem import Problem
 from refilm.weights import load_weights
 
 T = TypeVar("T")
+Parts = Sequence[tuple[LabelledSet, Sequence[LabelledClip]]]  # sets, and which of their clips are meant
 
 # Validation clips that are computed at once.
 _AT_ONCE = 8
@@ -100,10 +101,13 @@ class Recognition(Problem):
         for note in dict.fromkeys(note for found in sets for note in found.notes):
             print(note, flush=True)
 
-        def material(parts: Sequence[tuple[LabelledSet, Sequence[LabelledClip]]], scale: float, most: int) -> Material:
+        def material(
+            parts: Sequence[tuple[LabelledSet, Sequence[LabelledClip]]], scale: float, most: int | None
+        ) -> Material:
             clips = [(found, clip) for found, part in parts for clip in part if clip.label in classes]
-            clips = [clips[place] for place in spread(len(clips), most)]
             see = kept_for(round(scale * sampling.height), round(scale * sampling.width))
+            if most is not None:
+                clips = _within_memory(clips, see, sampling.rate, config, most)
             frames = read_all([clip for _, clip in clips], see, sampling.rate)
             return Material(
                 frames, [clip.label for _, clip in clips], [found.flips.among(classes) for found, _ in clips]
@@ -111,7 +115,7 @@ class Recognition(Problem):
 
         learned = Material([], [], [])
         if train:
-            parts: list[tuple[LabelledSet, Sequence[LabelledClip]]] = [(other, other.clips) for other in others]
+            parts: Parts = [(other, other.clips) for other in others]
             if own is not None:
                 parts = [(own, own.fold(config.fold).train), *parts]
             there = {clip.label for _, clips in parts for clip in clips} | (set(LABELS) if config.synthetic else set())
@@ -124,9 +128,9 @@ class Recognition(Problem):
         began = time.monotonic()
         val = None
         if measured is not None:
-            val = material([(measured, measured.clips)], 1.0, 0)
+            val = material([(measured, measured.clips)], 1.0, None)
         elif own is not None and (held_out := own.fold(config.fold).held_out):
-            val = material([(own, held_out)], 1.0, 0)
+            val = material([(own, held_out)], 1.0, None)
         elif own is None and aside is not None:
             val = made_material(aside, sampling, config.made_val)
         problem = cls(config, learned, val, made)
@@ -297,6 +301,24 @@ def made_material(motions: CameraMotions, sampling: Sampling, count: int) -> Mat
         frames_u8 = clip.frames.mul(255).round().byte().transpose(0, 1).contiguous()
         clips.append(TimedFrames(frames_u8, times, sampling.seconds))
     return Material(clips, labels, [Flips()] * count)
+
+
+def _within_memory(
+    clips: list[tuple[LabelledSet, LabelledClip]], see: See, rate: Fraction, config: RecognitionConfig, most: int
+) -> list[tuple[LabelledSet, LabelledClip]]:
+    """As many clips as fit into `max_gb`, judged by four of them, and at most `most`, unless it is 0; evenly spread."""
+    clips = [clips[place] for place in spread(len(clips), most)]
+    if not clips:
+        return clips
+    sample = [clips[place][1] for place in spread(len(clips), 4)]
+    size = sum(read_timed(clip.footage, see, rate).frames_u8.numel() for clip in sample) / len(sample)
+    fits = max(1, int(1e9 * config.max_gb / size))
+    if fits >= len(clips):
+        return clips
+    print(
+        f"of {len(clips)} clips to learn from, {fits} are read, which fit into max_gb = {config.max_gb:g}", flush=True
+    )
+    return [clips[place] for place in spread(len(clips), fits)]
 
 
 def _classes(config: RecognitionConfig, sets: Sequence[LabelledSet]) -> tuple[str, ...]:

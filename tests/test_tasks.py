@@ -23,16 +23,7 @@ from refilm.stages.table import STAGES
 from refilm.tasks import TASKS, of_verb
 from refilm.weights import SHIPPED
 
-# What is still missing for a task, until somebody brings it.
-_TO_COME = {
-    "recognition": pytest.mark.xfail(reason="its models, protocol and trainer are to come", strict=True),
-}
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
-every_whole_task = pytest.mark.parametrize(
-    "task",
-    [pytest.param(task, marks=_TO_COME[name]) if name in _TO_COME else task for name, task in TASKS.items()],
-    ids=list(TASKS),
-)
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -74,14 +65,14 @@ def test_a_task_has_a_public_function_with_all_its_options_and_their_defaults(ta
         assert parameters[field.name].default == field.default, field.name
 
 
-@every_whole_task
+@every_task
 def test_a_task_has_a_stage_a_model_and_a_protocol(task):
     assert task.name in STAGES
     assert any(row.task == task.name for row in MODELS.values())
     assert PROTOCOLS[task.protocol].task == task.name
 
 
-@every_whole_task
+@every_task
 def test_a_task_has_a_trainer(task):
     pytest.importorskip("lightning")
     from refilm.training.trainers import TRAINERS

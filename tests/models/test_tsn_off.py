@@ -156,3 +156,29 @@ def test_the_flow_that_is_to_be_predicted_is_that_between_the_frames_of_each_pai
 def test_what_makes_no_sense_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         network(**fields)
+
+
+@torch.inference_mode()
+def test_without_appearance_the_backbone_ends_where_off_sees_no_more():
+    whole, cut = network(), network(appearance=False)
+    cut.load_state_dict({name: value for name, value in whole.state_dict().items() if name in cut.state_dict()})
+    clip = torch.rand(2, 3, 3, 32, 32)
+    heads = cut.heads(clip)
+    assert list(heads) == ["rgb OFF 1", "rgb OFF 2", "rgb OFF 3"]
+    for name, logits in heads.items():
+        torch.testing.assert_close(logits, whole.heads(clip)[name])
+    torch.testing.assert_close(cut(clip), heads["rgb OFF 3"])
+    assert list(cut.streams["rgb"].backbone.sizes)[-1] == "13"
+    names = [name for name in whole.state_dict() if name not in cut.state_dict()]
+    assert all(name.startswith(("streams.rgb.backbone.features.1", "streams.rgb.consensus.")) for name in names)
+    assert sum(p.numel() for p in cut.parameters()) < 0.5 * sum(p.numel() for p in whole.parameters())
+
+
+def test_a_backbone_that_ends_early_starts_from_the_weights_of_a_whole_one():
+    cut, state = network(appearance=False), network().streams["rgb"].backbone.state_dict()
+    state = {name: value + 1 for name, value in state.items()}
+    cut.start_from(state)
+    assert all(torch.equal(value, state[name]) for name, value in cut.streams["rgb"].backbone.state_dict().items())
+    del state["features.0.0.weight"]
+    with pytest.raises((RuntimeError, KeyError)):
+        cut.start_from(state)

@@ -21,6 +21,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -56,16 +57,24 @@ _HELD, _EVEN, _THINGS, _BLURRED, _NOISY, _COMPRESSED, _BARRED = 0.6, 0.4, 0.6, 0
 
 
 @dataclass(frozen=True)
-class MovingClip:
-    """A clip with its label and its exact motion.
+class MadeClip:
+    """A clip that was made from stills, with its label.
 
     frames   [3, T, H, W], in [0, 1]
-    path     of the camera, in pixels of the view, which is `view_size` large
-    times    of the frames on that path, [T]
     """
 
     frames: Tensor
     label: str
+
+
+@dataclass(frozen=True)
+class MovingClip(MadeClip):
+    """A clip whose background moves exactly along a path.
+
+    path     of the camera, in pixels of the view, which is `view_size` large
+    times    of the frames on that path, [T]
+    """
+
     path: CameraPath
     times: Tensor
     view_size: tuple[int, int]
@@ -95,42 +104,47 @@ class CameraMotions:
 
     stills: Sequence[Tensor]
     cutouts: Sequence[Tensor] = ()
+    labels = LABELS
+
+    def seconds(self, _: torch.Generator, usual: Fraction) -> Fraction:
+        """How long the next clip lasts, of a recogniser that usually sees so many seconds."""
+        return usual
 
     def draw(self, random: torch.Generator, times: Tensor, height: int, width: int, label: str = "") -> MovingClip:
         """A clip whose frames are shown at `times`, in seconds, [T]; of a random label, if none is given."""
         label = label or LABELS[below(len(LABELS), random)]
-        aspect = _between(random, *_ASPECTS)
+        aspect = between(random, *_ASPECTS)
         tall = round(_FINER * height)
         wide = max(round(tall * aspect), 8)
         still = self._still(random, tall)
         seconds = times - times.mean()
         length = float(times.max() - times.min()) or 1.0
-        if not _chance(random, _EVEN):
-            unevenness, phase = _between(random, -_UNEVEN, _UNEVEN), _between(random, 0, 2 * math.pi)
+        if not chance(random, _EVEN):
+            unevenness, phase = between(random, -_UNEVEN, _UNEVEN), between(random, 0, 2 * math.pi)
             pace = 2 * math.pi / length
             seconds = seconds + unevenness / pace * torch.sin(pace * seconds + phase)
         path = camera_path(random, label, tall, wide, _centre(random, still, tall, wide))
-        blurs = _chance(random, _BLURRED)
+        blurs = chance(random, _BLURRED)
         moments = seconds
         if blurs:
             # of films at 24 to 60 frames per second, half of the time between two frames
-            shutter = _between(random, 0.25, 1.0) / _between(random, 24, 60)
+            shutter = between(random, 0.25, 1.0) / between(random, 24, 60)
             open_for = torch.linspace(-0.5, 0.5, _EXPOSURES) * shutter
             moments = (seconds.view(-1, 1) + open_for).flatten()
         scene = view(still, path, moments, tall, wide, "bilinear")  # it is reduced afterwards
         scene = self._with_things(random, scene, path, moments, tall, wide)
         if blurs:
             scene = scene.unflatten(1, (-1, _EXPOSURES)).mean(dim=2)
-        frames = _shot(random, scene.transpose(0, 1))
+        frames = shot(random, scene.transpose(0, 1))
         frames = F.interpolate(frames, (height, width), mode="bilinear", antialias=True, align_corners=False)
         return MovingClip(frames.clamp(0, 1).transpose(0, 1), label, path, seconds, (tall, wide))
 
     def _still(self, random: torch.Generator, tall: int) -> Tensor:
         """A still, so large that a view shows a part of it. [3, H, W] in [0, 1]"""
         still = self.stills[below(len(self.stills), random)].float() / 255
-        if _chance(random, 0.5):
+        if chance(random, 0.5):
             still = still.flip(2)
-        ratio = tall / _between(random, *_SHOWN) / still.shape[1]
+        ratio = tall / between(random, *_SHOWN) / still.shape[1]
         if ratio >= 1:
             return still  # its pixels are not enlarged, since no film is that soft
         size = [max(round(ratio * side), 2) for side in still.shape[1:]]
@@ -140,20 +154,20 @@ class CameraMotions:
         self, random: torch.Generator, scene: Tensor, path: CameraPath, moments: Tensor, tall: int, wide: int
     ) -> Tensor:
         """Put cut-outs before a scene: some belong to it and are nearer to the camera, others move by themselves."""
-        if not len(self.cutouts) or not _chance(random, _THINGS):
+        if not len(self.cutouts) or not chance(random, _THINGS):
             return scene
         for _ in range(1 + below(2, random)):
             cutout = self.cutouts[below(len(self.cutouts), random)].float() / 255
-            size = _between(random, 0.2, 0.8) * tall / cutout.shape[1]
+            size = between(random, 0.2, 0.8) * tall / cutout.shape[1]
             wanted = [max(round(size * side), 2) for side in cutout.shape[1:]]
             cutout = F.interpolate(cutout[None], wanted, mode="bilinear", antialias=True, align_corners=False)[0]
-            across, down = _between(random, -0.5, 0.5) * wide, _between(random, -0.4, 0.4) * tall
-            nearer = _between(random, 1.0, 1.8)
+            across, down = between(random, -0.5, 0.5) * wide, between(random, -0.4, 0.4) * tall
+            nearer = between(random, 1.0, 1.8)
             own_x, own_y = 0.0, 0.0
-            if _chance(random, 0.5):
+            if chance(random, 0.5):
                 # wherever it goes, the camera is none the wiser
-                own_x = _between(random, -0.7, 0.7) * wide
-                own_y = _between(random, -0.2, 0.2) * tall
+                own_x = between(random, -0.7, 0.7) * wide
+                own_y = between(random, -0.2, 0.2) * tall
             layer = replace(
                 path,
                 centre=((wanted[1] - 1) / 2 - across, (wanted[0] - 1) / 2 - down),
@@ -169,28 +183,28 @@ def camera_path(
 ) -> CameraPath:
     """A path with the motion of a label, per second, for a view of that size in pixels."""
     x, y, zoom, roll = 0.0, 0.0, 0.0, 0.0
-    speed = _log_between(random, *SPEED)
+    speed = log_between(random, *SPEED)
     if label.startswith("pan"):
-        x, y = width * speed, _between(random, -_BESIDE, _BESIDE) * width * speed
+        x, y = width * speed, between(random, -_BESIDE, _BESIDE) * width * speed
         x = -x if label == "pan left" else x
     elif label.startswith("tilt"):
-        x, y = _between(random, -_BESIDE, _BESIDE) * height * speed, height * speed
+        x, y = between(random, -_BESIDE, _BESIDE) * height * speed, height * speed
         y = -y if label == "tilt up" else y
     elif label.startswith("zoom"):
-        zoom = math.log(_log_between(random, *ZOOM))
+        zoom = math.log(log_between(random, *ZOOM))
         zoom = -zoom if label == "zoom in" else zoom
-        x, y = (_between(random, -0.1, 0.1) * side * abs(zoom) for side in (width, height))
+        x, y = (between(random, -0.1, 0.1) * side * abs(zoom) for side in (width, height))
     elif label == "roll":
-        roll = _log_between(random, *ROLL) * (1 if _chance(random, 0.5) else -1)
+        roll = log_between(random, *ROLL) * (1 if chance(random, 0.5) else -1)
     if label != "static":
-        zoom = zoom or _between(random, -_BESIDE_ZOOM, _BESIDE_ZOOM)
-        roll = roll or _between(random, -_BESIDE_ROLL, _BESIDE_ROLL)
+        zoom = zoom or between(random, -_BESIDE_ZOOM, _BESIDE_ZOOM)
+        roll = roll or between(random, -_BESIDE_ROLL, _BESIDE_ROLL)
     swing, pace, phase = (0.0, 0.0), 1.0, 0.0
-    if _chance(random, _HELD):
-        size = _between(random, 0, _TREMBLE) * height
-        towards = _between(random, 0, 2 * math.pi)
+    if chance(random, _HELD):
+        size = between(random, 0, _TREMBLE) * height
+        towards = between(random, 0, 2 * math.pi)
         swing = size * math.cos(towards), size * math.sin(towards)
-        pace, phase = 2 * math.pi * _between(random, *_TREMBLES), _between(random, 0, 2 * math.pi)
+        pace, phase = 2 * math.pi * between(random, *_TREMBLES), between(random, 0, 2 * math.pi)
     return CameraPath(centre, (x, y), math.radians(roll), math.exp(zoom), swing, pace, phase)
 
 
@@ -265,28 +279,28 @@ def _centre(random: torch.Generator, still: Tensor, tall: int, wide: int) -> tup
     return (width - 1) / 2 + across * max(width - wide, 0), (height - 1) / 2 + down * max(height - tall, 0)
 
 
-def _shot(random: torch.Generator, frames: Tensor) -> Tensor:
+def shot(random: torch.Generator, frames: Tensor) -> Tensor:
     """What a camera and a codec do to frames. [T, 3, H, W] in [0, 1] -> same shape, not clamped"""
     frames = recoloured(frames, 0.3, random)
-    if _chance(random, _BARRED):
-        bar = round(_between(random, 0.05, 0.15) * frames.shape[2])
+    if chance(random, _BARRED):
+        bar = round(between(random, 0.05, 0.15) * frames.shape[2])
         frames = frames.clone()
         frames[:, :, :bar] = frames[:, :, frames.shape[2] - bar :] = 0
-    if _chance(random, _NOISY):
-        frames = gaussian_noise(frames, _between(random, 0, 15), random)
-    if _chance(random, _COMPRESSED):
+    if chance(random, _NOISY):
+        frames = gaussian_noise(frames, between(random, 0, 15), random)
+    if chance(random, _COMPRESSED):
         frames_u8 = frames.clamp(0, 1).mul(255).round().byte()
-        frames = compress(frames_u8, "h264", round(_between(random, 24, 38))).float() / 255
+        frames = compress(frames_u8, "h264", round(between(random, 24, 38))).float() / 255
     return frames
 
 
-def _between(random: torch.Generator, low: float, high: float) -> float:
+def between(random: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand((), generator=random))
 
 
-def _log_between(random: torch.Generator, low: float, high: float) -> float:
-    return math.exp(_between(random, math.log(low), math.log(high)))
+def log_between(random: torch.Generator, low: float, high: float) -> float:
+    return math.exp(between(random, math.log(low), math.log(high)))
 
 
-def _chance(random: torch.Generator, share: float) -> bool:
+def chance(random: torch.Generator, share: float) -> bool:
     return float(torch.rand((), generator=random)) < share

@@ -146,23 +146,25 @@ _off_r50: dict[str, Any] = {"levels": (("res3",), ("res4",), ("res5",))}
 _GESTURES = ("caret", "circle", "cross", "down", "left", "none", "right", "square", "star", "tick", "up")
 _CAMERA = ("static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "roll")
 
-# OFF from early, fine maps of MobileNetV2, between two neighbouring frames of each snippet
+# OFF from early maps of MobileNetV2, between two neighbouring frames of each snippet, for a CPU
 _off_small = partial(
     _tsn_off,
     backbone="mobilenet-v2",
-    levels=(("1",), ("3",), ("6",)),
+    levels=(("3",), ("6",)),
     reduced=24,
-    kernels=(5, 3, 3),
-    widths=(16, 24, 32),
-    blocks=(1, 1, 1),
+    kernels=(3, 3),
+    widths=(16, 32),
+    blocks=(1, 1),
     segments=8,
     frames=2,
     dropout=0.5,
-    height=160,
-    width=208,
+    height=96,
+    width=128,
     rate=15,
     seconds=2.0,
 )
+# what is told by motion alone; see docs/choices.md#recognition
+_motion_small = partial(_off_small, appearance=False, flow_grid=6)
 
 MODELS = {
     "flow-blend": Model("interpolation", _flow_blend, learned=False),
@@ -267,19 +269,18 @@ MODELS = {
     "tsn-gesture": Model(
         "recognition",
         partial(
-            _tsn, labels=_GESTURES, backbone="mobilenet-v2", segments=12, dropout=0.5, height=120, width=160, rate=15
+            _tsn, labels=_GESTURES, backbone="mobilenet-v2", segments=12, dropout=0.5, height=96, width=128, rate=15
         ),
     ),
     "tsn-off-gesture": Model(
-        "recognition",
-        partial(_off_small, labels=_GESTURES, segments=12, height=120, width=160, consensus="ordered", flow_grid=8),
+        "recognition", partial(_motion_small, labels=_GESTURES, segments=12, consensus="ordered", seconds=4.0)
     ),
-    "tsn-off-interaction": Model(
+    "tsn-off-camera": Model("recognition", partial(_motion_small, labels=_CAMERA)),
+    "tsn-off-fight": Model("recognition", partial(_off_small, labels=("fight", "noFight"))),
+    "interaction": Model(
         "recognition",
         partial(_off_small, labels=("handshake", "hug", "kick", "point", "punch", "push"), consensus="ordered"),
     ),
-    "tsn-off-fight": Model("recognition", partial(_off_small, labels=("fight", "noFight"))),
-    "tsn-off-camera": Model("recognition", partial(_off_small, labels=_CAMERA, height=120, width=160, flow_grid=8)),
 }
 
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by

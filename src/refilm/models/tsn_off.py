@@ -50,6 +50,8 @@ class TSNOFFConfig(TSNConfig):
     widths      of each level, within its residual blocks; the output has EXPANSION times as many channels
     blocks      residual blocks of each level
     use         see `OFFUnit`
+    appearance  whether the classifier of the backbone itself takes part. Without it, the backbone ends at the last map
+                that OFF sees
     flow_grid   cells, along each side, in which the finest level of "rgb" predicts the flow; 0: it does not
     """
 
@@ -60,6 +62,7 @@ class TSNOFFConfig(TSNConfig):
     widths: tuple[int, ...] = (64, 128, 256)
     blocks: tuple[int, ...] = (3, 2, 1)
     use: Literal["off", "temporal", "hypercolumn"] = "off"
+    appearance: bool = True
     flow_grid: int = 0
 
     def __post_init__(self) -> None:
@@ -150,6 +153,9 @@ class OFFStream(Stream):
             if any(size.stride != here for size in level):
                 raise ValueError(f"the maps of a level must have the same size, got {level}")
         self.wanted = tuple(name for level in config.levels for name in level)
+        if not config.appearance:
+            self.backbone.end_at(max(self.wanted, key=list(self.backbone.sizes).index))
+            del self.consensus
         levels: list[Level] = []
         for number, maps in enumerate(sizes):
             stride = strides[min(number + 1, len(strides) - 1)] // strides[number]
@@ -177,7 +183,8 @@ class OFFStream(Stream):
     @property
     def scored(self) -> tuple[str, ...]:
         """The backbone's classifier, and that of the last level (4.3)."""
-        return self.modality, self._name(len(self.levels) - 1)
+        of_off = self._name(len(self.levels) - 1)
+        return (self.modality, of_off) if self.config.appearance else (of_off,)
 
     def heads(self, snippets: Tensor) -> dict[str, Tensor]:
         """See `Stream.heads`; a head for each level beside that of the backbone."""
@@ -186,7 +193,8 @@ class OFFStream(Stream):
     def lesson(self, snippets: Tensor) -> Lesson:
         """See `TSNOFF.lesson`."""
         maps = self.maps(self.seen(snippets))
-        heads, flow = {self.modality: self.classified(maps)}, None
+        heads = {self.modality: self.classified(maps)} if self.config.appearance else {}
+        flow = None
         finer: Tensor | None = None
         for number, (level, classifier) in enumerate(zip(self.levels, self.classifiers, strict=True)):
             finer = level(torch.cat([maps[name] for name in self.config.levels[number]], dim=3), finer)

@@ -261,6 +261,8 @@ class RecognitionConfig(TrainConfig):
     classes        names of the classes, in the order of the logits; clips of other classes are left out. By default
                    those of `data` and then those that other sets add
     synthetic      share of the clips that are made from stills
+    made           what these show: "camera", what the camera does (`refilm.data.camera_motion`), or "figures", an arm
+                   that draws figures in the air (`refilm.data.drawn_figures`)
     photographs    folders of pictures for these
     films          packs, or folders of films, whose clips give their middle frames for these
     cutouts        folder of things that stand or move before the stills, see `read_cutouts`; "": none
@@ -286,6 +288,7 @@ class RecognitionConfig(TrainConfig):
     fold: str = ""
     classes: tuple[str, ...] = ()
     synthetic: float = 0.0
+    made: Literal["camera", "figures"] = "camera"
     photographs: tuple[str, ...] = ()
     films: tuple[str, ...] = ()
     cutouts: str = ""

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from refilm.data.camera_motion import LABELS, CameraMotions, MovingClip, read_motions
+from refilm.data.camera_motion import CameraMotions, MadeClip, MovingClip, read_motions
+from refilm.data.drawn_figures import DrawnFigures
 from refilm.data.flips import Flips
 from refilm.data.labelled import ALL, LabelledClip, LabelledSet, find_labelled
 from refilm.data.labelled_clips import Balanced, Looks, See, TimedFrames, random_view, read_all, read_timed
@@ -38,6 +39,9 @@ Parts = Sequence[tuple[LabelledSet, Sequence[LabelledClip]]]  # sets, and which 
 _AT_ONCE = 8
 # Pixels of flow that count as much as 1 in other losses.
 _FLOW_UNIT = 4.0
+
+
+Made = CameraMotions | DrawnFigures
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Recognition(Problem):
     measures_frames = False
 
     def __init__(
-        self, config: RecognitionConfig, train: Material, val: Material | None, made: CameraMotions | None = None
+        self, config: RecognitionConfig, train: Material, val: Material | None, made: Made | None = None
     ) -> None:
         super().__init__(config, val)
         self.train_clips, self._made = train, made
@@ -118,13 +122,16 @@ class Recognition(Problem):
             parts: Parts = [(other, other.clips) for other in others]
             if own is not None:
                 parts = [(own, own.fold(config.fold).train), *parts]
-            there = {clip.label for _, clips in parts for clip in clips} | (set(LABELS) if config.synthetic else set())
+            there = {clip.label for _, clips in parts for clip in clips} | (set(_made_labels(config)))
             if absent := [name for name in classes if name not in there]:
                 raise RefilmError(f"there is no clip to learn {absent[0]!r} from; all its clips are held out")
             learned = material(parts, config.kept_scale, config.train_clips)
-        made, aside = None, None
+        made: Made | None = None
+        aside: Made | None = None
         if config.synthetic:
             made, aside = read_motions(config.photographs, config.films, config.cutouts)
+            if config.made == "figures":
+                made, aside = DrawnFigures(made.stills), DrawnFigures(aside.stills)
         began = time.monotonic()
         val = None
         if measured is not None:
@@ -174,7 +181,7 @@ class Recognition(Problem):
             return torch.optim.SGD(groups, momentum=0.9, weight_decay=self.config.weight_decay)
         return super().optimizer(groups)
 
-    def draw(self, step: int) -> tuple[Tensor, Tensor, list[MovingClip | None]]:
+    def draw(self, step: int) -> tuple[Tensor, Tensor, list[MadeClip | None]]:
         """The batch of one step.
 
         -> (clips [N, 3, T, H, W] in [0, 1]; the indices of their classes [N]; those that are made from stills, with
@@ -193,11 +200,12 @@ class Recognition(Problem):
             moving.append(made)
         return torch.stack(views), torch.tensor(targets), moving
 
-    def _moving(self, random: torch.Generator) -> MovingClip:
+    def _moving(self, random: torch.Generator) -> MadeClip:
         assert self._made is not None
         sampling = self.model.sampling
         low, high = self.config.span
-        seconds = Fraction(low + (high - low) * float(torch.rand((), generator=random))) * sampling.seconds
+        share = Fraction(low + (high - low) * float(torch.rand((), generator=random)))
+        seconds = self._made.seconds(random, share * sampling.seconds)
         times = torch.tensor([float(time) for time in sample_times(sampling, Fraction(0), seconds)])
         return self._made.draw(random, times, sampling.height, sampling.width)
 
@@ -233,7 +241,7 @@ class Recognition(Problem):
             loss = loss + self.config.flow_weight * distance
         return loss
 
-    def _flow(self, clips: Tensor, moving: Sequence[MovingClip | None], predicted: Tensor) -> Tensor:
+    def _flow(self, clips: Tensor, moving: Sequence[MadeClip | None], predicted: Tensor) -> Tensor:
         """The flow that a model should predict, of the shape of `predicted`, [N, P, 2, grid, grid] in pixels.
 
         Raises ValueError if the model predicts it for other pairs of frames than neighbours: within snippets, if these
@@ -248,11 +256,11 @@ class Recognition(Problem):
                 "neighbouring frames; set flow_weight = 0"
             )
         target = torch.zeros_like(predicted, dtype=torch.float32)
-        real = [number for number, clip in enumerate(moving) if clip is None]
+        real = [number for number, clip in enumerate(moving) if not isinstance(clip, MovingClip)]
         if real:
             target[real] = self.model.flow_target(clips[real]).float()
         for number, clip in enumerate(moving):
-            if clip is not None:
+            if isinstance(clip, MovingClip):
                 target[number] = clip.flow(first, [place + 1 for place in first], predicted.shape[-1])
         return target
 
@@ -290,9 +298,9 @@ class Ahead(Generic[T]):
         return batch
 
 
-def made_material(motions: CameraMotions, sampling: Sampling, count: int) -> Material:
+def made_material(motions: Made, sampling: Sampling, count: int) -> Material:
     """Clips made from stills, as many of each label: always the same ones of the same stills."""
-    clips, labels = [], [LABELS[number % len(LABELS)] for number in range(count)]
+    clips, labels = [], [motions.labels[number % len(motions.labels)] for number in range(count)]
     times = tuple(Fraction(number) / sampling.rate for number in range(math.ceil(sampling.seconds * sampling.rate)))
     moments = torch.tensor([float(time) for time in times])
     for number, label in enumerate(labels):
@@ -321,9 +329,15 @@ def _within_memory(
     return [clips[place] for place in spread(len(clips), fits)]
 
 
+def _made_labels(config: RecognitionConfig) -> tuple[str, ...]:
+    if not config.synthetic:
+        return ()
+    return DrawnFigures.labels if config.made == "figures" else CameraMotions.labels
+
+
 def _classes(config: RecognitionConfig, sets: Sequence[LabelledSet]) -> tuple[str, ...]:
     labels = [label for found in sets for label in found.labels]
-    there = tuple(dict.fromkeys([*labels, *(LABELS if config.synthetic else ())]))
+    there = tuple(dict.fromkeys([*labels, *_made_labels(config)]))
     unknown = [name for name in config.classes if name not in there]
     if unknown:
         raise RefilmError(f"no clip has the label {unknown[0]!r}; there are: {', '.join(there)}")

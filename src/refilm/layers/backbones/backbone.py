@@ -47,12 +47,26 @@ class Backbone(nn.Module):
         frames  [N * length, planes, H, W]   normalised; `length` frames that follow each other are one clip
         out     by name, [N * length, channels, H / stride, W / stride], rounded up
         """
-        found = {}
+        found, last = {}, list(self.sizes)[-1]
         for name, step in self.steps():
             frames = through(step, frames, length)
-            if name in wanted:
+            if name in wanted or name == last:
                 found[name] = frames
-        return found | {list(self.sizes)[-1]: frames}
+            if name == last:
+                break
+        return found
+
+    def end_at(self, last: str) -> None:
+        """Leave out all that comes after the map of this name, which then is the last."""
+        steps = list(self.steps())
+        after = next(place for place, (name, _) in enumerate(steps) if name == last) + 1
+        unused = {step for _, step in steps[after:]}
+        for parent in list(self.modules()):
+            for name, child in list(parent.named_children()):
+                if child in unused:
+                    setattr(parent, name, nn.Identity())
+        names = list(self.sizes)
+        self.sizes = {name: self.sizes[name] for name in names[: names.index(last) + 1]}
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
         """Take weights that were learned on RGB pictures.
@@ -61,7 +75,9 @@ class Backbone(nn.Module):
         (Temporal Segment Networks, "cross modality pre-training"). Raises RuntimeError if names or shapes differ.
         """
         own = self.state_dict()
-        state = {name: value for name, value in state.items() if not name.startswith(self.renewed)}
+        ends_early = any(isinstance(step, nn.Identity) for _, step in self.steps())
+        own_names = set(self.state_dict()) if ends_early else set(state)
+        state = {name: v for name, v in state.items() if name in own_names and not name.startswith(self.renewed)}
         state |= {name: value for name, value in own.items() if name.startswith(self.renewed)}
         first, planes = next(iter(own)), next(iter(own.values())).shape[1]
         if first in state and state[first].shape[1] != planes:

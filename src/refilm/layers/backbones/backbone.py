@@ -25,12 +25,14 @@ class Temporal(nn.Module):
 class Backbone(nn.Module):
     """Turns frames into maps of features, coarser and coarser.
 
-    sizes     the maps that it names, in the order in which they are computed; the last is the one for classifiers
-    renewed   how the names of those parameters begin for which weights that were learned on pictures are no start
+    sizes       the maps that it names, in the order in which they are computed; the last is the one for classifiers
+    renewed     how the names of those parameters begin for which weights that were learned on pictures are no start
+    ends_early  whether `end_at` was called
     """
 
     sizes: Mapping[str, MapSize]
     renewed: tuple[str, ...] = ()
+    ends_early = False
 
     @property
     def width(self) -> int:
@@ -65,7 +67,7 @@ class Backbone(nn.Module):
             for name, child in list(parent.named_children()):
                 if child in unused:
                     setattr(parent, name, nn.Identity())
-        names = list(self.sizes)
+        names, self.ends_early = list(self.sizes), True
         self.sizes = {name: self.sizes[name] for name in names[: names.index(last) + 1]}
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
@@ -75,9 +77,9 @@ class Backbone(nn.Module):
         (Temporal Segment Networks, "cross modality pre-training"). Raises RuntimeError if names or shapes differ.
         """
         own = self.state_dict()
-        ends_early = any(isinstance(step, nn.Identity) for _, step in self.steps())
-        own_names = set(self.state_dict()) if ends_early else set(state)
-        state = {name: v for name, v in state.items() if name in own_names and not name.startswith(self.renewed)}
+        if self.ends_early:
+            state = {name: value for name, value in state.items() if name in own}
+        state = {name: value for name, value in state.items() if not name.startswith(self.renewed)}
         state |= {name: value for name, value in own.items() if name.startswith(self.renewed)}
         first, planes = next(iter(own)), next(iter(own.values())).shape[1]
         if first in state and state[first].shape[1] != planes:

@@ -182,9 +182,9 @@ class OFFStream(Stream):
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """The backbone's classifier, and that of the last level (4.3)."""
-        of_off = self._name(len(self.levels) - 1)
-        return (self.modality, of_off) if self.config.appearance else (of_off,)
+        """The backbone's classifier, and that of the last level (4.3); without the backbone's, those of all levels."""
+        of_off = tuple(self._name(number) for number in range(len(self.levels)))
+        return (self.modality, of_off[-1]) if self.config.appearance else of_off
 
     def heads(self, snippets: Tensor) -> dict[str, Tensor]:
         """See `Stream.heads`; a head for each level beside that of the backbone."""

@@ -58,6 +58,8 @@ class Task:
     figure           the figure by which models are ranked
     worth_waiting    difference in that figure by which a slower model must be better than a faster one to be the
                      default
+    default          the default model of a task whose models say different things, so that none is the best; "": the
+                     default follows from the figures
     """
 
     name: str
@@ -68,6 +70,7 @@ class Task:
     summary: str
     figure: Figure = PSNR
     worth_waiting: float = 0.5  # in dB of PSNR, since a smaller difference is hardly visible
+    default: str = ""
 
 
 # In the order in which a job of several tasks does them.
@@ -115,6 +118,7 @@ TASKS: dict[str, Task] = {
             "Say what happens in a film, and when.\n\nrefilm recognize holiday.mp4",
             figure=TOP_1,
             worth_waiting=1.0,  # a video in a hundred
+            default="tsn-off-camera",  # it says something of any film
         ),
     )
 }

@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from refilm.errors import RefilmError
 from refilm.models.defaults import default_model, default_models, results_folder
+from refilm.models.table import MODELS
+from refilm.tasks import TASKS
 
 
 def write(folder: Path, model: str, psnr_db: float, **fields: object) -> None:
@@ -52,6 +55,15 @@ def test_an_unranked_task_is_named() -> None:
 def test_the_results_that_ship_give_a_default() -> None:
     assert results_folder().is_dir()
     assert default_model("interpolation")
+
+
+def test_where_models_say_different_things_the_task_names_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = TASKS["recognition"].default
+    for weights, expected in ((None, None), ("some-00000000.safetensors", named)):
+        monkeypatch.setitem(MODELS, named, replace(MODELS[named], weights=weights))
+        assert default_models(tmp_path).get("recognition") == expected
 
 
 def test_each_task_is_ranked_by_its_own_protocol(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refilm.errors import UsageError
+from refilm.models.table import MODELS
 from refilm.tasks import TASKS, Task
 
 PACKAGE = Path(__file__).parent.parent
@@ -28,7 +29,8 @@ def default_model(task: str, folder: Path | None = None) -> str:
     """The name of the model that a task uses if the user names none.
 
     It is the best by the task's figure on the validation set, but a model is passed over if a faster one is worse by
-    less than `Task.worth_waiting`. Baselines do not count, nor do models measured with weights that do not ship.
+    less than `Task.worth_waiting`. Baselines do not count, nor do models measured with weights that do not ship. Of a
+    task whose models say different things, it is the one that its row names, if its weights ship.
 
     task     a key of `refilm.tasks.TASKS`, whose row names the protocol and the figure
     folder   the folder of the result files; `results_folder()` by default
@@ -52,6 +54,10 @@ def default_models(folder: Path) -> dict[str, str]:
     results = [result for result in read_results(folder) if not result["baseline"]]
     best: dict[str, str] = {}
     for task in TASKS.values():
+        if task.default:
+            if MODELS[task.default].weights:
+                best[task.name] = task.default
+            continue
         measured = {result["model"]: result["protocols"].get(task.protocol) for result in results}
         found = {model: entry for model, entry in measured.items() if _can_run(entry)}
         ranked = sorted(found, key=lambda model: -task.figure.goodness(found[model]["mean"]))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from refilm import ops as ops
     from refilm import stream as stream
     from refilm import video as video
-    from refilm.api import analyse, deblock, denoise, enhance, interpolate, recognize, timeline, upscale
+    from refilm.api import analyse, deblock, denoise, enhance, interpolate, morph, recognize, timeline, upscale
     from refilm.comparison.comparison import compare
     from refilm.models import create_model, list_models
     from refilm.stages.timeline import Event, Label
@@ -47,6 +47,7 @@ __all__ = [
     "enhance",
     "interpolate",
     "list_models",
+    "morph",
     "open",
     "probe",
     "recognize",
@@ -63,6 +64,7 @@ _LAZY = {
     **{name: ("refilm.api", name) for name in ("analyse", "deblock", "denoise", "enhance", "interpolate")},
     **{name: ("refilm.api", name) for name in ("recognize", "timeline", "upscale")},
     **{name: ("refilm.stages.timeline", name) for name in ("Event", "Label")},
+    "morph": ("refilm.api", "morph"),
     "open": ("refilm.video", "frames"),
     "probe": ("refilm.video", "probe"),
     **{name: (f"refilm.{name}", None) for name in ("models", "ops", "stream", "video")},

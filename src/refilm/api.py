@@ -303,6 +303,80 @@ describe(
 )
 
 
+def morph(
+    pictures: Sequence[str | Path],
+    path_out: str | Path,
+    *,
+    model: str | None = None,
+    weights: str | Path | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+    on_step: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+    **keywords: Any,
+) -> Report:
+    """Make a film, or numbered pictures, of the way from one picture to another, or through several.
+
+    pictures    paths of pictures of one size
+    path_out    a video file, or numbered pictures such as frames/%06d.png
+    model       by motion: an interpolation model. Default: the best one that is worth waiting for
+    weights     by space: a weight file of a space, such as `refilm morph --learn-from` and `refilm train` make.
+                Default: of those that ship, the one that knows the pictures
+    device      where the model runs
+    overwrite   whether to replace an existing output
+    on_step     called with what takes a while, a text
+    warn        called with each warning, a text
+    keywords    frames, fps and by, see `refilm.options.Morph`; and the fields of `refilm.options.Encoding`
+
+    By space, the way runs where the pictures lie that a space has learned, and covers equal lengths of it from frame
+    to frame. Raises VideoError for pictures that cannot be read or have different sizes, RefilmError if the space does
+    not know the pictures, JobError if the output cannot be written, UsageError for wrong arguments, WeightsError as
+    `create_model`.
+    """
+    wanted, encoding = options.taken(options.Morph, keywords), options.taken(Encoding, keywords)
+    options.check_all_known(keywords, (options.Morph, Encoding), "morph")
+    if wanted.by == "motion" and weights is not None:
+        raise UsageError("weights are of a space; by motion, model names an interpolation model, or its weight file")
+    if wanted.by == "space" and model is not None:
+        raise UsageError("model is for --by motion; a space is named by its weights")
+    check_device(device)
+    from refilm.jobs import morphing  # loads torch
+    from refilm.models.spaces import find_space
+
+    paths = [Path(picture) for picture in pictures]
+    stills = morphing.read_pictures(paths)
+    way: Callable[[], Any]
+    if wanted.by == "motion":
+        work = work_of(TASKS["interpolation"], options.Interpolate(), model)
+        name, file = work.model_name, work.weights_file
+        way = partial(morphing.along_motion, work.model, device, stills, wanted.frames)
+    else:
+        known = find_space(stills, weights)
+        name, file = known.name, known.weights
+        way = partial(morphing.along_space, known.space, stills, wanted.frames)
+    return morphing.write_way(
+        way,
+        paths,
+        Path(path_out),
+        options.frame_rate(wanted.fps),
+        encoding,
+        Running(overwrite=overwrite),
+        {"model": name, "weights": file, **wanted.settings()},
+        () if file is None else (file,),
+        on_step=on_step or (lambda step: None),
+        warn=warn or (lambda message: None),
+    )
+
+
+def check_way(pictures: Sequence[str | Path], path_out: str | Path, overwrite: bool = False, **encoding: Any) -> None:
+    """Raise what `morph` would for its pictures and its output, before a space is learned for them."""
+    from refilm.jobs import morphing
+
+    paths = [Path(picture) for picture in pictures]
+    morphing.check_output(Path(path_out), paths, Encoding(**encoding), overwrite)
+    morphing.read_pictures(paths)
+
+
 def analyse(
     path: str | Path,
     *,

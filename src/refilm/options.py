@@ -44,6 +44,7 @@ Whole = Annotated[int, Parameter(converter=_as_given)]
 ForWhat = Literal["browser", "editing", "archive", "phone"]
 Audio = Literal["copy", "aac", "opus", "flac", "pcm", "none"]
 Subtitles = Literal["copy", "none"]
+Way = Literal["space", "motion"]
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,28 @@ class Recognize(Options):
     def settings(self) -> dict[str, Any]:
         """All but `topk`, which is a choice among what was found."""
         return {"every": None if self.length is None else str(self.length), "shots": self.shots}
+
+
+@dataclass(frozen=True)
+class Morph(Options):
+    """A way from one picture to another."""
+
+    frames: Whole = 48
+    "Pictures to make, the first and the last included."
+    fps: str | float | Fraction = 24
+    "Frame rate of the output, such as 24 or 60000/1001."
+    by: Way = "space"
+    "Along what: a learned space of pictures, at constant speed; or the motion of what looks alike in both pictures."
+
+    def __post_init__(self) -> None:
+        _whole_and_positive(self, "frames")
+        if self.frames < 2:
+            raise UsageError(f"frames are at least 2, the first and the last picture, got {self.frames}")
+        _one_of(self, "by", Way)
+        frame_rate(self.fps)
+
+    def settings(self) -> dict[str, Any]:
+        return {"frames": self.frames, "fps": str(frame_rate(self.fps)), "by": self.by}
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def camera_motion(
 
 def evaluate(
     model: str,
-    data: Path,
+    data: Path | None = None,
     *,
     protocol: str | None = None,
     every: int | None = None,
@@ -144,6 +144,7 @@ def evaluate(
     model
         A name from `refilm models`, or a weight file, which says its model; or a baseline: frame-repeat, frame-blend,
         minterpolate, input, hqdn3d, nlmeans, deblock, bicubic, lanczos, chance, commonest-class.
+        Or geodesic: the spaces of `refilm morph`, on sets that are made, for which no data is named.
     data
         A folder of clips of one scene each: videos, folders of pictures, a pack, or Vimeo-90K, REDS or DAVIS as
         unpacked, of which the test split is measured. For recognition, a folder of clips for each class, index.csv with
@@ -180,6 +181,13 @@ def evaluate(
     from refilm.jobs.device import check_device
 
     check_device(device)
+    if model == "geodesic":
+        from refilm.evaluation.geodesic_results import evaluate_geodesic
+
+        print(evaluate_geodesic(results, _note).read_text())
+        return DONE
+    if data is None:
+        raise UsageError(f"name the folder of videos on which {model} is measured: refilm eval {model} FOLDER")
     from refilm import evaluation
 
     options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures}
@@ -230,7 +238,7 @@ def train(
     """
     began = monotonic()
     _check_accelerator(device)
-    training = _training()
+    training = training_package()
     if minutes is not None:  # loading torch and lightning counts as well
         minutes -= (monotonic() - began) / 60
     try:
@@ -278,7 +286,7 @@ def ablate(
         auto, cpu or gpu.
     """
     _check_accelerator(device)
-    training = _training()
+    training = training_package()
     try:
         print(training.ablate(file, seeds, results, device=device, note=_note, data=data).read_text())
     except ValueError as error:  # of the recipe
@@ -301,7 +309,7 @@ def _check_accelerator(name: str) -> None:
             raise UsageError("gpu: this machine has no GPU that torch can use; leave out --device")
 
 
-def _training() -> Any:
+def training_package() -> Any:
     """Import refilm.training, which needs packages that are not needed to run models. UsageError without them."""
     try:
         from refilm import training

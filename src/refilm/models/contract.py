@@ -310,6 +310,33 @@ class Codec(Runnable, Protocol):
         ...
 
 
+class Space(Protocol):
+    """A space of pictures, or other samples, in which there is a way from one to another.
+
+    shape   of a sample, such as (C, H, W)
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def encode(self, samples: Tensor) -> Tensor:
+        """[N, *shape] -> codes [N, d]"""
+        raise NotImplementedError
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [N, d] -> samples [N, *shape]"""
+        raise NotImplementedError
+
+    def between(self, z0: Tensor, z1: Tensor, times: Tensor) -> Tensor:
+        """The codes on the way from one to another. [P, d], [P, d], [P, T] in [0, 1] -> [P, T, d]"""
+        raise NotImplementedError
+
+    def speed(self, z0: Tensor, z1: Tensor, times: Tensor) -> Tensor:
+        """How fast the sample changes on the way, in its Euclidean norm. Arguments as for `between`. -> [P, T]"""
+        raise NotImplementedError
+
+
 def check_clip(model: Runnable, clip: Any, lengths: Sequence[int] = ()) -> None:
     """Check the input of a model's call.
 

@@ -120,6 +120,12 @@ def _pwc_net(**fields: Any) -> tuple[type[nn.Module], Any]:
     return PWCNet, PWCNetConfig(**fields)
 
 
+def _geodesic(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.geodesic import Geodesic, GeodesicConfig
+
+    return Geodesic, GeodesicConfig(**fields)
+
+
 _vdn_small = partial(
     _vdn_ls3d,
     channels=48,
@@ -285,7 +291,16 @@ MODELS = {
 
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by
 # recipes like models, and `create_model` makes them.
-PARTS = {"pwc-small": Model("motion", _pwc_net)}
+PARTS = {
+    "pwc-small": Model("motion", _pwc_net),
+    # spaces for `refilm morph`, by the samples that they know
+    "geodesic": Model("morphing", _geodesic),
+    "geodesic-swiss-roll": Model("morphing", partial(_geodesic, shape=(3,), code=2, width=96, halvings=0)),
+    "geodesic-s-curve": Model("morphing", partial(_geodesic, shape=(3,), code=2, width=96, halvings=0)),
+    "geodesic-objects": Model("morphing", partial(_geodesic, shape=(3, 24, 24), code=4, width=160, halvings=0)),
+    "geodesic-digits": Model("morphing", partial(_geodesic, shape=(1, 8, 8), code=8, width=192, halvings=0)),
+    "geodesic-slant": Model("morphing", partial(_geodesic, shape=(1, 16, 16), code=12, width=160, halvings=0)),
+}
 
 
 def list_models(pattern: str = "*") -> list[str]:

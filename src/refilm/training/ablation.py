@@ -95,14 +95,14 @@ def ablate(
     for number, training in enumerate(trainings, start=1):
         checkpoint = train(ablation.recipe, None, training.settings, training.out, device, data=data)
         found = measure(checkpoint)
-        if "psnr" not in found:
+        if found["figure"] not in found:
             raise RefilmError(f"{path}: arms are compared by their validation, and there is no clip to validate on")
         figures[training.arm.name].append(found)
         pace = (time.monotonic() - began) / sum(expected[:number]) if sum(expected[:number]) else 1.0
         left = pace * sum(expected[number:])
         note(
-            f"{training.arm.name}, seed {training.seed}: {statistics.mean(found['psnr']):.3f} dB; {number} of "
-            f"{len(trainings)} done" + (f", about {in_words(left)} left" if left else "")
+            f"{training.arm.name}, seed {training.seed}: {_told(found)}; {number} of {len(trainings)} done"
+            + (f", about {in_words(left)} left" if left else "")
         )
         gc.collect()  # a trainer and its problem refer to each other, and keep the clips in memory until collected
     content = {"claim": ablation.claim, "settings": ablation.settings, "seeds": seeds, "arms": figures}
@@ -138,6 +138,10 @@ def _expected(recipe: Path, trainings: Sequence[_Training], data: str | Path | N
 
 def _table(name: str, ablation: Ablation, figures: dict[str, list[dict[str, Any]]]) -> str:
     first = next(iter(figures.values()))[0]
+    key, unit = first["figure"], first["unit"]
+    # what else was measured, a value a clip, but for the plain alternative
+    further = [name for name, value in first.items() if isinstance(value, list) and name not in (key, f"{key}_plain")]
+    title = {"psnr": "PSNR"}.get(key, key) + (f", {unit}" if unit else "")
     lines = [
         f"# {name}",
         "",
@@ -146,15 +150,20 @@ def _table(name: str, ablation: Ablation, figures: dict[str, list[dict[str, Any]
         f"Here: {ablation.recipe.name} with {', '.join(ablation.settings)}; {first['protocol']}, mean over clips;",
         "seeds in the order 0, 1, ... Written by `refilm ablate`.",
         "",
-        "| arm | parameters | PSNR, dB | over the first arm | each seed |",
-        "| --- | --- | --- | --- | --- |",
+        f"| arm | parameters | {title} | over the first arm | each seed |{''.join(f' {name} |' for name in further)}",
+        f"| --- | --- | --- | --- | --- |{' --- |' * len(further)}",
     ]
-    base = [statistics.mean(run["psnr"]) for run in figures[ablation.arms[0].name]]
+    base = [statistics.mean(run[key]) for run in figures[ablation.arms[0].name]]
     for arm in ablation.arms:
         runs = figures[arm.name]
-        means = [statistics.mean(run["psnr"]) for run in runs]
+        means = [statistics.mean(run[key]) for run in runs]
         gain = statistics.mean(means) - statistics.mean(base)
         each = " ".join(f"{mean:.3f}" for mean in means)
         row = [arm.name, f"{runs[0]['parameters']:,}", f"{statistics.mean(means):.3f}", f"{gain:+.3f}", each]
+        row += [f"{statistics.mean(statistics.mean(run[name]) for run in runs):.3f}" for name in further]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
+
+
+def _told(found: dict[str, Any]) -> str:
+    return f"{statistics.mean(found[found['figure']]):.3f} {found['unit'] or found['figure']}"

@@ -324,3 +324,44 @@ class RecognitionConfig(TrainConfig):
             )
         if self.optimizer not in ("adamw", "sgd"):
             raise ValueError(f'optimizer must be "adamw" or "sgd", got {self.optimizer!r}')
+
+
+@dataclass(frozen=True)
+class MorphingConfig(TrainConfig):
+    """The further settings for spaces in which `refilm morph` goes from one picture to another.
+
+    samples      one of the sets of `refilm.data.manifolds.SETS`; "": the pictures and films that `data` names
+    pictures     pictures read of `data`, at most, evenly spread
+    batch        samples per step
+    critic       weight of the critic's verdict on decoded interpolations, for the autoencoder and for the curves
+    prior        weight of the geometric prior: codes as far apart as their samples along the manifold
+    neighbours   by which the distance along the manifold is found, as the shortest chain of so many nearest neighbours
+    speed        weight of the constant-speed loss
+    length       weight of the minimising-geodesic loss
+    pairs        curves per step
+    moments      at which a curve is seen, drawn one in each of so many equal parts of [0, 1]
+    curves_from  step from which the curves learn; before, only the autoencoder does
+
+    Raises ValueError for values out of range.
+    """
+
+    model: str = "geodesic"
+    samples: str = ""
+    pictures: int = 400
+    batch: int = 128
+    critic: float = 0.05
+    prior: float = 0.1
+    neighbours: int = 10
+    speed: float = 1.0
+    length: float = 1.0
+    pairs: int = 32
+    moments: int = 8
+    curves_from: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.moments < 2 or self.pairs < 1 or self.neighbours < 1:
+            raise ValueError(
+                "moments must be at least 2, pairs and neighbours at least 1, got "
+                f"{self.moments}, {self.pairs} and {self.neighbours}"
+            )

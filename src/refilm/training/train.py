@@ -120,10 +120,13 @@ def measure(checkpoint: str | Path) -> dict[str, Any]:
     """Measure the averaged weights of a checkpoint on the validation set, on four frames of each clip.
 
     -> what `Problem.validate` gives, such as "psnr" and "psnr_plain", one value per clip; "protocol", its description;
-       "parameters", the model's number of parameters. Without a validation set, "parameters" alone
+       "figure" and "unit", `Problem.figure`; "parameters", the model's number of parameters. Without a validation set,
+       the last three alone
     """
     _, problem, _ = _trained(Path(checkpoint))
-    return {**_figures(problem), "parameters": sum(p.numel() for p in problem.model.parameters())}
+    figure, unit = problem.figure
+    parameters = sum(p.numel() for p in problem.model.parameters())
+    return {**_figures(problem), "figure": figure, "unit": unit, "parameters": parameters}
 
 
 def _figures(problem: Problem) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from refilm.training.config import (
     DeblurringConfig,
     FlowConfig,
     InterpolationConfig,
+    MorphingConfig,
     RecognitionConfig,
     RestorationConfig,
     TrainConfig,
@@ -16,6 +17,7 @@ from refilm.training.config import (
 from refilm.training.deblurring import Deblurring
 from refilm.training.flow import Flow
 from refilm.training.interpolation import Interpolation
+from refilm.training.morphing import Morphing
 from refilm.training.problem import Problem
 from refilm.training.recognition import Recognition
 from refilm.training.restoration import Restoration
@@ -42,7 +44,10 @@ TRAINERS: dict[str, Trainer] = {
 }
 
 # by the kind of part, see `refilm.models.table.PARTS`
-TRAINERS_OF_PARTS: dict[str, Trainer] = {"motion": Trainer(FlowConfig, Flow)}
+TRAINERS_OF_PARTS: dict[str, Trainer] = {
+    "motion": Trainer(FlowConfig, Flow),
+    "morphing": Trainer(MorphingConfig, Morphing),
+}
 
 # of interpolators that redraw their inputs, which learn from blurry clips
 DEBLURRING = Trainer(DeblurringConfig, Deblurring)

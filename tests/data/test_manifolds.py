@@ -40,10 +40,11 @@ def test_places_unroll_a_surface_without_distortion(make, at, ends):
 @pytest.mark.parametrize("name", ["swiss-roll", "s-curve"])
 def test_the_distance_to_a_surface_is_zero_on_it(name):
     samples = SETS[name]("test").samples
-    assert distance_to_surface(samples, name).max() < 2e-3
+    # half of the distance between two of the 4000 places that it looks at: the roll is 22 long
+    assert distance_to_surface(samples, name).max() < 22.5 / 4000 / 2
     outside = samples[:1].clone()
-    outside[0, 1] += 10
-    assert distance_to_surface(outside, name)[0] > 7
+    outside[0, 1] = 100
+    assert distance_to_surface(outside, name)[0] == pytest.approx(100 - {"s-curve": 2.0}.get(name, 5.25), abs=0.01)
 
 
 def test_turned_objects_move_at_constant_speed():
@@ -70,7 +71,7 @@ def test_slanting_moves_the_upper_rows_to_the_right_and_the_lower_to_the_left():
     columns = torch.arange(16.0)
 
     def place(row):
-        return (row * columns).sum() / row.sum()
+        return float((row * columns).sum() / row.sum())
 
     assert place(upright[2]) == pytest.approx(7.5, abs=0.05)
     assert place(leaning[2]) - 7.5 == pytest.approx(7.5 - place(leaning[13]), abs=0.05)

@@ -81,11 +81,14 @@ def curve_at(u: np.ndarray, h: np.ndarray) -> np.ndarray:
 def distance_to_surface(points: Tensor, name: str) -> Tensor:
     """The distance of points [N, 3] to the roll or the curve, found on 4000 places along it. -> [N]"""
     if name == "swiss-roll":
-        along, height, unit = roll_at(np.linspace(*ROLL, 4000), np.zeros(4000)), ROLL_HEIGHT, ROLL_UNIT
+        angles = np.sqrt(np.linspace(ROLL[0] ** 2, ROLL[1] ** 2, 4000))  # nearly even along the spiral
+        along, height, unit = roll_at(angles, np.zeros(4000)), ROLL_HEIGHT, ROLL_UNIT
     else:
         along, height, unit = curve_at(np.linspace(-CURVE_HALF, CURVE_HALF, 4000), np.zeros(4000)), CURVE_HEIGHT, 1.0
     beyond = points[:, 1] - points[:, 1].clamp(0, height / unit)
-    flat = torch.cdist(points[:, [0, 2]], torch.from_numpy(along[:, [0, 2]]).float()).min(dim=1).values
+    curve = torch.from_numpy(along[:, [0, 2]]).float()
+    # by differences, since the faster way is too coarse close to the surface
+    flat = torch.cdist(points[:, [0, 2]], curve, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1).values
     return (flat.square() + beyond.square()).sqrt()
 
 

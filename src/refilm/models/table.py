@@ -295,11 +295,27 @@ PARTS = {
     "pwc-small": Model("motion", _pwc_net),
     # spaces for `refilm morph`, by the samples that they know
     "geodesic": Model("morphing", _geodesic),
-    "geodesic-swiss-roll": Model("morphing", partial(_geodesic, shape=(3,), code=2, width=96, halvings=0)),
-    "geodesic-s-curve": Model("morphing", partial(_geodesic, shape=(3,), code=2, width=96, halvings=0)),
+    "geodesic-swiss-roll": Model(
+        "morphing",
+        partial(_geodesic, shape=(3,), code=2, width=96, halvings=0),
+        weights="geodesic-swiss-roll-e6754d0b.safetensors",
+    ),
+    "geodesic-s-curve": Model(
+        "morphing",
+        partial(_geodesic, shape=(3,), code=2, width=96, halvings=0),
+        weights="geodesic-s-curve-beb9db98.safetensors",
+    ),
     "geodesic-objects": Model("morphing", partial(_geodesic, shape=(3, 24, 24), code=4, width=160, halvings=0)),
-    "geodesic-digits": Model("morphing", partial(_geodesic, shape=(1, 8, 8), code=8, width=192, halvings=0)),
-    "geodesic-slant": Model("morphing", partial(_geodesic, shape=(1, 16, 16), code=12, width=160, halvings=0)),
+    "geodesic-digits": Model(
+        "morphing",
+        partial(_geodesic, shape=(1, 8, 8), code=8, width=192, halvings=0),
+        weights="geodesic-digits-fcd1e2e1.safetensors",
+    ),
+    "geodesic-slant": Model(
+        "morphing",
+        partial(_geodesic, shape=(1, 16, 16), code=12, width=160, halvings=0),
+        weights="geodesic-slant-5d848717.safetensors",
+    ),
 }
 
 

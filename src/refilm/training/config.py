@@ -335,6 +335,7 @@ class MorphingConfig(TrainConfig):
     batch        samples per step
     critic       weight of the critic's verdict on decoded interpolations, for the autoencoder and for the curves
     prior        weight of the geometric prior: codes as far apart as their samples along the manifold
+    spread       mean distance of codes that the prior asks for; the larger it is, the faster a decoder may change
     neighbours   by which the distance along the manifold is found, as the shortest chain of so many nearest neighbours
     speed        weight of the constant-speed loss
     length       weight of the minimising-geodesic loss
@@ -349,8 +350,9 @@ class MorphingConfig(TrainConfig):
     samples: str = ""
     pictures: int = 400
     batch: int = 128
-    critic: float = 0.05
-    prior: float = 0.1
+    critic: float = 0.005
+    prior: float = 1.0
+    spread: float = 2.0
     neighbours: int = 10
     speed: float = 1.0
     length: float = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from dataclasses import asdict, replace
@@ -29,7 +30,6 @@ from refilm.training.problem import Problem
 from refilm.weights import Weights, save_weights
 
 MOST = 2000  # samples that are learned from, since the distances between them grow by the square
-SPREAD = 2.0  # mean distance of codes that the prior asks for
 
 
 class Morphing(Problem):
@@ -57,7 +57,7 @@ class Morphing(Problem):
         self.distances: Tensor | None = None
         if config.prior and len(few):
             along = distances_along(self.samples, config.neighbours)
-            self.distances = along * (SPREAD / along[along.isfinite()].mean())
+            self.distances = along * (config.spread / along[along.isfinite()].mean())
 
     @classmethod
     def read(cls, config: MorphingConfig, train: bool = True) -> Self:  # type: ignore[override]
@@ -144,6 +144,7 @@ def learn_space(source: Path, minutes: float, side: int, folder: Path) -> Path:
     left = 60 * minutes - (monotonic() - began)
     steps = max(8, int(left / (0.25 * before + 0.75 * after)))
     problem = Morphing(replace(config, steps=steps, curves_from=steps // 4), *parts)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it tells of GPUs and of its makers
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=steps,
@@ -181,7 +182,7 @@ class Critic(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], width: int = 32) -> None:
         super().__init__()
-        if len(shape) == 3 and min(shape[1:]) >= 16:
+        if len(shape) == 3 and min(shape[1:]) >= 32:
             layers: list[nn.Module] = []
             for before, after in pairwise([shape[0], width, 2 * width, 2 * width]):
                 layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]

@@ -11,7 +11,7 @@ class Plane(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.model = create_model("geodesic-s-curve", weights=None)
+        self.model = create_model("geodesic-s-curve", weights=None, code=3)
         self.model.encoder = self.model.decoder = torch.nn.Identity()
 
     def __getattr__(self, name):

@@ -157,6 +157,7 @@ def learn_space(source: Path, minutes: float, side: int, folder: Path) -> Path:
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*no `val_dataloader`.*")  # it is measured afterwards
         trainer.fit(problem, DataLoader(range(steps), batch_size=None))  # type: ignore[arg-type]
     model = problem.ema.module
     metrics = {"protocol": Morphing.protocol, **problem.measure(model, 2)}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from media import CLIPS, even, ffprobe, frame_hashes, packet_hashes, probed_streams, probed_tags, probed_times, write
+from restorers import quick_segments
 
 import refilm
 from refilm.cli.main import run
@@ -74,7 +75,8 @@ def test_the_report_accounts_for_every_stage(restorers, media, tmp_path):
     assert written["settings"]["interpolate"]["model"] == "flow-blend"
 
 
-def test_a_chain_killed_and_called_again_gives_the_same_packets(restorers, tmp_path):
+def test_a_chain_killed_and_called_again_gives_the_same_packets(restorers, monkeypatch, tmp_path):
+    quick_segments(monkeypatch)
     source = write(tmp_path / "film.mp4", replace(CLIPS["b-frames"], times=even(150, 24), audio=("eng",))).path
     wanted = {"denoise": True, "sigma": 30, "deblock": True, "upscale": 2, "times": 2, "preset": "ultrafast"}
     refilm.enhance(source, tmp_path / "whole.mp4", **wanted)

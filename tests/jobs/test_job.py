@@ -15,6 +15,7 @@ from fractions import Fraction
 
 import pytest
 from media import BROKEN, CLIPS, even, packet_hashes, probed_times, write
+from restorers import quick_segments
 from stages.test_running import RunningMean, means
 from toys.films import read_levels, write_levels
 
@@ -42,8 +43,7 @@ def packets(path):
 def quick_frames():
     """Segments are as long as on an idle machine, however busy this one is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "stage_seconds", lambda *_: 0.01)
-        patch.setattr(planning, "encoder_seconds", lambda *_: 0.0)
+        quick_segments(patch)
         yield
 
 

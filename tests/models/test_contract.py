@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from refilm.models import MODELS, create_model
 from refilm.models.contract import Restorer, check_clip
+from refilm.models.tsn import TSN
 from refilm.stages.running import Restoring
 
 HALF = [Fraction(1, 2)]
@@ -48,6 +49,8 @@ def named(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
 @pytest.mark.parametrize("what", WRONG)
 def test_wrong_input_is_told_by_the_models_name(named: tuple[str, nn.Module], what: str) -> None:
     name, model = named
+    if what == "frames" and isinstance(model, TSN) and 9 % model.sampling.snippet == 0:
+        pytest.skip("takes any number of segments")
     spoil, error, message = WRONG[what]
     for call in calls(model):
         with pytest.raises(error, match=f"^{name} .*{message}"):

@@ -71,6 +71,7 @@ def test_each_task_is_ranked_by_its_own_protocol(tmp_path: Path) -> None:
     entry = {"mean": {"psnr_db": 20.0}, "parameters": 0, "weights": None}
     cleaner = {"model": "cleaner", "baseline": False, "protocols": {"denoising-sigma25": entry}}
     (tmp_path / "cleaner.json").write_text(json.dumps(cleaner))
-    assert default_models(tmp_path) == {"interpolation": "smoother", "denoising": "cleaner"}
+    ranked = {task: model for task, model in default_models(tmp_path).items() if not TASKS[task].default}
+    assert ranked == {"interpolation": "smoother", "denoising": "cleaner"}
     with pytest.raises(RefilmError, match=r"for deblocking-h264-crf37 in .*, so there is no default for deblocking"):
         default_model("deblocking", tmp_path)

@@ -119,6 +119,10 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 def test_weights_that_ship_load_and_beat_the_plain_alternative(name):
     create_model(name)
     metrics = load_weights(SHIPPED / MODELS[name].weights).metrics
+    if MODELS[name].task == "recognition":  # of each clip, whether it is told right: a share of them is what counts
+        told, guessed = (sum(metrics[key]) / len(metrics[key]) for key in ("top1", "top1_plain"))
+        assert told > guessed + 30
+        return
     plain = metrics["psnr_blend" if "psnr_blend" in metrics else "psnr_plain"]  # the first files' name for it
     gains = [ours - other for ours, other in zip(metrics["psnr"], plain, strict=True)]
     # flow-blend is no plain thing: beside it a clip may stand level

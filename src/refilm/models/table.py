@@ -279,9 +279,15 @@ MODELS = {
         ),
     ),
     "tsn-off-gesture": Model(
-        "recognition", partial(_motion_small, labels=_GESTURES, segments=12, consensus="ordered", seconds=4.0)
+        "recognition",
+        partial(_motion_small, labels=_GESTURES, segments=10, consensus="ordered", seconds=4.0),
+        weights="tsn-off-gesture-723b3fea.safetensors",
     ),
-    "tsn-off-camera": Model("recognition", partial(_motion_small, labels=_CAMERA)),
+    "tsn-off-camera": Model(
+        "recognition",
+        partial(_motion_small, labels=_CAMERA, segments=4),
+        weights="tsn-off-camera-68e23243.safetensors",
+    ),
     "tsn-off-fight": Model("recognition", partial(_off_small, labels=("fight", "noFight"))),
     "interaction": Model(
         "recognition",

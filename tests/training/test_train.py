@@ -193,7 +193,11 @@ def test_a_folder_of_clips_takes_the_place_of_the_recipes_own(recipe, tmp_path, 
     assert "elsewhere: no such file or folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+# those of geodesics make their own material
+ASKING = [path for path in SHIPPED if not path.stem.startswith("geodesic_")]
+
+
+@pytest.mark.parametrize("path", ASKING, ids=lambda path: path.stem)
 def test_shipped_recipes_ask_for_a_folder(path, tmp_path, capsys):
     assert run(["train", str(path), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 1
     assert "nothing to train on: give a folder" in capsys.readouterr().err

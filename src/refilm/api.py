@@ -237,7 +237,7 @@ def timeline(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: A
     job = Job(
         sink=sink, leave_finished=leave_finished, takes_interlaced=True, **_job_of(path_in, work, running, stages)
     )
-    return partial(run_from_pipe, job)(*callbacks) if Path(path_in) == STANDARD_INPUT else job.run(*callbacks)
+    return run_from_pipe(job, *callbacks) if Path(path_in) == STANDARD_INPUT else job.run(*callbacks)
 
 
 def _recognition(

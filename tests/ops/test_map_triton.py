@@ -1,24 +1,17 @@
-"""Are the Triton kernels of the operators on maps their references? On a GPU if there is one; otherwise in Triton's
-interpreter. Its switch must be set before Triton is loaded, so there this file runs itself again in a process of its
-own."""
+"""Are the Triton kernels of the operators on maps their references? See `triton_runs`."""
 
-import os
-import subprocess
-import sys
 from importlib import import_module
 
 import pytest
 import torch
 from ops.map_cases import CASES, numbers, rand, tensors
+from ops.triton_runs import DEVICE, needs_interpreter, run_in_interpreter, starts_interpreter
 from tolerance import TOLERANCE
 from torch import Tensor
 
 from refilm.ops import triton_maps
 
 pytestmark = pytest.mark.skipif(not triton_maps.available, reason=triton_maps.reason)
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-needs_interpreter = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRETED, reason="run by test_in_the_interpreter")
 KERNELS = {name: import_module(f"refilm.ops.{name}.triton_kernel") for name in CASES}
 OPERATORS = {name: import_module(f"refilm.ops.{name}.op").OPERATOR for name in CASES}
 REFERENCES = {name: getattr(import_module(f"refilm.ops.{name}.reference"), name) for name in CASES}
@@ -33,16 +26,9 @@ SMALL = {
 EVERY = [(name, case) for name, cases in SMALL.items() for case in cases]
 
 
-@pytest.mark.skipif(INTERPRETED or DEVICE == "cuda", reason="the other tests run here")
+@starts_interpreter
 def test_in_the_interpreter() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout[-3000:]
+    run_in_interpreter(__file__)
 
 
 def results(op, inputs: list[Tensor], extra: list[int]) -> list[Tensor]:

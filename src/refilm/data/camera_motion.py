@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refilm.data.camera_paths import CameraPath, read_cutouts, read_photographs, view, with_layer
-from refilm.data.crops import below
 from refilm.data.degradations import compress, gaussian_noise
+from refilm.data.draws import below, between, chance, generator, log_between
 from refilm.data.labelled_clips import recoloured
 from refilm.data.pack import entries, read_footage
 from refilm.errors import RefilmError
@@ -264,7 +264,7 @@ def write_set(
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("file", "label"))
         for number, label in enumerate(with_label):
-            random = torch.Generator().manual_seed(seed * 1_000_003 + number)
+            random = generator(seed, number)
             clip = motions.draw(random, times, *size, label)
             path = folder / label.replace(" ", "-") / f"{number:04}.mp4"
             path.parent.mkdir(exist_ok=True)
@@ -292,15 +292,3 @@ def shot(random: torch.Generator, frames: Tensor) -> Tensor:
         frames_u8 = frames.clamp(0, 1).mul(255).round().byte()
         frames = compress(frames_u8, "h264", round(between(random, 24, 38))).float() / 255
     return frames
-
-
-def between(random: torch.Generator, low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand((), generator=random))
-
-
-def log_between(random: torch.Generator, low: float, high: float) -> float:
-    return math.exp(between(random, math.log(low), math.log(high)))
-
-
-def chance(random: torch.Generator, share: float) -> bool:
-    return float(torch.rand((), generator=random)) < share

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from refilm.data.crops import below
+from refilm.data.draws import below
 from refilm.data.layouts import PICTURES
 from refilm.data.pack import read_clip, spread
 from refilm.errors import RefilmError

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from refilm.data.draws import below, generator
 from refilm.data.pack import Pack
 
 
@@ -64,7 +65,7 @@ class Draws:
 
     def generator(self, step: int) -> torch.Generator:
         """The random generator for all choices of a step."""
-        return torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        return generator(self._seed, step)
 
     def clips(self, random: torch.Generator, side: int, frames: int) -> list[int]:
         """Draw the numbers of a batch of clips that have `frames` frames and sides of at least `side` pixels.
@@ -154,11 +155,6 @@ class CropSampler:
         if kind.shrink > 1:
             crop = F.avg_pool2d(crop, kind.shrink)
         return turns(random)(crop)
-
-
-def below(limit: int, random: torch.Generator) -> int:
-    """A random integer from 0 to limit - 1."""
-    return int(torch.randint(limit, (1,), generator=random))
 
 
 def turns(random: torch.Generator) -> Callable[[Tensor], Tensor]:

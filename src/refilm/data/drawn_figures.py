@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from refilm.data.camera_motion import MadeClip, between, chance, log_between, shot
+from refilm.data.camera_motion import MadeClip, shot
 from refilm.data.camera_paths import CameraPath, view
-from refilm.data.crops import below
+from refilm.data.draws import below, between, chance, log_between
 
 # The corners of figures, (x, y), x to the right and y downwards, within [-1, 1].
 _CORNERS: dict[str, tuple[tuple[float, float], ...]] = {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from refilm.data.draws import generator
 from refilm.data.flips import Flips
 from refilm.data.labelled import LabelledClip
 from refilm.data.layouts import Footage
@@ -144,7 +145,7 @@ class Balanced:
 
     def generator(self, step: int) -> torch.Generator:
         """The random generator for all choices of a step."""
-        return torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        return generator(self._seed, step)
 
     def draw(self, random: torch.Generator) -> int:
         """The number of a clip."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -74,28 +74,19 @@ def along_space(space: Any, pictures: Sequence[Tensor], frames: int) -> Iterator
             yield large[0].expand(3, -1, -1)
 
 
-@dataclass(frozen=True)
-class _Still:
-    """A picture as a frame of a film, in the form that `Interpolating` takes."""
-
-    rgb: Tensor
-    time: Fraction
-    starts_scene: bool = False
-
-
 def along_motion(model: Any, device: str, pictures: Sequence[Tensor], frames: int) -> Iterator[Tensor]:
     """`frames` pictures at even times by an interpolator, from the first of `pictures` to the last.
 
     Raises UsageError for a model that makes frames at certain times only, or redraws those it is given.
     """
-    from refilm.stages.running import Interpolating
+    from refilm.stages.running import Interpolating, Still
 
     if model.instants is not None or model.redraws_inputs:
         raise UsageError(f"{model.name} makes frames at certain times only; take another --model, such as flow-blend")
     step = Fraction(len(pictures) - 1, frames - 1)
     wanted = [number * step for number in range(frames)]
-    stills = (_Still(picture, Fraction(number)) for number, picture in enumerate(pictures))
-    for interval in Interpolating[_Still](model, device).over(stills):
+    stills = (Still(picture, Fraction(number)) for number, picture in enumerate(pictures))
+    for interval in Interpolating[Still](model, device).over(stills):
         begin = interval.first.time
         times = [time - begin for time in wanted if begin <= time < begin + 1]
         made = iter(interval.between(inner) if (inner := [time for time in times if time]) else ())

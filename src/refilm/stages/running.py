@@ -281,6 +281,15 @@ class Moment(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Still:
+    """A picture as a Moment."""
+
+    rgb: Tensor
+    time: Fraction
+    starts_scene: bool = False
+
+
 M = TypeVar("M", bound=Moment)
 
 

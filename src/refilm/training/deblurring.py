@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -14,15 +13,16 @@ from torch.nn import functional as F
 
 from refilm.data import Draws, Pack
 from refilm.data.camera_paths import Scenes, read_cutouts, read_photographs
-from refilm.data.crops import below, turns
+from refilm.data.crops import turns
 from refilm.data.degradations import exposed
+from refilm.data.draws import below
 from refilm.data.pack import spread
 from refilm.errors import RefilmError
 from refilm.evaluation.deblurring import blurred_frames, sharpened
 from refilm.evaluation.metrics import psnr_db
 from refilm.models.flow_blend import QUARTERS, FlowBlend
 from refilm.models.table import create_model
-from refilm.stages.running import Interpolating
+from refilm.stages.running import Interpolating, Still
 from refilm.training.config import DeblurringConfig
 from refilm.training.problem import Problem
 
@@ -102,7 +102,7 @@ class Deblurring(Problem):
         for clip in val.frames:
             blurry, sharp = blurred_frames(clip)
             plain = plainly(blurry[None])[0]
-            stills = [_Still(picture, Fraction(number)) for number, picture in enumerate(blurry.unbind(1))]
+            stills = [Still(picture, Fraction(number)) for number, picture in enumerate(blurry.unbind(1))]
             results = sharpened(Interpolating(model, self.device), stills, redraws=model.redraws_inputs)
             wanted, rows = spread(sharp.shape[1], 2 * frames_a_clip), []
             for number, result in enumerate(results):
@@ -112,15 +112,6 @@ class Deblurring(Problem):
             for name, column in zip(figures, zip(*rows, strict=True), strict=True):
                 figures[name].append(sum(column) / len(column))
         return figures
-
-
-@dataclass(frozen=True)
-class _Still:
-    """A picture in the form that `Interpolating` takes: a `Moment`."""
-
-    rgb: Tensor
-    time: Fraction
-    starts_scene: bool = False
 
 
 class Slowed:

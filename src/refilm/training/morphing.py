@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import DataLoader
 
+from refilm.data.draws import generator
 from refilm.data.manifolds import SETS, Samples
 from refilm.data.picture_sets import read_pictures
 from refilm.errors import RefilmError
@@ -75,7 +76,7 @@ class Morphing(Problem):
 
     def loss_of(self, step: int) -> Tensor:
         config, model = self.config, self.model
-        random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        random = generator(config.seed, step)
         drawn = torch.randperm(len(self.samples), generator=random)[: config.batch]
         samples = self.samples[drawn].to(self.device)
         codes = model.encode(samples)

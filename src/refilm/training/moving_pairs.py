@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from refilm.data import Pack
-from refilm.data.crops import Draws, below
+from refilm.data.crops import Draws
+from refilm.data.draws import below, between, chance, log_between
 from refilm.layers.optical_flow import DIS, SMALLEST_SIDE, consistent, luma
 from refilm.layers.sampling import pixel_grid, sample
 from refilm.training.config import FlowConfig
@@ -81,15 +82,15 @@ class PairSampler:
         config, frames = self._config, self._luma[clip]
         pair = self._pair(clip, below(len(frames) - gap, random), gap)
         height, width = frames.shape[1:]
-        zoom = math.exp(_uniform(math.log(config.zoom[0]), math.log(config.zoom[1]), random))
-        turn = _uniform(-config.turn, config.turn, random)
+        zoom = log_between(random, *config.zoom)
+        turn = between(random, -config.turn, config.turn)
         centre = torch.tensor([_inside(side, config.crop / zoom, random) for side in (width, height)])
         mirror = 1 - 2 * below(2, random)
         first = _map(zoom, turn, mirror)
         second, shift = first, torch.zeros(2)
-        if _uniform(0, 1, random) < config.shifted:
+        if chance(random, config.shifted):
             shift = _vector(0, config.shift, random) / zoom
-            second = _map(zoom * math.exp(_uniform(-0.1, 0.1, random)), turn + _uniform(-5, 5, random), mirror)
+            second = _map(zoom * math.exp(between(random, -0.1, 0.1)), turn + between(random, -5, 5), mirror)
         maps, centres = torch.stack((first, second)), torch.stack((centre, centre + shift))
         grid = pixel_grid(config.crop, config.crop, frames.device) - (config.crop - 1) / 2
         places = torch.einsum("kij,zjhw->kihw", maps, grid) + centres.view(2, 2, 1, 1)
@@ -105,7 +106,7 @@ class PairSampler:
     def _crossed(self, pair: Pairs, texture: Tensor, random: torch.Generator) -> Pairs:
         """A pair over which a cut-out of `texture` [1, S, S] flies, with the chance that the config gives."""
         config = self._config
-        if _uniform(0, 1, random) >= config.crossed:
+        if not chance(random, config.crossed):
             return pair
         shape = _blob(config.crop, random)
         way = _vector(0, config.shift, random).view(1, 2, 1, 1)
@@ -147,26 +148,22 @@ def _map(zoom: float, degrees: float, mirror: int) -> Tensor:
 
 def _blob(size: int, random: torch.Generator) -> Tensor:
     """A shape with a wavy outline, 1 inside, soft over a pixel. -> [1, 1, size, size]"""
-    centre = torch.tensor([_uniform(0, size, random) for _ in range(2)]).view(1, 2, 1, 1)
+    centre = torch.tensor([between(random, 0, size) for _ in range(2)]).view(1, 2, 1, 1)
     x, y = (pixel_grid(size, size, centre.device) - centre).unbind(1)
-    angle, radius = torch.atan2(y, x), torch.full_like(x, _uniform(0.08, 0.25, random) * size)
+    angle, radius = torch.atan2(y, x), torch.full_like(x, between(random, 0.08, 0.25) * size)
     for waves in (1, 2, 3, 5):
-        phase, depth = _uniform(0, 2 * math.pi, random), _uniform(0, 0.4 / waves, random)
+        phase, depth = between(random, 0, 2 * math.pi), between(random, 0, 0.4 / waves)
         radius = radius * (1 + depth * torch.cos(waves * angle + phase))
     return (radius - torch.hypot(x, y) + 0.5).clamp(0, 1)[None]
 
 
 def _vector(least: float, most: float, random: torch.Generator) -> Tensor:
     """A vector of uniform direction and length. -> [2]"""
-    angle, length = _uniform(0, 2 * math.pi, random), _uniform(least, most, random)
+    angle, length = between(random, 0, 2 * math.pi), between(random, least, most)
     return length * torch.tensor([math.cos(angle), math.sin(angle)])
 
 
 def _inside(side: int, window: float, random: torch.Generator) -> float:
     """The centre of a window that lies inside `side` pixels if it fits, along one axis."""
     half = min(window, side) / 2
-    return _uniform(half - 0.5, side - half - 0.5, random)
-
-
-def _uniform(low: float, high: float, random: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand(1, generator=random))
+    return between(random, half - 0.5, side - half - 0.5)

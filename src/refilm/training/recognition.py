@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from refilm.data.camera_motion import CameraMotions, MadeClip, MovingClip, read_motions
 from refilm.data.drawn_figures import DrawnFigures
+from refilm.data.draws import between, chance
 from refilm.data.flips import Flips
 from refilm.data.labelled import ALL, LabelledClip, LabelledSet, find_labelled
 from refilm.data.labelled_clips import Balanced, Looks, See, TimedFrames, random_view, read_all, read_timed
@@ -105,9 +106,7 @@ class Recognition(Problem):
         for note in dict.fromkeys(note for found in sets for note in found.notes):
             print(note, flush=True)
 
-        def material(
-            parts: Sequence[tuple[LabelledSet, Sequence[LabelledClip]]], scale: float, most: int | None
-        ) -> Material:
+        def material(parts: Parts, scale: float, most: int | None) -> Material:
             clips = [(found, clip) for found, part in parts for clip in part if clip.label in classes]
             see = kept_for(round(scale * sampling.height), round(scale * sampling.width))
             if most is not None:
@@ -122,7 +121,7 @@ class Recognition(Problem):
             parts: Parts = [(other, other.clips) for other in others]
             if own is not None:
                 parts = [(own, own.fold(config.fold).train), *parts]
-            there = {clip.label for _, clips in parts for clip in clips} | (set(_made_labels(config)))
+            there = {clip.label for _, clips in parts for clip in clips} | set(_made_labels(config))
             if absent := [name for name in classes if name not in there]:
                 raise RefilmError(f"there is no clip to learn {absent[0]!r} from; all its clips are held out")
             learned = material(parts, config.kept_scale, config.train_clips)
@@ -190,7 +189,7 @@ class Recognition(Problem):
         random = self._draws.generator(step)
         views, targets, moving = [], [], []
         for _ in range(self.config.batch):
-            made = self._moving(random) if float(torch.rand((), generator=random)) < self.config.synthetic else None
+            made = self._moving(random) if chance(random, self.config.synthetic) else None
             if made is None:
                 view, label = self._view(self._draws.draw(random), random)
             else:
@@ -203,8 +202,7 @@ class Recognition(Problem):
     def _moving(self, random: torch.Generator) -> MadeClip:
         assert self._made is not None
         sampling = self.model.sampling
-        low, high = self.config.span
-        share = Fraction(low + (high - low) * float(torch.rand((), generator=random)))
+        share = Fraction(between(random, *self.config.span))
         seconds = self._made.seconds(random, share * sampling.seconds)
         times = torch.tensor([float(time) for time in sample_times(sampling, Fraction(0), seconds)])
         return self._made.draw(random, times, sampling.height, sampling.width)

@@ -1,21 +1,14 @@
-"""Are the Triton kernels the reference? On a GPU if there is one; otherwise in Triton's interpreter. Its switch must be
-set before Triton is loaded, so there this file runs itself again in a process of its own."""
-
-import os
-import subprocess
-import sys
+"""Are the Triton kernels the reference? See `triton_runs`."""
 
 import pytest
 import torch
 from ops.ls3d_conv.cases import CASES, LAST, Case
+from ops.triton_runs import DEVICE, needs_interpreter, run_in_interpreter, starts_interpreter
 from tolerance import TOLERANCE
 
 from refilm.ops.ls3d_conv import reference, triton_kernel
 
 pytestmark = pytest.mark.skipif(not triton_kernel.available, reason=triton_kernel.reason)
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-needs_interpreter = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRETED, reason="run by test_in_the_interpreter")
 GRADIENTS = ("x", "weight", "offset", "importance")
 # the interpreter takes seconds for what a GPU does in no time
 SMALL = {
@@ -33,16 +26,9 @@ SMALL = {
 SMALL["two blocks"] = Case(size=(1, 3, 4), kernel=(1, 3, 1), padding=(0, 1, 0), channels=70, outputs=130, x_format=LAST)
 
 
-@pytest.mark.skipif(INTERPRETED or DEVICE == "cuda", reason="the other tests run here")
+@starts_interpreter
 def test_in_the_interpreter() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stdout[-3000:]
+    run_in_interpreter(__file__)
 
 
 @needs_interpreter

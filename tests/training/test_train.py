@@ -2,7 +2,9 @@ import csv
 import json
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -17,6 +19,7 @@ from refilm.data import Motion
 from refilm.errors import RefilmError
 from refilm.models import MODELS, create_model
 from refilm.training import export, read_recipe, train
+from refilm.training.batches import Batches
 from refilm.training.config import InterpolationConfig
 from refilm.training.interpolation import Interpolation, classical_offsets, kinds_at
 from refilm.training.problem import rate
@@ -146,17 +149,17 @@ def test_minutes_hold_all_validations_and_the_export(recipe, tmp_path, monkeypat
     """Steps of 10 s, validations of 60 s every 20 steps and at the end, of 90 s for a weight file."""
     clock = Clock()
     monkeypatch.setattr("refilm.training.deadline.monotonic", clock)
-    loss_of, validate = Interpolation.loss_of, Interpolation.validate
+    loss, validate = Interpolation.loss, Interpolation.validate
 
-    def slow_loss(problem, step):
+    def slow_loss(problem, batch, step):
         clock.now += 10
-        return loss_of(problem, step)
+        return loss(problem, batch, step)
 
     def slow_validate(problem, model, val, frames_a_clip):
         clock.now += 60 if frames_a_clip == 1 else 90
         return validate(problem, model, val, frames_a_clip)
 
-    monkeypatch.setattr(Interpolation, "loss_of", slow_loss)
+    monkeypatch.setattr(Interpolation, "loss", slow_loss)
     monkeypatch.setattr(Interpolation, "validate", slow_validate)
     settings = ["val_every=20", "steps=100"]
     checkpoint = train(recipe, 9, settings, tmp_path / "run", "cpu", exports=exports)
@@ -166,6 +169,16 @@ def test_minutes_hold_all_validations_and_the_export(recipe, tmp_path, monkeypat
     assert [int(row["step"]) for row in rows if row["val_psnr"]][-1] == steps - 1
     assert torch.load(checkpoint, weights_only=True)["global_step"] == steps
     assert 9 * 60 - 60 - 10 <= clock.now <= 9 * 60
+
+
+def test_processes_that_draw_ahead_draw_the_same_batches(recipe):
+    problem = create_problem(read_recipe(recipe))
+    problem.trainer = SimpleNamespace(global_step=3, world_size=2, global_rank=1)
+    for (alone, number), (ahead, same) in zip(islice(Batches(problem, 0), 3), Batches(problem, 2), strict=False):
+        assert number == same
+        assert torch.equal(alone[0].inputs, ahead[0].inputs)
+        assert torch.equal(alone[0].inputs, problem.draw(number)[0].inputs)
+    assert number == 2 * (3 + 2) + 1
 
 
 def test_two_equal_trainings_give_the_same_file(recipe, tmp_path):

@@ -210,6 +210,7 @@ def train(
     out: Path | None = None,
     device: str = "auto",
     devices: int = 1,
+    workers: int | None = None,
     export: Path | None = None,
     note: str = "",
 ) -> int:
@@ -231,6 +232,8 @@ def train(
         auto, cpu or gpu.
     devices
         Number of processes that share each step (DDP).
+    workers
+        Number of processes that draw batches ahead. Default: two less than the cores, at most 8.
     export
         Write a weight file to this folder at the end.
     note
@@ -252,6 +255,7 @@ def train(
             progress=sys.stderr.isatty(),
             data=data,
             exports=export is not None,
+            workers=workers,
         )
         print(f"checkpoint: {checkpoint}")
         if export is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,8 +37,7 @@ class Motion:
             raise ValueError(f"shrink must be at least 1 and weight not negative, got {self.shrink}, {self.weight}")
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """A batch of crops for interpolation, RGB in [0, 1].
 
     inputs   [N, 3, window, S, S]

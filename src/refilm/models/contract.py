@@ -179,11 +179,21 @@ class Interpolator(Runnable, Protocol):
         """
         return iter(())
 
-    def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
+    def unlearned(self, clip: Tensor) -> Sequence[Tensor]:
+        """What `lesson` begins with that does not learn, such as the motion by DIS; nothing if all of it does.
+
+        So a training can compute it ahead, in other processes. `clip` as in `between`.
+        """
+        return ()
+
+    def lesson(
+        self, clip: Tensor, times: Sequence[Fraction], margin: int = 0, unlearned: Sequence[Tensor] = ()
+    ) -> Lesson:
         """`between` for training: the same frames with gradients, and those of the plain alternative.
 
-        margin   pixels cut off from the results on each side, h = H - 2 * margin. A model that estimates motion first
-                 does so on the whole clip, since near its border the flow cannot know what lies beyond
+        margin     pixels cut off from the results on each side, h = H - 2 * margin. A model that estimates motion first
+                   does so on the whole clip, since near its border the flow cannot know what lies beyond
+        unlearned  what `unlearned` gave for this clip; computed where it is not given
         """
         first = clip.shape[2] // 2 - 1
         inside = slice(margin, -margin or None)
@@ -252,6 +262,13 @@ class Recognizer(Runnable, Protocol):
     @property
     def window(self) -> int:
         return self.sampling.frames
+
+    def unlearned(self, clip: Tensor) -> Tensor | None:
+        """What training begins with that does not learn, such as optical flow; None if there is nothing.
+
+        `heads` and `lesson` take it as a second argument, so a training can compute it ahead, in other processes.
+        """
+        return None
 
     def activation(self, clip: Tensor) -> Tensor | None:
         """How much each place of a clip speaks for each class: the classifier on the last map instead of on its mean.

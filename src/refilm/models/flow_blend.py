@@ -193,6 +193,10 @@ class FlowBlend(nn.Module, Interpolator):
         behind = [without_overlays(frame.float(), visible) for frame in pair_of(clip).unbind(2)]
         return motion, place, visible, *behind
 
+    def unlearned(self, clip: Tensor) -> Sequence[Tensor]:
+        """See `Interpolator.unlearned`: the motion, unless a network estimates it, which is left to the GPU."""
+        return self.before_bands(clip) if self.config.motion == "dis" else ()
+
     def in_bands(self, clip: Tensor, seen: Sequence[Tensor], times: Sequence[Fraction]) -> Tensor:
         """See `Interpolator.in_bands`."""
         config, exact = self.config, clip.float()

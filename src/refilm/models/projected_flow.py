@@ -115,20 +115,28 @@ class ProjectedFlow(nn.Module, Interpolator):
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
         return torch.stack([frame for frame, _ in self._made(clip, times)], dim=2)
 
-    def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
+    def unlearned(self, clip: Tensor) -> Sequence[Tensor]:
+        """See `Interpolator.unlearned`."""
+        return self.flow_blend.unlearned(clip)
+
+    def lesson(
+        self, clip: Tensor, times: Sequence[Fraction], margin: int = 0, unlearned: Sequence[Tensor] = ()
+    ) -> Lesson:
         """See `Interpolator.lesson`. The networks see the whole clip, since motion carries pixels out of the margin."""
         frames, plain = [], []
         inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
-        for time, (frame, seen) in zip(times, self._made(clip, times), strict=True):
+        for time, (frame, seen) in zip(times, self._made(clip, times, unlearned), strict=True):
             frames.append(frame[inside])
             with torch.no_grad():
                 pictures, votes, _ = self.flow_blend.candidates_of_rows(clip, seen, time, 0, clip.shape[3])
                 plain.append(mixed(pictures, votes)[inside])
         return Lesson(torch.stack(frames, dim=2), torch.stack(plain, dim=2))
 
-    def _made(self, clip: Tensor, times: Sequence[Fraction]) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
-        """The new frame at each of `times`, [N, 3, H, W], and what flow-blend has seen."""
-        seen = self.flow_blend.before_bands(clip)
+    def _made(
+        self, clip: Tensor, times: Sequence[Fraction], seen: Sequence[Tensor] = ()
+    ) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
+        """The new frame at each of `times`, [N, 3, H, W], and what flow-blend has seen, unless that is given."""
+        seen = seen or self.flow_blend.before_bands(clip)
         motion, *overlays = seen
         frames = torch.stack(overlays[2:] or pair_of(clip).unbind(2))
         for time, steps in zip(times, self.steps(frames, motion.to(frames.dtype), times), strict=True):

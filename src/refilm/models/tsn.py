@@ -113,12 +113,17 @@ class Stream(nn.Module):
         """A classifier of segments with so many features."""
         return CONSENSUS[self.config.consensus](channels, len(self.config.labels), self.dropout)
 
-    def seen(self, snippets: Tensor) -> Tensor:
-        """The input of the backbone. [N, S, L, 3, H, W], RGB in [0, 1] -> [N, S, frames, planes, H, W], normalised"""
+    def seen(self, snippets: Tensor, flow: Tensor | None = None) -> Tensor:
+        """The input of the backbone. [N, S, L, 3, H, W], RGB in [0, 1] -> [N, S, frames, planes, H, W], normalised
+
+        flow   what `flow_planes` gives for the snippets; computed where it is not given
+        """
         if self.modality == "rgb":
             return normalised(self.shown(snippets))
-        snippets = snippets[:, :, : PAIRS + 1]
-        planes = self._flow(snippets) if self.modality == "flow" else snippets.diff(dim=2) / (2 * STD)
+        if self.modality == "difference":
+            planes = snippets[:, :, : PAIRS + 1].diff(dim=2) / (2 * STD)
+        else:
+            planes = self.flow_planes(snippets) if flow is None else flow
         return planes.flatten(2, 3).unsqueeze(2)
 
     def shown(self, snippets: Tensor) -> Tensor:
@@ -134,9 +139,9 @@ class Stream(nn.Module):
             maps = self.backbone.maps(frames, self.wanted, length=shape[1] * shape[2])
         return {name: found.unflatten(0, shape) for name, found in maps.items()}
 
-    def heads(self, snippets: Tensor) -> dict[str, Tensor]:
-        """The logits of each classifier [N, K]. [N, S, L, 3, H, W]"""
-        return {self.modality: self.classified(self.maps(self.seen(snippets)))}
+    def heads(self, snippets: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
+        """The logits of each classifier [N, K]. Arguments as for `seen`."""
+        return {self.modality: self.classified(self.maps(self.seen(snippets, flow)))}
 
     def classified(self, maps: Mapping[str, Tensor]) -> Tensor:
         """The logits of the backbone's classifier [N, K]."""
@@ -150,12 +155,13 @@ class Stream(nn.Module):
         return (self.modality,)
 
     @torch.no_grad()
-    def _flow(self, snippets: Tensor) -> Tensor:
+    def flow_planes(self, snippets: Tensor) -> Tensor:
         """The flow between neighbours, pixels / LARGEST_FLOW, as 8-bit pictures of it would be normalised.
 
-        [N, S, L, 3, H, W] -> [N, S, L - 1, 2, H, W]
+        [N, S, L, 3, H, W] -> [N, S, PAIRS, 2, H, W]
         """
         assert self._motion is not None
+        snippets = snippets[:, :, : PAIRS + 1]
         shape, (height, width) = snippets.shape[:2], snippets.shape[4:]
         size = [-(-side // FLOW_REDUCTION) for side in (height, width)]
         planes = luma(F.interpolate(snippets.flatten(0, 2), size, mode="area")).unflatten(0, snippets.shape[:3])
@@ -197,10 +203,24 @@ class TSN(nn.Module, Recognizer):
         """
         return self.fused(self.heads(clip))
 
-    def heads(self, clip: Tensor) -> dict[str, Tensor]:
-        """The logits [N, K] of every classifier, by name: training supervises each. `clip` as for the call."""
+    def heads(self, clip: Tensor, unlearned: Tensor | None = None) -> dict[str, Tensor]:
+        """The logits [N, K] of every classifier, by name: training supervises each.
+
+        clip        as for the call
+        unlearned   what `unlearned` gave for this clip; computed where it is not given
+        """
         snippets = self.snippets(clip)
-        return {name: logits for stream in self._streams() for name, logits in stream.heads(snippets).items()}
+        return {
+            name: logits for stream in self._streams() for name, logits in stream.heads(snippets, unlearned).items()
+        }
+
+    def unlearned(self, clip: Tensor) -> Tensor | None:
+        """See `Recognizer.unlearned`: the flow, unless a network estimates it, which is left to the GPU."""
+        if "flow" not in self.config.streams or self.config.motion != "dis":
+            return None
+        stream = self.streams["flow"]
+        assert isinstance(stream, Stream)
+        return stream.flow_planes(self.snippets(clip))
 
     def fused(self, heads: Mapping[str, Tensor]) -> Tensor:
         """The scores of the model [N, K], from those of its heads."""

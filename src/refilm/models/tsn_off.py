@@ -186,13 +186,13 @@ class OFFStream(Stream):
         of_off = tuple(self._name(number) for number in range(len(self.levels)))
         return (self.modality, of_off[-1]) if self.config.appearance else of_off
 
-    def heads(self, snippets: Tensor) -> dict[str, Tensor]:
+    def heads(self, snippets: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
         """See `Stream.heads`; a head for each level beside that of the backbone."""
-        return self.lesson(snippets).heads
+        return self.lesson(snippets, flow).heads
 
-    def lesson(self, snippets: Tensor) -> Lesson:
-        """See `TSNOFF.lesson`."""
-        maps = self.maps(self.seen(snippets))
+    def lesson(self, snippets: Tensor, given: Tensor | None = None) -> Lesson:
+        """See `TSNOFF.lesson`. `given` is the flow, as in `Stream.seen`."""
+        maps = self.maps(self.seen(snippets, given))
         heads = {self.modality: self.classified(maps)} if self.config.appearance else {}
         flow = None
         finer: Tensor | None = None
@@ -224,16 +224,29 @@ class TSNOFF(TSN):
         has_off = not self.config.off or modality in self.config.off
         return OFFStream(modality, self.config) if has_off else super().make_stream(modality)
 
-    def lesson(self, clip: Tensor) -> Lesson:
-        """`heads`, and the predicted flow. `clip` as for the call."""
+    def lesson(self, clip: Tensor, unlearned: Tensor | None = None) -> Lesson:
+        """`heads`, and the predicted flow. Arguments as for `heads`."""
         snippets = self.snippets(clip)
         heads: dict[str, Tensor] = {}
         flow = None
         for stream in self._streams():
-            own = stream.lesson(snippets) if isinstance(stream, OFFStream) else Lesson(stream.heads(snippets), None)
+            if isinstance(stream, OFFStream):
+                own = stream.lesson(snippets, unlearned)
+            else:
+                own = Lesson(stream.heads(snippets, unlearned), None)
             heads |= own.heads
             flow = flow if own.flow is None else own.flow
         return Lesson(heads, flow)
+
+    def flow_pairs(self) -> tuple[list[int], list[int]]:
+        """The places in a clip of the frames between which `lesson` predicts the flow: the first ones, the second ones.
+
+        They are neighbours within snippets if OFF sees several frames of these, else those of neighbouring segments.
+        """
+        stream, (segments, length) = self.streams["rgb"], (self.config.segments, self.config.snippet)
+        assert isinstance(stream, Stream)
+        first, second = pairs(stream.shown(torch.arange(segments * length).view(1, segments, length)))
+        return first.flatten().tolist(), second.flatten().tolist()
 
     @torch.no_grad()
     def flow_target(self, clip: Tensor) -> Tensor:

@@ -200,7 +200,9 @@ class VILS3D(nn.Module, Interpolator):
             self._reach_step(frames, step)
         return torch.stack([frames[step] for step in steps], dim=2)
 
-    def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
+    def lesson(
+        self, clip: Tensor, times: Sequence[Fraction], margin: int = 0, unlearned: Sequence[Tensor] = ()
+    ) -> Lesson:
         """See `Interpolator.lesson`; `times` must be multiples of 1/4."""
         decoded = self.decode(clip)
         places = [int(4 * time) for time in times]

@@ -108,11 +108,19 @@ class VILS3DFlow(nn.Module, Interpolator):
             return clip.new_empty(clip.shape[0], 3, 0, *clip.shape[3:])
         return self.in_bands(clip, self.before_bands(clip), times)
 
-    def lesson(self, clip: Tensor, times: Sequence[Fraction], margin: int = 0) -> Lesson:
+    def unlearned(self, clip: Tensor) -> Sequence[Tensor]:
+        """See `Interpolator.unlearned`."""
+        return self.flow_blend.unlearned(clip)
+
+    def lesson(
+        self, clip: Tensor, times: Sequence[Fraction], margin: int = 0, unlearned: Sequence[Tensor] = ()
+    ) -> Lesson:
         """See `Interpolator.lesson`. The flow is estimated on the whole clip; the network sees it without margin."""
         inside = (..., slice(margin, -margin or None), slice(margin, -margin or None))
         frames, plain = [], []
-        for time, candidates in zip(times, self.candidates(clip, times), strict=True):
+        all_seen = unlearned or self.before_bands(clip)
+        for time in times:
+            candidates = self.flow_blend.candidates_of_rows(clip, all_seen, time, 0, clip.shape[3], MODES)
             seen = Candidates(*(planes[inside] for planes in candidates))
             frames.append(self.corrected(seen, float(time)))
             plain.append(mixed(seen.pictures[:, :3], seen.votes))

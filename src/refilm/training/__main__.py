@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--out", help="folder of checkpoint and logs; default runs/<recipe's name>")
     parser.add_argument("--device", default="auto", help="auto, cpu or gpu")
     parser.add_argument("--devices", type=int, default=1, help="number of processes that share each step")
+    parser.add_argument("--workers", type=int, help="processes that draw batches ahead")
     parser.add_argument("--export", metavar="FOLDER", help="write the weight file there at the end")
     parser.add_argument("--note", default="", help="a line for the weight file, such as the time spent")
     arguments = parser.parse_args()
@@ -28,6 +29,7 @@ def main() -> None:
         arguments.devices,
         data=arguments.data,
         exports=bool(arguments.export),
+        workers=arguments.workers,
     )
     print(f"checkpoint: {checkpoint}")
     if arguments.export:

@@ -79,8 +79,8 @@ class Deblurring(Problem):
         blurry, sharp = (torch.stack(clips) for clips in zip(*pairs, strict=True))
         return blurry, sharp
 
-    def loss_of(self, step: int) -> Tensor:
-        blurry, sharp = (clips.to(self.device) for clips in self.draw(step))
+    def loss(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+        blurry, sharp = batch
         distances, again = [], []
         for estimate in self.model.estimates(blurry):
             frame = estimate.frame.float()

@@ -33,8 +33,10 @@ class Flow(Problem):
         super().__init__(config, val)
         self.sampler = PairSampler(train, config)
 
-    def loss_of(self, step: int) -> Tensor:
-        pairs = Pairs(*(part.to(self.device) for part in self.sampler.draw(step)))
+    def draw(self, step: int) -> Pairs:
+        return self.sampler.draw(step)
+
+    def loss(self, pairs: Pairs, step: int) -> Tensor:
         starts = self._starts(pairs, step) if step < self.config.led_until else ()
         levels = self.model.levels_both_ways(*pairs.luma, starts)
         taught = torch.stack([distance_on_level(flows, pairs) for flows in levels])

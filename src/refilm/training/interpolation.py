@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from refilm.data import CropSampler, Motion, Pack
+from refilm.data import Batch, CropSampler, Motion, Pack
 from refilm.data.pack import spread
 from refilm.evaluation.metrics import psnr_db
 from refilm.models import create_model
@@ -39,12 +39,16 @@ class Interpolation(Problem):
         self.sampler = CropSampler(train, config.crop, config.batch, config.seed, self.model.window)
         self.adversary = Adversary() if config.adversarial else None
 
-    def loss_of(self, step: int) -> Tensor:
+    def draw(self, step: int) -> tuple[Batch, Sequence[Tensor]]:
+        """The crops, and what the model has seen in them that does not learn (`Interpolator.unlearned`)."""
         batch = self.sampler.draw(step, kinds_at(self.config, step))
-        inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
-        margin = self.config.margin
+        return batch, self.model.unlearned(batch.inputs)
+
+    def loss(self, drawn: tuple[Batch, Sequence[Tensor]], step: int) -> Tensor:
+        batch, seen = drawn
+        inputs, targets, margin = batch.inputs, batch.targets, self.config.margin
         truth = targets[..., margin : targets.shape[-2] - margin, margin : targets.shape[-1] - margin]
-        lesson: Lesson = self.model.lesson(inputs, [Fraction(place, 4) for place in batch.places], margin)
+        lesson: Lesson = self.model.lesson(inputs, [Fraction(place, 4) for place in batch.places], margin, seen)
         loss = self.distance(lesson.frames, truth)
         with torch.no_grad():
             of_plain = self.distance(lesson.plain, truth)

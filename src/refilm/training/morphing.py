@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.data import DataLoader
 
 from refilm.data.draws import generator
 from refilm.data.manifolds import SETS, Samples
@@ -26,6 +25,7 @@ from refilm.errors import RefilmError
 from refilm.evaluation.geodesic import SURFACES, WAYS, figures_of, held_out_pairs
 from refilm.layers.neighbours import distances_along
 from refilm.models.geodesic import Geodesic, geometric_prior, length_loss, speed_loss, straight
+from refilm.training.batches import Batches
 from refilm.training.config import MorphingConfig
 from refilm.training.problem import Problem
 from refilm.weights import Weights, save_weights
@@ -74,7 +74,11 @@ class Morphing(Problem):
         held = make("test")
         return cls(config, make("train") if train else Samples(held.samples[:0], held.places[:0], held.kinds[:0]), held)
 
-    def loss_of(self, step: int) -> Tensor:
+    def draw(self, step: int) -> int:
+        """The samples are few, and are in memory: only which step it is."""
+        return step
+
+    def loss(self, _: int, step: int) -> Tensor:
         config, model = self.config, self.model
         random = generator(config.seed, step)
         drawn = torch.randperm(len(self.samples), generator=random)[: config.batch]
@@ -159,7 +163,7 @@ def learn_space(source: Path, minutes: float, side: int, folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*no `val_dataloader`.*")  # it is measured afterwards
-        trainer.fit(problem, DataLoader(range(steps), batch_size=None))  # type: ignore[arg-type]
+        trainer.fit(problem, Batches(problem, workers=0))
     model = problem.ema.module
     metrics = {"protocol": Morphing.protocol, **problem.measure(model, 2)}
     recipe = {"file": "refilm morph", "steps": trainer.global_step, "note": f"learned from {source.name}"}

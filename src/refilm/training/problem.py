@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import lightning
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -27,7 +28,8 @@ from refilm.weights import load_weights
 
 
 class Problem(lightning.LightningModule):
-    """A model with its training data, loss and validation. Subclasses define `loss_of` and `validate`.
+    """A model with its training data, loss and validation. Subclasses define `draw`, `loss` and
+    `validate`.
 
     protocol   description of what `validate` measures, for the weight file
     plain      name of the plain alternative that `validate` also measures
@@ -92,13 +94,21 @@ class Problem(lightning.LightningModule):
         train = sum(len(entries(folder)) for folder in config.train)
         return min(train, config.train_clips or train), 0
 
-    def loss_of(self, step: int) -> Tensor:
-        """The loss of batch number `step`.
+    def draw(self, step: int) -> Any:
+        """Batch number `step`: tensors on the CPU, in named tuples, tuples or lists.
 
-        The batch must depend on that number and the seed only, so that a resumed training sees the same batches as one
-        that was not interrupted.
+        It must depend on that number and the seed only, so that a resumed training sees the same batches as one that
+        was not interrupted. It is called ahead of time, and in processes of their own (`training.batches`).
         """
         raise NotImplementedError
+
+    def loss(self, batch: Any, step: int) -> Tensor:
+        """The loss of batch number `step`, whose tensors are on the model's device."""
+        raise NotImplementedError
+
+    def loss_of(self, step: int) -> Tensor:
+        """Draw batch number `step`, and give its loss."""
+        return self.loss(move_data_to_device(self.draw(step), self.device), step)
 
     def distance(self, output: Tensor, truth: Tensor) -> Tensor:
         """The loss between a result and the truth that the config names."""
@@ -152,9 +162,8 @@ class Problem(lightning.LightningModule):
         """The optimiser of these groups of parameters, which have their own learning rates."""
         return torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=self.config.weight_decay)
 
-    def training_step(self, _: Any, index: int) -> Tensor:
-        # process r of n takes the batches r, r + n, r + 2n, ...
-        loss = self.loss_of(self.global_step * self.trainer.world_size + self.trainer.global_rank)
+    def training_step(self, drawn: tuple[Any, int], index: int) -> Tensor:
+        loss = self.loss(*drawn)
         if not loss.isfinite():
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; lower learning_rate")
         return loss

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors.torch import load_file
@@ -33,7 +32,6 @@ from refilm.training.losses import charbonnier
 from refilm.training.problem import Problem
 from refilm.weights import load_weights
 
-T = TypeVar("T")
 Parts = Sequence[tuple[LabelledSet, Sequence[LabelledClip]]]  # sets, and which of their clips are meant
 
 # Validation clips that are computed at once.
@@ -64,6 +62,21 @@ class Material:
         return Material(self.clips[part], self.labels[part], self.flips[part])
 
 
+class Views(NamedTuple):
+    """A batch of views of labelled clips.
+
+    clips      [N, 3, T, H, W] in [0, 1]
+    targets    [N], the indices of their classes
+    flow       that a model with `lesson` should predict, [N, P, 2, grid, grid] in pixels; None where it is not to
+    unlearned  see `Recognizer.unlearned`
+    """
+
+    clips: Tensor
+    targets: Tensor
+    flow: Tensor | None
+    unlearned: Tensor | None
+
+
 class Recognition(Problem):
     """Trains on views of labelled clips; all classes are drawn equally often.
 
@@ -84,7 +97,6 @@ class Recognition(Problem):
         super().__init__(config, val)
         self.train_clips, self._made = train, made
         self._draws = Balanced(train.labels, config.seed)
-        self._ahead = Ahead(self.draw)
         self._looks = Looks(config.area, config.aspect, config.colour, config.flips)
 
     @classmethod
@@ -180,12 +192,8 @@ class Recognition(Problem):
             return torch.optim.SGD(groups, momentum=0.9, weight_decay=self.config.weight_decay)
         return super().optimizer(groups)
 
-    def draw(self, step: int) -> tuple[Tensor, Tensor, list[MadeClip | None]]:
-        """The batch of one step.
-
-        -> (clips [N, 3, T, H, W] in [0, 1]; the indices of their classes [N]; those that are made from stills, with
-        their motion, None for the others)
-        """
+    @torch.no_grad()
+    def draw(self, step: int) -> Views:
         random = self._draws.generator(step)
         views, targets, moving = [], [], []
         for _ in range(self.config.batch):
@@ -197,7 +205,9 @@ class Recognition(Problem):
             views.append(view)
             targets.append(self.model.labels.index(label))
             moving.append(made)
-        return torch.stack(views), torch.tensor(targets), moving
+        clips = torch.stack(views)
+        flow = self._flow(clips, moving) if self.config.flow_weight else None
+        return Views(clips, torch.tensor(targets), flow, self.model.unlearned(clips))
 
     def _moving(self, random: torch.Generator) -> MadeClip:
         assert self._made is not None
@@ -219,47 +229,37 @@ class Recognition(Problem):
         frames = clip.frames_u8[places]
         return random_view(frames, label, sampling.height, sampling.width, self._looks, flips, random)
 
-    def loss_of(self, step: int) -> Tensor:
-        clips, targets, moving = self._ahead(step)
-        clips, targets = clips.to(self.device), targets.to(self.device)
+    def loss(self, views: Views, step: int) -> Tensor:
+        clips, targets = views.clips, views.targets
+        given = () if views.unlearned is None else (views.unlearned,)
         flow: Tensor | None = None
         if self.config.flow_weight:
-            heads, flow = self.model.lesson(clips)
+            heads, flow = self.model.lesson(clips, *given)
         else:
-            heads = self.model.heads(clips) if hasattr(self.model, "heads") else {"": self.model(clips)}
+            heads = self.model.heads(clips, *given) if hasattr(self.model, "heads") else {"": self.model(clips)}
         smoothing = self.config.smoothing
         losses = {
             name: F.cross_entropy(logits.float(), targets, label_smoothing=smoothing) for name, logits in heads.items()
         }
         self.log_dict({f"loss {name}".strip(): loss for name, loss in losses.items()}, batch_size=1)
         loss = torch.stack(list(losses.values())).sum()
-        if flow is not None:
-            distance = charbonnier(flow.float() / _FLOW_UNIT, self._flow(clips, moving, flow) / _FLOW_UNIT, 0.1)
+        if flow is not None and views.flow is not None:
+            distance = charbonnier(flow.float() / _FLOW_UNIT, views.flow / _FLOW_UNIT, 0.1)
             self.log("flow_distance", distance, batch_size=1)
             loss = loss + self.config.flow_weight * distance
         return loss
 
-    def _flow(self, clips: Tensor, moving: Sequence[MadeClip | None], predicted: Tensor) -> Tensor:
-        """The flow that a model should predict, of the shape of `predicted`, [N, P, 2, grid, grid] in pixels.
-
-        Raises ValueError if the model predicts it for other pairs of frames than neighbours: within snippets, if these
-        have several frames, else of neighbouring segments.
-        """
-        sampling: Sampling = self.model.sampling
-        length = sampling.snippet if sampling.snippet > 1 else sampling.frames
-        first = [place for place in range(sampling.frames) if (place + 1) % length]
-        if len(first) != predicted.shape[1]:
-            raise ValueError(
-                f"{self.config.model} predicts the flow of {predicted.shape[1]} pairs, and has {len(first)} pairs of "
-                "neighbouring frames; set flow_weight = 0"
-            )
-        target = torch.zeros_like(predicted, dtype=torch.float32)
+    def _flow(self, clips: Tensor, moving: Sequence[MadeClip | None]) -> Tensor:
+        """The flow that a model should predict, [N, P, 2, grid, grid] in pixels: exact where that is known."""
+        first, second = self.model.flow_pairs()
+        grid: int = self.model.config.flow_grid
+        target = torch.zeros(len(clips), len(first), 2, grid, grid)
         real = [number for number, clip in enumerate(moving) if not isinstance(clip, MovingClip)]
         if real:
             target[real] = self.model.flow_target(clips[real]).float()
         for number, clip in enumerate(moving):
             if isinstance(clip, MovingClip):
-                target[number] = clip.flow(first, [place + 1 for place in first], predicted.shape[-1])
+                target[number] = clip.flow(first, second, grid)
         return target
 
     def validate(self, model: Any, val: Material, frames_a_clip: int) -> dict[str, list[float]]:
@@ -275,25 +275,6 @@ class Recognition(Problem):
     def further(self, figures: dict[str, list[float]], gains: list[float]) -> str:
         assert self.val is not None
         return f", balanced {balanced_accuracy(figures['top1'], self.val.labels):.1f} %"
-
-
-class Ahead(Generic[T]):
-    """Draws the batch of the next step, in a thread, while the model learns from that of this one."""
-
-    def __init__(self, draw: Callable[[int], T]) -> None:
-        self._draw = draw
-        self._pool = ThreadPoolExecutor(1)
-        self._last: int | None = None
-        self._drawn: dict[int, Future[T]] = {}
-
-    def __call__(self, step: int) -> T:
-        """The batch of a step. The next is expected to follow it as it has followed the one before."""
-        waiting = self._drawn.get(step)
-        batch = self._draw(step) if waiting is None else waiting.result()
-        following = step + (1 if self._last is None else max(1, step - self._last))
-        self._last = step
-        self._drawn = {following: self._pool.submit(self._draw, following)}
-        return batch
 
 
 def made_material(motions: Made, sampling: Sampling, count: int) -> Material:

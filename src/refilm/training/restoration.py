@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,19 @@ from refilm.evaluation.restorers import ModelRestorer
 from refilm.training.config import RestorationConfig
 from refilm.training.losses import dissimilarity
 from refilm.training.problem import Problem
+
+
+class Windows(NamedTuple):
+    """A batch of windows of clips.
+
+    degraded  [N, 3, T, S, S]
+    told      for a denoiser the sigma that it is given, [N], NaN where it is not given; None for other models
+    truth     [N, 3, S, S] or larger, of the middle frame
+    """
+
+    degraded: Tensor
+    told: Tensor | None
+    truth: Tensor
 
 
 class Restoration(Problem):
@@ -34,17 +47,18 @@ class Restoration(Problem):
         self.sampler = WindowSampler(train, copies, self.model.window, config.crop, config.batch, config.seed)
         self._compressed: list[Tensor] | None = None  # the validation clips after compression
 
-    def loss_of(self, step: int) -> Tensor:
+    def draw(self, step: int) -> Windows:
         drawn, random = self.sampler.draw(step)
-        truth = drawn[0][:, :, self.model.window // 2].to(self.device)
-        clip, told = self._degrade(drawn, random)
-        output = self.model.network(self.model.prepare(clip.to(self.device)), *(() if told is None else (told,)))
-        output = output.float()
+        return Windows(*self._degrade(drawn, random), drawn[0][:, :, self.model.window // 2])
+
+    def loss(self, windows: Windows, step: int) -> Tensor:
+        clip, told, truth = windows
+        output = self.model.network(self.model.prepare(clip), *(() if told is None else (told,))).float()
         loss = self.distance(output, truth)
         if self.config.structure:
             loss = loss + self.config.structure * dissimilarity(output, truth)
         with torch.no_grad():
-            gain = 20 * torch.log10((self._plainly(clip).to(self.device) - truth).norm() / (output - truth).norm())
+            gain = 20 * torch.log10((self._plainly(clip) - truth).norm() / (output - truth).norm())
         self.log_dict({"loss": loss, "gain_db": gain}, prog_bar=True, batch_size=1)
         return loss
 
@@ -63,7 +77,7 @@ class Restoration(Problem):
         filmed = told.isnan() & (torch.rand(count, generator=random) < self.config.film_noise)
         if filmed.any():
             noisy[filmed] = film_noise(clean[filmed], sigma[filmed].view(-1, 1, 1, 1, 1), random)
-        return noisy, told.to(self.device)
+        return noisy, told
 
     def _plainly(self, clip: Tensor) -> Tensor:
         centre = clip[:, :, clip.shape[2] // 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,12 +16,15 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from refilm.training.batches import Batches
 from refilm.training.config import TrainConfig
 from refilm.training.deadline import FRAMES_A_CLIP, Deadline
 from refilm.training.problem import Problem
 from refilm.training.recipe import read_recipe, restore_config
 from refilm.training.trainers import trainer_of
 from refilm.weights import Weights, as_stored, save_weights
+
+MOST_WORKERS = 8  # unless more are asked for
 
 
 def train(
@@ -33,6 +37,7 @@ def train(
     progress: bool = False,
     data: str | Path | None = None,
     exports: bool = False,
+    workers: int | None = None,
 ) -> Path:
     """Train a model as a recipe says, and return the path of the checkpoint.
 
@@ -47,6 +52,7 @@ def train(
     progress  whether to show a progress bar
     data      folder to train and validate on instead of those that the recipe names, see `refilm.data.read_split`
     exports   whether `export` follows, so that `minutes` includes it
+    workers   processes that draw batches ahead; None: a few where there are cores to spare. Batches do not depend on it
 
     If `out` holds a checkpoint, training continues from it exactly as without interruption. Raises ValueError if that
     was made with other settings; only steps, val_every, val_frames, start and the
@@ -80,15 +86,15 @@ def train(
         enable_progress_bar=progress,
         callbacks=[deadline, Keep(checkpoint, config.val_every)],
     )
-    # the problem draws its own batches; the loaders only count steps
-    steps: DataLoader[int] = DataLoader(range(config.steps), batch_size=None)  # type: ignore[arg-type]
+    if workers is None:
+        workers = max(0, min(MOST_WORKERS, (os.cpu_count() or 1) - 2))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*ModelCheckpoint.*")
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # those that are frozen
         trainer.fit(
             problem,
-            steps,
+            Batches(problem, workers),
             DataLoader([0], batch_size=None) if problem.val is not None else None,  # type: ignore[arg-type]
             ckpt_path=checkpoint if checkpoint.exists() else None,
             weights_only=True,

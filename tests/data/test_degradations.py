@@ -176,7 +176,7 @@ def test_bad_degradations_are_named(monkeypatch):
         bicubic_down(torch.zeros(3, 30, 32))
     with pytest.raises(ValueError, match="exposure must be odd and at most the clip's 5 frames, got 4"):
         motion_blur(torch.zeros(3, 5, 8, 8), 4)
-    with pytest.raises(ValueError, match="codec must be h264, hevc or jpeg2000, got 'vp9'"):
+    with pytest.raises(ValueError, match="codec must be h264, hevc, h264-intra or jpeg2000, got 'vp9'"):
         compress(panning(1), "vp9", 30)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RefilmError, match=r"the command ffmpeg is not installed.*install ffmpeg"):

@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from refilm.layers.optical_flow import align_to_centre, consistent
+from refilm.layers.optical_flow import DIS, align_to_centre, consistent
 
 
 def moving(dy, dx, frames=3, size=64):
@@ -46,3 +46,10 @@ def test_flows_that_contradict_each_other_are_not_trusted():
     flows[1, 0, :, 15:] = 2.0
     assert not consistent(flows)[0, :, :, 13:].any()
     assert consistent(flows)[0, :, :, :11].all()
+
+
+def test_one_way_is_the_first_of_both_ways():
+    torch.manual_seed(0)
+    first, second = (torch.rand(2, 48, 64).mul(255).byte() for _ in range(2))
+    assert torch.equal(DIS().one_way(first, second), DIS().both_ways(first, second)[0])
+    assert not DIS().one_way(first[:, :20], second[:, :20]).any(), "too small for DIS"

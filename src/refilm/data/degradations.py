@@ -152,8 +152,9 @@ def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
     """Frames after encoding and decoding.
 
     frames_u8  [T, 3, H, W], RGB, uint8, one scene
-    codec      "h264" or "hevc": x264 or x265 at preset medium; "jpeg2000": FFmpeg's own encoder, by the command
-               `ffmpeg`, which must be installed, since PyAV cannot set its quality
+    codec      "h264" or "hevc": x264 or x265 at preset medium; "h264-intra": x264 in a hurry, each frame alone;
+               "jpeg2000": FFmpeg's own encoder, by the command `ffmpeg`, which must be installed, since PyAV cannot set
+               its quality
     quality    crf of h264 and hevc, -q:v of jpeg2000; higher is worse
     out        [T, 3, H, W], uint8, on the CPU
 

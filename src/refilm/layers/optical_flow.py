@@ -71,6 +71,16 @@ class DIS:
         planes = first.cpu().numpy(), second.cpu().numpy()
         return flows_of_luma(*planes, self.refinement, self.finest_scale, self.correct).to(first.device)
 
+    def one_way(self, first: Tensor, second: Tensor) -> Tensor:
+        """The flow from `first` to `second` alone, in this thread. [N, H, W] uint8 twice -> [N, 2, H, W]"""
+        count, height, width = first.shape
+        if min(height, width) < SMALLEST_SIDE:
+            return torch.zeros(count, 2, height, width, device=first.device)
+        with one_opencv_thread():
+            planes = first.cpu().numpy(), second.cpu().numpy()
+            flows = _dis(*planes, self.refinement, self.finest_scale, self.correct)
+        return torch.from_numpy(flows).movedim(-1, 1).to(first.device)
+
     def from_centre(self, clips: Tensor) -> Tensor:
         """See `MotionSource`; all zero where a side is shorter than SMALLEST_SIDE."""
         count, length, height, width = clips.shape

@@ -120,6 +120,18 @@ def _pwc_net(**fields: Any) -> tuple[type[nn.Module], Any]:
     return PWCNet, PWCNetConfig(**fields)
 
 
+def _dvc(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.dvc import DVC, DVCConfig
+
+    return DVC, DVCConfig(**fields)
+
+
+def _hyperprior(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.hyperprior import ScaleHyperprior, ScaleHyperpriorConfig
+
+    return ScaleHyperprior, ScaleHyperpriorConfig(**fields)
+
+
 def _geodesic(**fields: Any) -> tuple[type[nn.Module], Any]:
     from refilm.models.geodesic import Geodesic, GeodesicConfig
 
@@ -171,6 +183,21 @@ _off_small = partial(
 )
 # what is told by motion alone; see docs/choices.md#recognition
 _motion_small = partial(_off_small, appearance=False, flow_grid=6)
+
+# DVC for a CPU: motion by DIS, coded at half the size, and compensation on folded frames
+_dvc_small = partial(
+    _dvc,
+    channels=48,
+    latents=64,
+    motion="dis",
+    motion_channels=48,
+    motion_latents=48,
+    motion_layers="gdn",
+    motion_scale=2,
+    compensation=32,
+    shuffle=2,
+    sees_motion=True,
+)
 
 MODELS = {
     "flow-blend": Model("interpolation", _flow_blend, learned=False),
@@ -299,6 +326,12 @@ MODELS = {
 # recipes like models, and `create_model` makes them.
 PARTS = {
     "pwc-small": Model("motion", _pwc_net),
+    "dvc": Model("compression", _dvc),
+    "dvc-epa": Model("compression", _dvc),
+    "dvc-small": Model("compression", _dvc_small),
+    "dvc-epa-small": Model("compression", _dvc_small),
+    "hyperprior": Model("picture compression", _hyperprior),
+    "hyperprior-small": Model("picture compression", partial(_hyperprior, channels=64, latents=96)),
     # spaces for `refilm morph`, by the samples that they know
     "geodesic": Model("morphing", _geodesic),
     "geodesic-swiss-roll": Model(

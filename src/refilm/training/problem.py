@@ -110,6 +110,10 @@ class Problem(lightning.LightningModule):
         """Draw batch number `step`, and give its loss."""
         return self.loss(move_data_to_device(self.draw(step), self.device), step)
 
+    def finish(self, model: Any) -> None:
+        """Bring up to date what a trained model derives from its weights, before it is measured and exported."""
+        return
+
     def distance(self, output: Tensor, truth: Tensor) -> Tensor:
         """The loss between a result and the truth that the config names."""
         if self.config.loss == "psnr":

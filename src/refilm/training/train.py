@@ -154,6 +154,7 @@ def _trained(checkpoint: Path) -> tuple[str, Problem, int]:
     model = problem.ema.module
     # weight files are in half precision, so that is what is measured
     model.load_state_dict({name: as_stored(value) for name, value in model.state_dict().items()})
+    problem.finish(model)
     return recipe, problem, state["global_step"]
 
 

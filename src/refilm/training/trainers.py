@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from refilm.models.table import row_of
+from refilm.training.compression import PictureCompression, VideoCompression
+from refilm.training.compression_config import PictureCompressionConfig, VideoCompressionConfig
 from refilm.training.config import (
     DeblurringConfig,
     FlowConfig,
@@ -47,6 +49,8 @@ TRAINERS: dict[str, Trainer] = {
 TRAINERS_OF_PARTS: dict[str, Trainer] = {
     "motion": Trainer(FlowConfig, Flow),
     "morphing": Trainer(MorphingConfig, Morphing),
+    "picture compression": Trainer(PictureCompressionConfig, PictureCompression),
+    "compression": Trainer(VideoCompressionConfig, VideoCompression),
 }
 
 # of interpolators that redraw their inputs, which learn from blurry clips

@@ -21,6 +21,7 @@ RATE = Fraction(25)  # nominal, and part of what the encoders are told
 _CODECS = {
     "h264": ("libx264", "h264", {"threads": "1"}),
     "hevc": ("libx265", "hevc", {"x265-params": "log-level=error:pools=none:frame-threads=1"}),
+    "h264-intra": ("libx264", "h264", {"threads": "1", "preset": "superfast", "x264-params": "keyint=1"}),
 }
 
 
@@ -30,8 +31,9 @@ def recompressed(
     """The planes of yuv420p pictures as they come back from a codec: one scene in, as many pictures out.
 
     pictures   all of one size, in even numbers of pixels, for hevc at least X265_SMALLEST a side
-    codec      "h264", "hevc": x264 and x265 at preset medium; "jpeg2000": FFmpeg's own encoder, for which the command
-               `ffmpeg` must be installed, since PyAV cannot tell it the quality
+    codec      "h264", "hevc": x264 and x265 at preset medium; "h264-intra": x264 in a hurry, each picture alone;
+               "jpeg2000": FFmpeg's own encoder, for which the command `ffmpeg` must be installed, since PyAV cannot
+               tell it the quality
     quality    crf of h264 and hevc, -q:v of jpeg2000; higher is worse
 
     Raises ValueError for another codec, RefilmError where the encoder is missing.

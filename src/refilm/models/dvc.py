@@ -1,0 +1,269 @@
+"""DVC: learned compression of frames that refer to the one before, by motion and residual.
+
+Source   Lu et al., "DVC: An End-to-end Deep Video Compression Framework", CVPR 2019, arXiv 1812.00101, in the form of
+         the authors' PyTorch code (4.75 M parameters). Training over several frames and updating the encoder while it
+         runs: Lu et al., "Content Adaptive and Error Propagation Aware Deep Video Compression", ECCV 2020, arXiv
+         2003.11282 (EPA); the network is the same. One weight file for all qualities: Cui et al., "Asymmetric Gained
+         Deep Image Compression", CVPR 2021, arXiv 2003.02012.
+Departs  GDN, the factorised model and the hyperprior as in `layers/`; gains for each quality; in training, rates are
+         those of latents with noise, and frames are made of rounded ones. Small sizes take their motion from DIS at the
+         encoder, code it at half the size, and compensate on frames whose pixels are folded into channels:
+         docs/choices.md#compression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from refilm.layers.codec_transforms import analysis, synthesis
+from refilm.layers.entropy_models import Bounded, FactorizedModel, Gains, bits_of, gaussian_counts, noisy, rounded
+from refilm.layers.hyperprior import Hyperprior
+from refilm.layers.sampling import pixel_grid, sample
+from refilm.layers.spynet import SpyNet
+from refilm.layers.unet import at_zero
+
+STRIDE = 16  # pixels of a frame for each place of a latent
+FLOW_UNIT = 8.0  # pixels; what coders of motion see is of about this size
+# of quantisers at first, in the middle of the qualities: of the residual in [0, 1], of motion in FLOW_UNIT
+RESIDUAL_STEP, MOTION_STEP = 0.2, 0.1
+LAMBDAS = (128.0, 210.0, 345.0, 565.0, 928.0, 1522.0, 2497.0, 4096.0)
+
+
+@dataclass(frozen=True)
+class DVCConfig:
+    """Defaults: the size of the authors' code.
+
+    channels         of the residual's coder and of the hyperprior
+    latents          channels of the residual's latent
+    motion           at the encoder: "spynet", which is trained within the codec, or "dis". A bitstream does not say
+    levels           of SpyNet
+    motion_channels  of the motion's coder
+    motion_latents   channels of the motion's latent
+    motion_layers    "plain": two convolutions for each halving with leaky ReLU, as in the authors' code; "gdn": one,
+                     with GDN, as in the paper
+    motion_scale     motion is coded at the frame's size divided by this, 1 or 2
+    compensation     channels of the network that corrects the warped frame
+    shuffle          by which that network's input is folded: `shuffle` x `shuffle` pixels become channels
+    sees_motion      whether that network also sees the decoded motion
+    lambdas          the trade-off of each quality, ascending: the loss is lambda * D + R, with the mean squared error D
+                     of RGB in [0, 1], and R in bits per pixel
+
+    Raises ValueError for values out of range.
+    """
+
+    channels: int = 64
+    latents: int = 96
+    motion: Literal["spynet", "dis"] = "spynet"
+    levels: int = 4
+    motion_channels: int = 128
+    motion_latents: int = 128
+    motion_layers: Literal["plain", "gdn"] = "plain"
+    motion_scale: int = 1
+    compensation: int = 64
+    shuffle: int = 1
+    sees_motion: bool = False
+    lambdas: Sequence[float] = LAMBDAS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lambdas", tuple(self.lambdas))  # JSON and TOML give lists
+        if self.motion not in ("spynet", "dis"):
+            raise ValueError(f'motion must be "spynet" or "dis", got {self.motion!r}')
+        if self.motion_layers not in ("plain", "gdn"):
+            raise ValueError(f'motion_layers must be "plain" or "gdn", got {self.motion_layers!r}')
+        if self.motion_scale not in (1, 2) or self.shuffle not in (1, 2, 4):
+            raise ValueError(
+                f"motion_scale must be 1 or 2 and shuffle 1, 2 or 4, got {self.motion_scale} and {self.shuffle}"
+            )
+        if not self.lambdas or list(self.lambdas) != sorted(self.lambdas) or self.lambdas[0] <= 0:
+            raise ValueError(f"lambdas must be above 0 and ascend, got {list(self.lambdas)}")
+
+
+class Predicted(NamedTuple):
+    """A frame as it is predicted from motion.
+
+    flow        [N, 2, h, w], decoded, in pixels of the frame; h = H / motion_scale
+    warped      [N, 3, H, W]
+    prediction  [N, 3, H, W], what the network makes of it
+    bits        [N], of the motion
+    """
+
+    flow: Tensor
+    warped: Tensor
+    prediction: Tensor
+    bits: Tensor
+
+
+class Coded(NamedTuple):
+    """A frame as it is decoded. frame: [N, 3, H, W], in [0, 1]; bits: [N], of the residual and its side information"""
+
+    frame: Tensor
+    bits: Tensor
+
+
+class DVC(nn.Module):
+    """The coder of frames that refer to the one before. See `DVCConfig`.
+
+    gaussians      int32 [SCALES, K], tables of the residual's latent
+    motion_counts  int32 [Q, C, K], tables of the motion's latent for each quality
+    z_counts       int32 [C, K], tables of the side information
+    """
+
+    gaussians: Tensor
+    motion_counts: Tensor
+    z_counts: Tensor
+
+    def __init__(self, config: DVCConfig = DVCConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.spynet = SpyNet(config.levels) if config.motion == "spynet" else None
+        coders = _plain_coders if config.motion_layers == "plain" else _gdn_coders
+        self.motion_encoder, self.motion_decoder = coders(config)
+        self.motion_gains = Gains(config.lambdas, config.motion_latents, MOTION_STEP)
+        self.of_motion = FactorizedModel(config.motion_latents, start=0.5)
+        self.compensate = Compensation(config)
+        self.residual_encoder = analysis(3, config.channels, config.latents)
+        self.residual_decoder = synthesis(config.latents, config.channels, 3)
+        self.residual_gains = Gains(config.lambdas, config.latents, RESIDUAL_STEP)
+        self.hyperprior = Hyperprior(config.latents, config.channels)
+        self.register_buffer("gaussians", gaussian_counts())
+        self.register_buffer("motion_counts", self._counts_of_motion())
+        self.register_buffer("z_counts", self.hyperprior.of_z.counts())
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Make the tables by which latents are coded from the trained distributions."""
+        self.motion_counts.copy_(self._counts_of_motion())
+        self.z_counts.copy_(self.hyperprior.of_z.counts())
+
+    def _counts_of_motion(self) -> Tensor:
+        steps = (-self.motion_gains.log_before.detach()).exp()
+        return torch.stack([self.of_motion.counts(step) for step in steps])
+
+    def estimated_motion(self, frame: Tensor, reference: Tensor) -> Tensor:
+        """SpyNet's flow from the frame to the one it refers to. [N, 3, H, W] twice -> [N, 2, h, w]"""
+        assert self.spynet is not None, "motion comes from elsewhere"
+        flow: Tensor = self.spynet(frame, reference)
+        return F.avg_pool2d(flow, self.config.motion_scale)
+
+    def predicted(self, flow: Tensor, reference: Tensor, quality: Tensor) -> Predicted:
+        """Code the motion, and predict the frame by it.
+
+        flow       [N, 2, h, w], from the frame to `reference`, in pixels of the frame
+        reference  [N, 3, H, W], the frame before, as decoded; H and W multiples of STRIDE
+        quality    [N], indices of `DVCConfig.lambdas`
+        """
+        gain = self.motion_gains.before(quality)
+        latent = self.motion_encoder(flow / FLOW_UNIT) * gain
+        quantised = noisy if self.training else torch.round
+        bits = bits_of(self.of_motion.probability(quantised(latent), 1 / gain))
+        decoded = self.decoded_motion(rounded(latent), quality)
+        warped, prediction = self.prediction(decoded, reference)
+        return Predicted(decoded, warped, prediction, bits)
+
+    def coded(self, frame: Tensor, prediction: Tensor, quality: Tensor) -> Coded:
+        """Code what the prediction lacks. [N, 3, H, W] twice; quality as for `predicted`"""
+        latent = self.residual_encoder(frame - prediction) * self.residual_gains.before(quality)
+        return Coded(self.completed(rounded(latent), prediction, quality), self.hyperprior(latent))
+
+    def decoded_motion(self, latent: Tensor, quality: Tensor) -> Tensor:
+        """Rounded latent -> flow [N, 2, h, w] in pixels of the frame."""
+        flow: Tensor = self.motion_decoder(latent * self.motion_gains.after(quality))
+        return flow * FLOW_UNIT
+
+    def prediction(self, flow: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """The warped frame, and what the network makes of it. [N, 2, h, w], [N, 3, H, W] -> [N, 3, H, W] twice"""
+        whole = flow
+        if self.config.motion_scale > 1:
+            whole = F.interpolate(flow, scale_factor=self.config.motion_scale, mode="bilinear")
+        warped = sample(reference, pixel_grid(reference.shape[2], reference.shape[3], reference.device) + whole)
+        return warped, self.compensate(warped, reference, flow)
+
+    def completed(self, latent: Tensor, prediction: Tensor, quality: Tensor) -> Tensor:
+        """Rounded latent of the residual, and prediction -> the decoded frame [N, 3, H, W], in [0, 1]."""
+        residual = self.residual_decoder(latent * self.residual_gains.after(quality))
+        out: Tensor = Bounded.apply(prediction + residual, 0.0, 1.0)
+        return out
+
+
+class Compensation(nn.Module):
+    """Corrects a warped frame: residual blocks on three scales (DVC, figure 6). Begins as the identity."""
+
+    def __init__(self, config: DVCConfig) -> None:
+        super().__init__()
+        self._shuffle, self._sees_motion = config.shuffle, config.sees_motion
+        self._fold_motion = config.shuffle // config.motion_scale
+        folded, channels = config.shuffle**2, config.compensation
+        planes = 6 * folded + (2 * self._fold_motion**2 if config.sees_motion else 0)
+        self.first = nn.Conv2d(planes, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(ResBlock(channels) for _ in range(6))
+        self.last = at_zero(nn.Conv2d(channels, 3 * folded, 3, padding=1))
+
+    def forward(self, warped: Tensor, reference: Tensor, flow: Tensor) -> Tensor:
+        """[N, 3, H, W] twice, and the decoded flow [N, 2, h, w] -> [N, 3, H, W]"""
+        seen = [F.pixel_unshuffle(frame, self._shuffle) for frame in (warped, reference)]
+        if self._sees_motion:
+            seen.append(F.pixel_unshuffle(flow, self._fold_motion) / FLOW_UNIT)
+        x = F.relu(self.first(torch.cat(seen, dim=1)))
+        whole = self.blocks[0](x)
+        half = self.blocks[1](F.avg_pool2d(whole, 2))
+        x = self.blocks[2](F.avg_pool2d(half, 2))
+        x = half + F.interpolate(self.blocks[3](x), scale_factor=2, mode="bilinear")
+        x = whole + F.interpolate(self.blocks[4](x), scale_factor=2, mode="bilinear")
+        change = self.last(F.relu(self.blocks[5](x)))
+        return warped + F.pixel_shuffle(change, self._shuffle)
+
+
+class ResBlock(nn.Module):
+    """ReLU, convolution, ReLU, convolution, plus the input. [N, C, H, W] -> same shape"""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
+        return x + out
+
+
+def padded(frame: Tensor, multiple: int = STRIDE) -> Tensor:
+    """[N, C, H, W] -> H and W multiples, by repeating the border on the right and below."""
+    height, width = frame.shape[2:]
+    return F.pad(frame, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def _gdn_coders(config: DVCConfig) -> tuple[nn.Sequential, nn.Sequential]:
+    """Of the motion, as in the paper's figure 4."""
+    layers = 4 if config.motion_scale == 1 else 3
+    channels, latents = config.motion_channels, config.motion_latents
+    return analysis(2, channels, latents, layers, side=3), synthesis(latents, channels, 2, layers, side=3)
+
+
+def _plain_coders(config: DVCConfig) -> tuple[nn.Sequential, nn.Sequential]:
+    """Of the motion, as in the authors' code: between two layers of stride 2 is one of stride 1, with leaky ReLU."""
+    halvings = 4 if config.motion_scale == 1 else 3
+    channels, latents = config.motion_channels, config.motion_latents
+    encoder: list[nn.Module] = []
+    decoder: list[nn.Module] = []
+    for number in range(halvings):
+        last = number == halvings - 1
+        encoder += [nn.Conv2d(channels if number else 2, channels, 3, 2, 1), nn.LeakyReLU(0.1)]
+        encoder += [nn.Conv2d(channels, latents if last else channels, 3, 1, 1), nn.LeakyReLU(0.1)]
+        decoder += [nn.ConvTranspose2d(channels if number else latents, channels, 3, 2, 1, 1), nn.LeakyReLU(0.1)]
+        decoder += [nn.Conv2d(channels, 2 if last else channels, 3, 1, 1), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*encoder[:-1]), _still_at_first(nn.Sequential(*decoder[:-1]))
+
+
+def _still_at_first(decoder: nn.Sequential) -> nn.Sequential:
+    """The decoder, whose motion is small until it is trained."""
+    last = decoder[-1]
+    assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d)
+    with torch.no_grad():
+        last.weight.mul_(0.1)
+    return decoder

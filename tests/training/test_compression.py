@@ -79,6 +79,15 @@ def test_the_same_step_draws_the_same_batch_and_another_one_another(name, folder
     assert not torch.equal(one.draw(5).frames_u8, one.draw(6).frames_u8)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_same_step_has_the_same_loss_whatever_came_before(name, folder):
+    problem = problem_of(folder, name)
+    torch.rand(3)
+    first = problem.loss_of(2)
+    problem.loss_of(1)
+    assert torch.equal(problem.loss_of(2), first)
+
+
 def test_a_batch_says_where_each_frame_moves_from(folder):
     """The clip moves to the left by three pixels a frame: what is here was three pixels further right before."""
     problem = problem_of(folder, "epa", "intra=0.0", "batch=12")

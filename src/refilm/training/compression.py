@@ -20,6 +20,7 @@ from refilm.layers.entropy_models import FactorizedModel, Gains
 from refilm.layers.optical_flow import DIS, luma
 from refilm.models.dvc import padded
 from refilm.training.compression_config import PictureCompressionConfig, VideoCompressionConfig
+from refilm.training.config import TrainConfig
 from refilm.training.problem import Problem
 
 # What flow between crops is estimated by. Encoding takes more time for it.
@@ -55,6 +56,23 @@ class Runs(NamedTuple):
 
 class _Compression(Problem):
     """What both trainings have in common."""
+
+    lambdas: Tensor  # [Q]
+
+    def __init__(self, config: TrainConfig, val: Pack | None) -> None:
+        super().__init__(config, val)
+        self.register_buffer("lambdas", torch.tensor(self.model.config.lambdas), persistent=False)
+
+    def loss(self, batch: Any, step: int) -> Tensor:
+        """The loss of a batch. The noise in it depends on the seed and the step only, as the batch does."""
+        torch.manual_seed(self.config.seed * 1_000_003 + step)
+        loss, figures = self.judged(batch, step)
+        self.log_dict({"loss": loss, **figures}, batch_size=1)
+        return loss
+
+    def judged(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and figures for the log."""
+        raise NotImplementedError
 
     def relative_rates(self) -> dict[str, float]:
         """Distributions and gains, which are few numbers that much depends on, learn faster."""
@@ -100,14 +118,12 @@ class PictureCompression(_Compression):
         quality = torch.randint(len(self.model.config.lambdas), (len(crops),), generator=random)
         return Pictures(torch.stack(crops), quality)
 
-    def loss(self, batch: Pictures, step: int) -> Tensor:
+    def judged(self, batch: Pictures, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         frames = batch.frames_u8.float() / 255
         coded = self.model.coded(frames, batch.quality)
         rate, error = coded.bits / _pixels(frames), squared_error(coded.frame, frames)
-        lambdas = lambdas_of(self.model, batch.quality)
-        loss = cost(rate, error, lambdas, self.config.balance)
-        self.log_dict({"loss": loss, "bpp": rate.mean(), "psnr": -10 * error.log10().mean()}, batch_size=1)
-        return loss
+        loss = cost(rate, error, self.lambdas[batch.quality], self.config.balance)
+        return loss, {"bpp": rate.mean(), "psnr": -10 * error.log10().mean()}
 
     def loss_of(self, step: int) -> Tensor:
         return self.loss(Pictures(*(part.to(self.device) for part in self.draw(step))), step)
@@ -174,9 +190,9 @@ class VideoCompression(_Compression):
         flows = CROP_MOTION.one_way(planes[:, 1:].flatten(0, 1), planes[:, :-1].flatten(0, 1))
         return F.avg_pool2d(flows, self.model.config.motion_scale).half().unflatten(0, (count, -1))
 
-    def loss(self, batch: Runs, step: int) -> Tensor:
+    def judged(self, batch: Runs, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
-        lambdas, reference = lambdas_of(self.model, batch.quality), batch.first_u8.float() / 255
+        lambdas, reference = self.lambdas[batch.quality], batch.first_u8.float() / 255
         losses, rates, errors = [], [], []
         for frame_u8, flow in zip(batch.frames_u8.unbind(1), batch.flows.unbind(1), strict=True):
             frame = frame_u8.float() / 255
@@ -198,10 +214,8 @@ class VideoCompression(_Compression):
             losses.append(cost(rate, helped, lambdas, config.balance))
             rates.append(rate.detach().mean())
             errors.append(error.detach().log10().mean())
-        loss = torch.stack(losses).mean()
         psnr = -10 * torch.stack(errors).mean()
-        self.log_dict({"loss": loss, "bpp": torch.stack(rates).mean(), "psnr": psnr}, batch_size=1)
-        return loss
+        return torch.stack(losses).mean(), {"bpp": torch.stack(rates).mean(), "psnr": psnr}
 
     def loss_of(self, step: int) -> Tensor:
         return self.loss(Runs(*(part.to(self.device) for part in self.draw(step))), step)
@@ -246,11 +260,6 @@ def cost(rate: Tensor, error: Tensor, lambdas: Tensor, balance: float) -> Tensor
 def squared_error(result: Tensor, truth: Tensor) -> Tensor:
     """The mean squared error of each picture. [N, C, H, W] twice -> [N]"""
     return (result - truth).square().mean((1, 2, 3))
-
-
-def lambdas_of(model: Any, quality: Tensor) -> Tensor:
-    """The trade-off of each crop. [N] -> [N]"""
-    return torch.tensor(model.config.lambdas, device=quality.device)[quality]
 
 
 def crf_of(rd_lambda: float) -> float:

@@ -125,9 +125,6 @@ class PictureCompression(_Compression):
         loss = cost(rate, error, self.lambdas[batch.quality], self.config.balance)
         return loss, {"bpp": rate.mean(), "psnr": -10 * error.log10().mean()}
 
-    def loss_of(self, step: int) -> Tensor:
-        return self.loss(Pictures(*(part.to(self.device) for part in self.draw(step))), step)
-
     def validate(self, model: Any, val: Pack, frames_a_clip: int) -> dict[str, list[float]]:
         figures: dict[str, list[float]] = {"rd": [], "rd_plain": [], "psnr": [], "bpp": []}
         rd_lambda = model.config.lambdas[VALIDATED]
@@ -216,9 +213,6 @@ class VideoCompression(_Compression):
             errors.append(error.detach().log10().mean())
         psnr = -10 * torch.stack(errors).mean()
         return torch.stack(losses).mean(), {"bpp": torch.stack(rates).mean(), "psnr": psnr}
-
-    def loss_of(self, step: int) -> Tensor:
-        return self.loss(Runs(*(part.to(self.device) for part in self.draw(step))), step)
 
     def validate(self, model: Any, val: Pack, frames_a_clip: int) -> dict[str, list[float]]:
         figures: dict[str, list[float]] = {"rd": [], "rd_plain": [], "psnr": [], "bpp": []}

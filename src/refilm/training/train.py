@@ -200,6 +200,7 @@ _MAY_DIFFER = (
     "photographs",
     "films",
     "cutouts",
+    "annotations",
     "backbone",
 )
 

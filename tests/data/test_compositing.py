@@ -41,7 +41,7 @@ def actor(thing=None, **fields):
     course |= {name: fields.pop(name) for name in list(fields) if name in course}
     own = {"mirrored": False, "first": 0, "step": 0.0, "soft": 0.3, "shutter": 0.0, "defocus": 0.0}
     own |= {"focus_pace": 0.3, "focus_phase": 0.0}
-    colours = np.array([[1, 1, 1], [0, 0, 0]], np.float32)
+    colours = np.eye(3, 4, dtype=np.float32)
     return _Actor(thing or disc("person", (250, 20, 20)), course=_Course(**course), colours=colours, **own | fields)
 
 

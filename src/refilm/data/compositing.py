@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -36,7 +37,8 @@ _LEANS = math.radians(12)
 _MOST_OBJECTS, _MOST_BLOBS = 4, 2
 _SOFT = (0.3, 1.0)  # sigma by which edges are softened, in pixels
 # How often each happens.
-_BLURRED, _DEFOCUSED, _BLOBS, _PANNED, _NOISY, _COMPRESSED, _SOFT_CAMERA = 0.6, 0.35, 0.6, 0.5, 0.3, 0.6, 0.2
+_BLURRED, _DEFOCUSED, _BLOBS, _PANNED = 0.6, 0.35, 0.6, 0.5
+_NOISY, _COMPRESSED, _SOFT_CAMERA, _GRAY = 0.3, 0.6, 0.2, 0.08
 # Least visible share of an object that has to be found.
 LEAST_VISIBLE = 0.25
 
@@ -108,7 +110,7 @@ class _Actor:
     first      its cut-out at time 0; `step` cut-outs are played in a frame
     shutter    share of a frame for which it is exposed; 0: it is not blurred by motion
     defocus    largest sigma of its defocus, in pixels, which wanders at `focus_pace` from `focus_phase`
-    colours    factors on RGB, and what is added
+    colours    [3, 4], see `_matched`
     """
 
     thing: Thing
@@ -267,20 +269,23 @@ def _actor(random: torch.Generator, thing: Thing, frames: Sequence[Array]) -> _A
 
 
 def _matched(random: torch.Generator, cutout: Array, frame: Array, middle: tuple[float, float], length: float) -> Array:
-    """Factors on RGB that bring a thing nearer to the light behind it, and what is added, at random. [2, 3]"""
+    """What brings a thing nearer to the light behind it, at random: factors on RGB, and what is added. -> [3, 4]
+
+    A matrix that is applied to (R, G, B, coverage).
+    """
     height, width = frame.shape[:2]
     reach = max(length / 2, 4)
     left, right = (int(min(max(middle[0] + side * reach, 0), width - 1)) for side in (-1, 1))
     top, bottom = (int(min(max(middle[1] + side * reach, 0), height - 1)) for side in (-1, 1))
-    behind = frame[top : bottom + 1 : 2, left : right + 1 : 2].mean(axis=(0, 1))
-    cover = cutout[::2, ::2, 3].sum(dtype=np.float64) + 1e-6
-    own = 255 * cutout[::2, ::2, :3].sum(axis=(0, 1), dtype=np.float64) / cover
+    behind = np.array(cv2.mean(frame[top : bottom + 1, left : right + 1])[:3])
+    *rgb, cover = cv2.mean(cutout)
+    own = 255 * np.array(rgb) / (cover + 1e-6)
     # towards the brightness behind it more than towards its colour
     share, tint = between(random, 0, 0.7), between(random, 0, 0.35)
     gain = (behind.mean() + 20) / (own.mean() + 20)
     colour = (behind + 20) / (own + 20) / gain
     factors = np.clip(gain**share * colour**tint, 0.4, 2.0) * between(random, 0.85, 1.18)
-    return np.stack([factors, np.full(3, between(random, -10, 10))]).astype(np.float32)
+    return np.column_stack([np.diag(factors), np.full(3, between(random, -10, 10) / 255)]).astype(np.float32)
 
 
 def _layer(actor: _Actor, time: float) -> _Layer:
@@ -311,9 +316,11 @@ def _layer(actor: _Actor, time: float) -> _Layer:
     if trail > 1.5:
         layer = cv2.filter2D(layer, -1, _line(trail, math.atan2(vy, vx)), borderType=cv2.BORDER_CONSTANT)
     layer = cv2.GaussianBlur(layer, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT).astype(np.float32)
-    cover = layer[..., 3:] / 255
-    rgb = layer[..., :3] * actor.colours[0] + cover * actor.colours[1]
-    return _Layer(np.clip(rgb, 0, 255 * cover, out=rgb), cover, left, top, box)
+    rgb = cv2.transform(layer, actor.colours)
+    most = layer[..., 3:]
+    np.minimum(rgb, most, out=rgb)
+    np.maximum(rgb, 0, out=rgb)
+    return _Layer(rgb, most * np.float32(1 / 255), left, top, box)
 
 
 def _line(length: float, angle: float) -> Array:
@@ -363,24 +370,23 @@ def _within(box: tuple[int, int, int, int], height: int, width: int) -> tuple[fl
 def camera(random: torch.Generator, frames: Sequence[Array], times: Sequence[float]) -> Array:
     """What a camera and a codec do to frames, float32 or uint8 [H, W, 3] in [0, 255]. -> [T, H, W, 3], uint8"""
     gain, lift = between(random, 0.75, 1.25), between(random, -15, 15)
-    tint = torch.rand(3, generator=random).numpy().astype(np.float32) * 0.12 + 0.94
-    gray = chance(random, 0.08)
+    tint = torch.rand(3, generator=random).numpy() * 0.12 + 0.94
+    colours = np.full((3, 3), gain / 3) if chance(random, _GRAY) else np.diag(gain * tint)
+    matrix = np.column_stack([colours, np.full(3, lift)]).astype(np.float32)
     sigma = between(random, 0, 10) if chance(random, _NOISY) else 0.0
     soft = between(random, 0.4, 1.6) if chance(random, _SOFT_CAMERA) else 0.0
     pace, phase = between(random, 0.1, 0.6), between(random, 0, 2 * math.pi)
     quality = round(between(random, 25, 90)) if chance(random, _COMPRESSED) else 0
-    noise = np.random.default_rng(below(2**31, random)) if sigma else None
     finished = []
     for frame, time in zip(frames, times, strict=True):
-        shot = frame * (gain * tint) + lift
-        if gray:
-            shot = np.repeat(shot.mean(axis=2, keepdims=True), 3, axis=2)
+        shot = cv2.transform(frame, matrix)
         # a lens that breathes: frames of one scene are not equally sharp
         if (blur := soft * (0.5 + 0.5 * math.sin(pace * time + phase))) > 0.3:
             shot = cv2.GaussianBlur(shot, (0, 0), blur)
-        if noise is not None:
-            shot += sigma * noise.standard_normal(shot.shape, np.float32)
-        shot_u8 = cv2.convertScaleAbs(np.maximum(shot, 0))
+        if sigma:
+            shot += _noise(random, sigma, shot.shape)
+        # rounded, and kept within 0 ... 255; OpenCV takes numbers for a picture, and its stubs do not
+        shot_u8 = cv2.add(shot, (0.0, 0.0, 0.0, 0.0), dtype=cv2.CV_8U)  # type: ignore[call-overload]
         if quality:
             shot_bgr = cv2.cvtColor(shot_u8, cv2.COLOR_RGB2BGR)  # the order that OpenCV's files have
             _, code = cv2.imencode(".jpg", shot_bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
@@ -389,6 +395,19 @@ def camera(random: torch.Generator, frames: Sequence[Array], times: Sequence[flo
             shot_u8 = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
         finished.append(shot_u8)
     return np.stack(finished)
+
+
+def _noise(random: torch.Generator, sigma: float, shape: tuple[int, ...]) -> Array:
+    """White noise: a part of a field that is drawn once, since drawing takes longer than all the rest."""
+    size = math.prod(shape)
+    field = _field(2 * size)
+    begin = below(size, random)
+    return (sigma if chance(random, 0.5) else -sigma) * field[begin : begin + size].reshape(shape)
+
+
+@cache
+def _field(size: int) -> Array:
+    return np.random.default_rng(0).standard_normal(size, np.float32)
 
 
 @dataclass(frozen=True)

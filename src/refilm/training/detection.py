@@ -6,12 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 from refilm.data.compositing import LEAST_VISIBLE, Compositor, Draw, Films, Scene
 from refilm.data.draws import below, generator
@@ -135,10 +133,8 @@ class Detection(Problem):
         backbone = (name for name, _ in self.named_parameters() if ".backbone." in name)
         return super().relative_rates() | dict.fromkeys(backbone, self.config.backbone_rate)
 
+    @torch.no_grad()
     def draw(self, step: int) -> Batch:
-        """The batch of one step."""
-        if get_worker_info() is not None:
-            cv2.setNumThreads(0)  # the threads of the process that this one was forked from are not here
         random = generator(self.config.seed, step)
         times = self._times(random)
         scenes = []

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerance import TOLERANCE
 
-from refilm.ops import adaptive_warp, backward_warp, correlation, dynamic_filter, flow_projection, off
+from refilm.ops import (
+    adaptive_warp,
+    backward_warp,
+    correlation,
+    dynamic_filter,
+    flow_projection,
+    off,
+    position_sensitive_pooling,
+)
 
 EXACT = TOLERANCE[torch.float64]
 
@@ -137,6 +145,39 @@ def smooth(*shape: int) -> torch.Tensor:
     return (rand(*shape, seed=3).clamp(-2, 2).floor() + 0.3).requires_grad_()
 
 
+def test_position_sensitive_pooling_is_its_definition() -> None:
+    bins, classes, h, w = 3, 2, 5, 7
+    maps = rand(1, bins * bins * classes, h, w)
+    box = torch.tensor([[[-0.7, 0.3, 5.6, 4.1], [2.25, 1.5, 2.75, 1.75]]], dtype=maps.dtype)
+    out = position_sensitive_pooling(maps, box, bins)
+    assert out.shape == (1, 2, classes, bins, bins)
+    # the mean over many points of a bin, on a map that is constant within its places and zero beyond
+    fine = 400
+    for r in range(2):
+        x0, y0, x1, y1 = box[0, r].tolist()
+        for i in range(bins):
+            for j in range(bins):
+                share = (torch.arange(fine, dtype=maps.dtype) + 0.5) / fine
+                xs = (x0 + (j + share) * (x1 - x0) / bins).floor().long()
+                ys = (y0 + (i + share) * (y1 - y0) / bins).floor().long()
+                inside = ((xs >= 0) & (xs < w)) & ((ys >= 0) & (ys < h)).unsqueeze(1)
+                own = maps[0, (i * bins + j) * classes : (i * bins + j + 1) * classes]
+                seen = own[:, ys.clamp(0, h - 1)][:, :, xs.clamp(0, w - 1)] * inside
+                torch.testing.assert_close(out[0, r, :, i, j], seen.mean(dim=(1, 2)), rtol=0, atol=0.02)
+
+
+def test_a_region_of_one_place_has_its_values_whatever_its_bins() -> None:
+    maps = rand(2, 4 * 3, 5, 7)
+    out = position_sensitive_pooling(maps, torch.tensor([[[3.0, 2.0, 4.0, 3.0]]] * 2, dtype=maps.dtype), 2)
+    torch.testing.assert_close(out[:, 0].permute(0, 2, 3, 1).flatten(1), maps[:, :, 2, 3], **EXACT)
+
+
+def test_a_region_without_extent_is_seen_where_it_is() -> None:
+    maps = torch.ones(1, 4, 3, 3)
+    out = position_sensitive_pooling(maps, torch.tensor([[[1.5, 1.5, 1.5, 1.5]]]), 2)
+    torch.testing.assert_close(out, torch.ones(1, 1, 1, 2, 2))
+
+
 GRADIENTS = {
     "backward_warp": (backward_warp, lambda: (rand(1, 2, 4, 5).requires_grad_(), smooth(1, 2, 4, 5))),
     "off": (off, lambda: (rand(1, 2, 3, 4).requires_grad_(), rand(1, 2, 3, 4, seed=1).requires_grad_())),
@@ -147,6 +188,13 @@ GRADIENTS = {
     "correlation": (
         lambda a, b: correlation(a, b, 1),
         lambda: (rand(1, 2, 3, 4).requires_grad_(), rand(1, 2, 3, 4, seed=1).requires_grad_()),
+    ),
+    "position_sensitive_pooling": (
+        lambda maps, boxes: position_sensitive_pooling(maps, boxes, 2),
+        lambda: (
+            rand(1, 8, 4, 5).requires_grad_(),
+            torch.tensor([[[0.3, 0.6, 3.8, 3.1], [-1.2, 1.3, 2.1, 6.2]]], dtype=torch.float64).requires_grad_(),
+        ),
     ),
     "dynamic_filter": (
         dynamic_filter,
@@ -172,6 +220,8 @@ def test_flow_projection_differentiates_its_mean() -> None:
     [
         (lambda z: backward_warp(z(1, 3, 4, 5), z(1, 4, 5, 2)), r"flow must be \[N, 2, H, W\] = \[1, 2, 4, 5\]"),
         (lambda z: off(z(1, 3, 4, 5), z(1, 3, 4, 4)), "of one shape"),
+        (lambda z: position_sensitive_pooling(z(1, 10, 4, 5), z(1, 2, 4), 3), r"bins \* bins = 9, got \[1, 10, 4, 5\]"),
+        (lambda z: position_sensitive_pooling(z(2, 9, 4, 5), z(1, 2, 4), 3), r"boxes must be \[N, R, 4\] with N = 2"),
         (lambda z: adaptive_warp(z(1, 3, 4, 5), z(1, 2, 4, 5), z(1, 9, 4, 5)), "with R even, got"),
         (lambda z: flow_projection(z(1, 3, 4, 5)), r"flow must be \[N, 2, H, W\], got"),
         (lambda z: flow_projection(z(1, 2, 4, 5), z(1, 2, 4, 5)), r"weight must be \[N, 1, H, W\]"),

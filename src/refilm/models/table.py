@@ -114,6 +114,12 @@ def _i3d(**fields: Any) -> tuple[type[nn.Module], Any]:
     return I3D, I3DConfig(**fields)
 
 
+def _rfcn(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.rfcn import RFCN, RFCNConfig
+
+    return RFCN, RFCNConfig(**fields)
+
+
 def _pwc_net(**fields: Any) -> tuple[type[nn.Module], Any]:
     from refilm.models.pwc_net import PWCNet, PWCNetConfig
 
@@ -322,6 +328,20 @@ MODELS = {
     ),
 }
 
+# R-FCN on MobileNetV2, for a CPU
+_rfcn_small = partial(
+    _rfcn,
+    backbone="mobilenet-v2",
+    last="17",
+    channels=256,
+    sizes=(24.0, 48.0, 96.0, 192.0),
+    proposals=128,
+    reduced=64,
+    width=128,
+    embedding=128,
+    side=256,
+)
+
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by
 # recipes like models, and `create_model` makes them.
 PARTS = {
@@ -332,6 +352,14 @@ PARTS = {
     "dvc-epa-small": Model("compression", _dvc_small),
     "hyperprior": Model("picture compression", _hyperprior),
     "hyperprior-small": Model("picture compression", partial(_hyperprior, channels=64, latents=96)),
+    "rfcn-r101": Model("detection", _rfcn),
+    "rfcn-r101-off": Model("detection", partial(_rfcn, temporal="off")),
+    "rfcn-r101-off-ms": Model("detection", partial(_rfcn, temporal="off", finer=("res3",))),
+    "fgfa-r101": Model("detection", partial(_rfcn, temporal="fgfa")),
+    "rfcn-mobilenet": Model("detection", _rfcn_small),
+    "rfcn-mobilenet-off": Model("detection", partial(_rfcn_small, temporal="off")),
+    "rfcn-mobilenet-off-ms": Model("detection", partial(_rfcn_small, temporal="off", finer=("6",))),
+    "fgfa-mobilenet": Model("detection", partial(_rfcn_small, temporal="fgfa")),
     # spaces for `refilm morph`, by the samples that they know
     "geodesic": Model("morphing", _geodesic),
     "geodesic-swiss-roll": Model(

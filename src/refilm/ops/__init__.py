@@ -9,6 +9,7 @@ from refilm.ops.kernels import Kernel, kernels
 from refilm.ops.ls3d_conv import ls3d_conv
 from refilm.ops.motion_blend import motion_blend
 from refilm.ops.off import off
+from refilm.ops.position_sensitive_pooling import position_sensitive_pooling
 
 __all__ = [
     "Kernel",
@@ -21,4 +22,5 @@ __all__ = [
     "ls3d_conv",
     "motion_blend",
     "off",
+    "position_sensitive_pooling",
 ]

@@ -58,7 +58,7 @@ def read_recipe(path: str | Path, settings: Sequence[str] = (), data: str | Path
     for key in ("photographs", "films"):
         if values.get(key):
             values[key] = [_find(folder, path.parent) for folder in values[key]]
-    for key in ("val", "data", "cutouts", "backbone"):
+    for key in ("val", "data", "cutouts", "backbone", "annotations"):
         if values.get(key):
             values[key] = _find(values[key], path.parent)
     if values.get("start"):

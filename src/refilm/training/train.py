@@ -201,6 +201,7 @@ _MAY_DIFFER = (
     "photographs",
     "films",
     "cutouts",
+    "annotations",
     "backbone",
 )
 

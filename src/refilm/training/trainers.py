@@ -17,6 +17,8 @@ from refilm.training.config import (
     TrainConfig,
 )
 from refilm.training.deblurring import Deblurring
+from refilm.training.detection import Detection
+from refilm.training.detection_config import DetectionConfig
 from refilm.training.flow import Flow
 from refilm.training.interpolation import Interpolation
 from refilm.training.morphing import Morphing
@@ -47,6 +49,7 @@ TRAINERS: dict[str, Trainer] = {
 
 # by the kind of part, see `refilm.models.table.PARTS`
 TRAINERS_OF_PARTS: dict[str, Trainer] = {
+    "detection": Trainer(DetectionConfig, Detection),
     "motion": Trainer(FlowConfig, Flow),
     "morphing": Trainer(MorphingConfig, Morphing),
     "picture compression": Trainer(PictureCompressionConfig, PictureCompression),

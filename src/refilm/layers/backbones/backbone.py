@@ -114,6 +114,39 @@ def he_start(backbone: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
+def keep_stride(backbone: Backbone, most: int) -> None:
+    """Let no map have a larger stride than `most`: later steps keep the size, and their kernels are dilated instead.
+
+    What is then computed at the places of the former, coarser map is the same ("a trous"), and beside them it is
+    interpolated by the network itself. So weights that were learned at the former strides fit.
+    """
+    stride, dilation = 1, 1
+    for _, step in backbone.steps():
+        for module in step.modules():
+            if isinstance(module, nn.MaxPool2d):
+                assert isinstance(module.stride, int)
+                stride *= module.stride
+            if not isinstance(module, nn.Conv2d):
+                continue
+            own = module.stride[0]
+            module.dilation = (dilation, dilation)
+            module.padding = (dilation * (module.kernel_size[0] // 2),) * 2
+            # the convolutions of a shortcut have the stride of the branch beside them, which is counted once
+            if own > 1 and not _is_shortcut(step, module):
+                if stride * own > most:
+                    dilation *= own
+                else:
+                    stride *= own
+            if own > 1 and dilation > 1:
+                module.stride = (1, 1)
+    backbone.sizes = {name: MapSize(min(size.stride, most), size.channels) for name, size in backbone.sizes.items()}
+
+
+def _is_shortcut(step: nn.Module, module: nn.Module) -> bool:
+    shortcut = getattr(step, "downsample", None)
+    return shortcut is not None and any(module is each for each in shortcut.modules())
+
+
 def freeze(module: nn.Module) -> None:
     """No parameter learns, and batch normalisation uses and keeps its statistics, until `train` is called."""
     module.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""ResNet-50, of full and of half width.
+"""ResNet-50, of full and of half width, and ResNet-101.
 
 Source   He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385, Table 1.
 Names    of parameters are torchvision's, without the classifier.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from refilm.layers.backbones.backbone import Backbone, MapSize, Temporal, conv_bn, he_start, through
 
-BLOCKS = (3, 4, 6, 3)  # of the stages res2 to res5
+BLOCKS = (3, 4, 6, 3)  # of the stages res2 to res5 in ResNet-50
 WIDTH = 64  # channels within the blocks of res2; each stage has twice as many as the one before
 EXPANSION = 4  # channels of a block's output per channel within
 
@@ -50,12 +50,14 @@ class ResNet50(Backbone):
     stride_first   see `Bottleneck`
     """
 
+    blocks = BLOCKS
+
     def __init__(self, planes: int = 3, width: int = WIDTH, stride_first: bool = False) -> None:
         super().__init__()
         self.conv1, self.bn1 = conv_bn(planes, 64, 7, 2)
         self.stem = nn.Sequential(nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1))
         channels, sizes = 64, {}
-        for number, blocks in enumerate(BLOCKS):
+        for number, blocks in enumerate(self.blocks):
             inner, stage = width * 2**number, nn.Sequential()
             for block in range(blocks):
                 stride = 2 if number and block == 0 else 1
@@ -68,6 +70,12 @@ class ResNet50(Backbone):
 
     def steps(self) -> Iterator[tuple[str, nn.Module]]:
         yield from (("", self.conv1), ("", self.bn1), ("", self.stem))
-        for number, blocks in enumerate(BLOCKS):
+        for number, blocks in enumerate(self.blocks):
             for place, block in enumerate(self.get_submodule(f"layer{number + 1}").children()):
                 yield f"res{number + 2}" if place == blocks - 1 else "", block
+
+
+class ResNet101(ResNet50):
+    """As ResNet-50, with 23 blocks in res4."""
+
+    blocks = (3, 4, 23, 3)

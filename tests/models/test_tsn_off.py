@@ -140,6 +140,8 @@ def test_the_flow_that_is_to_be_predicted_is_that_between_the_frames_of_each_pai
     inner = target[0, :, :, 1:3, 1:3].flatten(2).mean(dim=2)
     torch.testing.assert_close(inner, torch.tensor([[3.0, 0.0], [3.0, 0.0]]), atol=0.5, rtol=0)
     assert model.flow_pairs() == ([0, 2, 4], [1, 3, 5])
+    # also for a clip that is not where the model is, as in processes that draw batches
+    torch.testing.assert_close(model.to("meta").flow_target(clip), target)
     # with a stream that needs six frames of each of three snippets, the middle ones of these
     assert network(streams=("rgb", "flow"), off=("rgb",), flow_grid=4).flow_pairs() == ([2, 8], [8, 14])
     assert network().lesson(torch.rand(1, 3, 2, 32, 32)).flow is None

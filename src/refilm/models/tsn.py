@@ -220,7 +220,7 @@ class TSN(nn.Module, Recognizer):
             return None
         stream = self.streams["flow"]
         assert isinstance(stream, Stream)
-        return stream.flow_planes(self.snippets(clip))
+        return stream.flow_planes(self.parted(clip))
 
     def fused(self, heads: Mapping[str, Tensor]) -> Tensor:
         """The scores of the model [N, K], from those of its heads."""
@@ -234,10 +234,13 @@ class TSN(nn.Module, Recognizer):
 
     def snippets(self, clip: Tensor) -> Tensor:
         """The checked clip as snippets, [N, 3, S * L, H, W] -> [N, S, L, 3, H, W]."""
-        length = self.config.snippet
-        known = isinstance(clip, Tensor) and clip.ndim == 5 and clip.shape[2] % length == 0
+        known = isinstance(clip, Tensor) and clip.ndim == 5 and clip.shape[2] % self.config.snippet == 0
         check_clip(self, clip, (clip.shape[2],) if known else ())
-        return clip.unflatten(2, (-1, length)).movedim(1, 3)
+        return self.parted(clip)
+
+    def parted(self, clip: Tensor) -> Tensor:
+        """`snippets` without the checks, for what is computed elsewhere than where the model is."""
+        return clip.unflatten(2, (-1, self.config.snippet)).movedim(1, 3)
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
         """Give all backbones weights that were learned on pictures, see `Backbone.start_from`."""

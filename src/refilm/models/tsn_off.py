@@ -250,9 +250,9 @@ class TSNOFF(TSN):
 
     @torch.no_grad()
     def flow_target(self, clip: Tensor) -> Tensor:
-        """The flow that `lesson` should predict, by DIS, in the same form. `clip` as for the call."""
+        """The flow that `lesson` should predict, by DIS, in the same form. `clip` as for the call, on any device."""
         stream = self.streams["rgb"]
         assert isinstance(stream, Stream)
-        first, second = (each.flatten(0, 2) for each in pairs(luma(stream.shown(self.snippets(clip)))))
+        first, second = (each.flatten(0, 2) for each in pairs(luma(stream.shown(self.parted(clip)))))
         flow = DIS().both_ways(first, second)[0]
         return F.adaptive_avg_pool2d(flow, self.config.flow_grid).unflatten(0, (len(clip), -1)).to(clip.dtype)

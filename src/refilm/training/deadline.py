@@ -60,6 +60,8 @@ class Deadline(Callback):
 def seconds_to_measure(problem: Problem, frames_a_clip: int) -> float:
     """How long `problem.measure` takes, estimated on one clip of the validation set. See there for `frames_a_clip`."""
     clips = len(problem.val)
+    if problem.device.type != "cpu":  # the first time, an accelerator also loads its kernels
+        problem.measure(problem.ema.module, frames_a_clip, clips=1)
     began = monotonic()
     problem.measure(problem.ema.module, frames_a_clip, clips=1)
     return (monotonic() - began) * clips

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+import torch
 from media import (
     CLIPS,
     even,
@@ -21,6 +22,7 @@ from media import (
 
 import refilm
 from refilm.errors import UsageError
+from refilm.jobs import job
 from refilm.jobs.job import Job, Start
 from refilm.jobs.pieces import make_piece
 from refilm.jobs.video_file import VideoFile
@@ -37,6 +39,15 @@ def part_of(source, output, **options):
     return Job(source, VideoFile(output, Encoding(crf=0)), lambda *_: Chain(()), running=running, **segment).run(
         **callbacks
     )
+
+
+def test_a_job_leaves_the_program_as_many_threads_as_before(long_film, tmp_path, monkeypatch):
+    torch.set_num_threads(2)
+    seen = []
+    make = job.make_pieces
+    monkeypatch.setattr(job, "make_pieces", lambda *given: seen.append(torch.get_num_threads()) or make(*given))
+    part_of(long_film, tmp_path / "part.mkv", to_time=1)
+    assert (set(seen), torch.get_num_threads()) == ({1}, 2)
 
 
 @pytest.fixture(scope="module")

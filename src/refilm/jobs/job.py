@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from refilm.errors import JobError, Stopped, VideoError
 from refilm.jobs.advice import advice, interlaced, little_done
-from refilm.jobs.device import check_device, use_threads
+from refilm.jobs.device import check_device, with_threads
 from refilm.jobs.identity import digest_of
 from refilm.jobs.memory_meter import MemoryMeter
 from refilm.jobs.pace import Pace, Progress, what_is_kept
@@ -188,9 +188,8 @@ class Job:
         check_device(self.running.device)
         self._check()
         on_step(f"reading {self.source.name}")
-        with open_source(self.source, self.rate, self.part) as source:
+        with open_source(self.source, self.rate, self.part) as source, with_threads(self.running.threads):
             self._refuse_interlaced(source.info)
-            use_threads(self.running.threads)
             settings = self.sink_settings(source.info, self.running.threads or os.cpu_count() or 1)
             with folder.held(), disk_full_told(folder.path):
                 self._check()  # the process that held the folder may have finished the job in the meantime

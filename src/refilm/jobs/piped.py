@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from refilm.errors import UsageError
 from refilm.jobs.background import running_ahead
-from refilm.jobs.device import check_device, use_threads
+from refilm.jobs.device import check_device, with_threads
 from refilm.jobs.encoded import Encoded
 from refilm.jobs.identity import digest_of
 from refilm.jobs.job import Job, Start, expected_frames
@@ -156,9 +156,8 @@ class JobAtOnce(Job):
         check_device(self.running.device)
         on_step(f"reading {self.source.name}")
         opened = open_source(self.source, self.rate, self.part)
-        with MemoryMeter() as meter, self.writing() as begin, opened as source:
+        with MemoryMeter() as meter, self.writing() as begin, opened as source, with_threads(self.running.threads):
             self._refuse_interlaced(source.info)
-            use_threads(self.running.threads)
             settings = self.sink_settings(source.info, 1)
             self.warn_of_losses(settings, source.info, note)
             on_step("measuring memory")

@@ -70,9 +70,9 @@ def read_timed(footage: Footage, see: See, rate: Fraction | None = None) -> Time
     return TimedFrames(torch.stack(pictures), tuple(time - times[0] for time in times), end - times[0])
 
 
-def read_all(clips: Sequence[LabelledClip], see: See, rate: Fraction, workers: int = 2) -> list[TimedFrames]:
+def read_all(clips: Sequence[LabelledClip], see: See, rate: Fraction) -> list[TimedFrames]:
     """`read_timed` for many clips, in threads."""
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda clip: read_timed(clip.footage, see, rate), clips))
 
 

@@ -140,18 +140,17 @@ class Limits:
     max_clips: int | None = None
 
 
-def read_packs(*folders: str | Path, limits: Limits = Limits(), workers: int = 2) -> Pack:
+def read_packs(*folders: str | Path, limits: Limits = Limits()) -> Pack:
     """Decode data sets into memory, as one Pack.
 
     folders     packs, or other sets that `find_footage` knows, of which the training split is read
-    workers     threads that decode
 
     Raises RefilmError if a folder has no clips, or if a clip cannot be read.
     """
-    return _read_entries([entry for folder in folders for entry in entries(folder)], folders, limits, workers)
+    return _read_entries([entry for folder in folders for entry in entries(folder)], folders, limits)
 
 
-def read_split(folder: str | Path, split: str, limits: Limits = Limits(), workers: int = 2) -> Pack:
+def read_split(folder: str | Path, split: str, limits: Limits = Limits()) -> Pack:
     """Decode the training or the test split of a data set into memory. A test split that is set aside may be empty.
 
     folder   a pack, or a set in any layout of `layouts.py`
@@ -160,7 +159,7 @@ def read_split(folder: str | Path, split: str, limits: Limits = Limits(), worker
     Raises RefilmError as `read_packs`.
     """
     found = split_entries(folder, split)
-    return _read_entries(found, (folder,), limits, workers) if found else Pack([], [])
+    return _read_entries(found, (folder,), limits) if found else Pack([], [])
 
 
 Entry = tuple[Footage, Clip | None]  # where a clip is, and what an index says about it
@@ -200,7 +199,7 @@ def spread(count: int, wanted: int) -> list[int]:
     return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
 
 
-def _read_entries(found: list[Entry], folders: Sequence[str | Path], limits: Limits, workers: int) -> Pack:
+def _read_entries(found: list[Entry], folders: Sequence[str | Path], limits: Limits) -> Pack:
     if not found:
         raise RefilmError(f"{', '.join(map(str, folders))}: no clips listed")
 
@@ -218,7 +217,7 @@ def _read_entries(found: list[Entry], folders: Sequence[str | Path], limits: Lim
             _bytes(clip, limits.max_frames) if clip else read((footage, None))[1].numel() for footage, clip in sample
         ]
         found = [found[place] for place in spread(len(found), max(1, limits.max_bytes * len(sizes) // sum(sizes)))]
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor() as pool:
         clips, pictures = zip(*pool.map(read, found), strict=True)
     return Pack(list(clips), list(pictures))
 

@@ -325,6 +325,7 @@ MODELS = {
     "interaction": Model(
         "recognition",
         partial(_off_small, labels=("handshake", "hug", "kick", "point", "punch", "push"), consensus="ordered"),
+        weights="interaction-4e69fb74.safetensors",
     ),
 }
 

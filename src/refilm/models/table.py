@@ -336,8 +336,8 @@ _rfcn_small = partial(
     channels=256,
     sizes=(24.0, 48.0, 96.0, 192.0),
     proposals=128,
-    reduced=64,
-    width=128,
+    reduced=48,
+    width=96,
     embedding=128,
     side=256,
 )

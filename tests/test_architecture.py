@@ -28,11 +28,12 @@ MAY_IMPORT = {
 
 
 # What else may be imported: by a package from the files beside it, and by those files from the packages.
-ALSO = {"cli": {"api"}, "ops": {"_native"}}
+ALSO = {"cli": {"api", "detection"}, "ops": {"_native"}}
 FILES = {
     "api": {"models", "video", "stages", "jobs"},
+    "detection": {"stages", "jobs", "api", "video"},
     "stream": {"stages", "jobs", "api", "video"},
-    "__init__": {"models", "ops", "video", "stages", "comparison", "api", "stream"},
+    "__init__": {"models", "ops", "video", "stages", "comparison", "api", "detection", "stream"},
     **{name: set() for name in LEAVES},
 }
 

@@ -128,6 +128,12 @@ def test_a_model_states_what_those_who_run_it_have_to_know(name):
     if kind is Recognizer:
         assert len(set(model.labels)) == len(model.labels) > 1
         assert model.window == model.sampling.frames
+    if kind is Detector:
+        assert len(set(model.labels)) == len(model.labels) > 0
+        assert model.window % 2 == 1
+        assert type(model.side) is int
+        places = model.places()
+        assert places[len(places) // 2] == model.window // 2
 
 
 @every_model
@@ -141,6 +147,13 @@ def test_a_model_gives_what_its_contract_says_at_the_least_size_it_allows(name):
         assert model.between(clip, times).shape == (1, 3, len(times), height, width)
     elif Recognizer in type(model).__mro__:
         assert model(clip).shape == (1, len(model.labels))
+    elif Detector in type(model).__mro__:
+        (found,) = model(clip)
+        pictures = [clip[:, :, place] for place in model.places()]
+        again = model.found_in([model.see(picture) for picture in pictures], pictures, 0.05)
+        assert found.boxes.shape == (len(found.scores), 4)
+        assert found.labels.shape == found.scores.shape
+        torch.testing.assert_close(again.boxes, found.boxes, rtol=1e-3, atol=1e-2)
     else:
         assert (
             model.network(model.prepare(clip)).shape

@@ -3,6 +3,7 @@
 refilm.interpolate("in.mp4", "out.mp4", times=4)      # file to file; returns a Report
 refilm.enhance("in.mp4", "out.mp4", denoise=True, upscale=4)      # several tasks in one pass
 refilm.recognize("in.mp4")                            # what happens when: a list of Events
+refilm.detect("in.mp4")                               # objects: yields the Detections of each frame
 refilm.open("in.mp4")                                 # iterates over Frames with exact times
 refilm.stream.denoise(pictures)                       # frames in, frames out: numpy or torch, [H, W, 3]
 refilm.create_model("flow-blend")                     # a model on tensors [N, C, T, H, W]
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from refilm import video as video
     from refilm.api import analyse, deblock, denoise, enhance, interpolate, morph, recognize, timeline, upscale
     from refilm.comparison.comparison import compare
+    from refilm.detection import detect, detections
     from refilm.models import create_model, list_models
+    from refilm.stages.detections import Box, Detections
     from refilm.stages.timeline import Event, Label
     from refilm.video import frames as open
     from refilm.video import probe
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Box",
+    "Detections",
     "Event",
     "JobError",
     "Label",
@@ -44,6 +49,8 @@ __all__ = [
     "create_model",
     "deblock",
     "denoise",
+    "detect",
+    "detections",
     "enhance",
     "interpolate",
     "list_models",
@@ -63,6 +70,8 @@ _LAZY = {
     "compare": ("refilm.comparison.comparison", "compare"),
     **{name: ("refilm.api", name) for name in ("analyse", "deblock", "denoise", "enhance", "interpolate")},
     **{name: ("refilm.api", name) for name in ("recognize", "timeline", "upscale")},
+    **{name: ("refilm.detection", name) for name in ("detect", "detections")},
+    **{name: ("refilm.stages.detections", name) for name in ("Box", "Detections")},
     **{name: ("refilm.stages.timeline", name) for name in ("Event", "Label")},
     "morph": ("refilm.api", "morph"),
     "open": ("refilm.video", "frames"),

@@ -42,7 +42,7 @@ missing or damaged, and UsageError, a ValueError, for wrong arguments.
 path_in, path_out   a video file, or numbered pictures such as frames/%06d.png; "-" is standard input, and standard
                     output, which gets uncompressed video (y4m); a job with a pipe is not continued after a stop
 """
-_CALLBACKS = {
+CALLBACKS = {
     "leave_finished": (False, "Whether to return the report of an output that this very job has already made."),
     "on_progress": (None, "Called repeatedly with the progress of the job, a `Progress`."),
     "on_start": (None, "Called when the work begins, with what is known of the job, a `Start`."),
@@ -113,7 +113,7 @@ def _documented(
     further: dict[str, tuple[Any, str]],
     returns: Any = Report,
 ) -> None:
-    keywords = keywords_of(own, Encoding, Running) | further | _CALLBACKS
+    keywords = keywords_of(own, Encoding, Running) | further | CALLBACKS
     describe(function, summary + "\n" + _COMMON, ("path_in", "path_out"), keywords, own, returns)
 
 
@@ -151,7 +151,7 @@ def enhance(path_in: str | Path, path_out: str | Path, **keywords: Any) -> Repor
     if wanted.auto:
         rest = dict(keywords)
         _, running = options.taken(Encoding, rest), options.taken(Running, rest)
-        options.check_all_known(rest.keys() - _CALLBACKS.keys(), (options.Enhance, Encoding, Running), "enhance")
+        options.check_all_known(rest.keys() - CALLBACKS.keys(), (options.Enhance, Encoding, Running), "enhance")
         found = analyse(
             path_in,
             models=wanted.models,
@@ -279,7 +279,7 @@ describe(
     + _RECOGNIZE
     + _WINDOWED,
     ("path",),
-    keywords_of(options.Recognize, Running) | MODEL | {n: t for n, t in _CALLBACKS.items() if n != "leave_finished"},
+    keywords_of(options.Recognize, Running) | MODEL | {n: t for n, t in CALLBACKS.items() if n != "leave_finished"},
     options.Recognize,
     list[Event],
 )
@@ -293,7 +293,7 @@ describe(
     ("path_in", "path_out"),
     keywords_of(options.Recognize, Running)
     | MODEL
-    | _CALLBACKS
+    | CALLBACKS
     | {
         "form": (None, f"What to write: {', '.join(FORMS)}. Default: what the ending of path_out says."),
         "drop_streams": (False, "Whether a copy leaves out streams that its container cannot hold."),

@@ -252,6 +252,18 @@ class Recognize(Options):
 
 
 @dataclass(frozen=True)
+class Detect(Options):
+    """Which objects are told of."""
+
+    min_score: float = 0.3
+    "Least score of an object that is told, from 0 to 1: lower finds more, and more that is not there."
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_score <= 1:
+            raise UsageError(f"min-score is a number above 0 and at most 1, got {self.min_score:g}")
+
+
+@dataclass(frozen=True)
 class Morph(Options):
     """A way from one picture to another."""
 

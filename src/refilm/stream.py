@@ -4,6 +4,7 @@
     for time, picture in refilm.stream.interpolate(pictures, times=2, input_fps=25):
     for frame in refilm.stream.upscale(refilm.open("in.mp4")):                       # Frames with times and colour
     for event in refilm.stream.recognize(pictures, input_fps=25):                    # what happens, and when
+    for found in refilm.stream.detect(pictures, input_fps=25):                       # the objects of each picture
 
 Each function takes an iterable and returns a generator, which reads a few pictures ahead: as many as the model looks
 at, and two for scene cuts. Memory does not grow with length. Closing the generator, or dropping it, frees everything.
@@ -21,6 +22,8 @@ from refilm import options
 from refilm.api import MODEL, by_name, describe, keywords_of, work_of
 from refilm.jobs.device import check_device, use_threads
 from refilm.options import Running, frame_rate
+from refilm.stages.detections import Detections
+from refilm.stages.linking import Linking
 from refilm.stages.pictures import Form, Item
 from refilm.stages.scene_cuts import SceneCuts
 from refilm.stages.stage import Stage, StreamShape
@@ -33,6 +36,7 @@ _ANY = StreamShape(64, 64, Fraction(25), Fraction(1, 25), Fraction(0))
 _RUNNING = ("device", "scene_cuts", "tile", "threads")
 _WATCHING = ("device", "threads", "input_fps")
 _OF_EVENTS = ("every", "shots", "topk", *_WATCHING)
+_DETECTING = ("device", "scene_cuts", "threads", "input_fps")
 _TEXT = """
 Takes an iterable of pictures, and returns a generator of as many results, in the same kind and dtype.
 
@@ -55,6 +59,14 @@ _EVENTS = """
 Takes an iterable of (time, picture), with exact times in seconds (a Fraction, or an int), and returns a generator of
 Events, each as soon as it is complete: start and end in seconds on the same clock, and the likeliest labels. Pictures
 without times follow each other at input_fps, from 0 on. Frames, as refilm.open gives them, have their times.
+
+A picture is a numpy array or a torch tensor [H, W, 3] in RGB, uint8, or floating point in 0 ... 1. Raises as the other
+functions of this module.
+"""
+_OBJECTS = """
+Takes an iterable of (time, picture), with exact times in seconds (a Fraction, or an int), and returns a generator of
+Detections, one for each picture, a few pictures later: its number, its time on the same clock, and its objects.
+Pictures without times follow each other at input_fps, from 0 on. Frames, as refilm.open gives them, have their times.
 
 A picture is a numpy array or a torch tensor [H, W, 3] in RGB, uint8, or floating point in 0 ... 1. Raises as the other
 functions of this module.
@@ -164,4 +176,33 @@ describe(
     | {"input_fps": (None, _USUAL)},
     options.Recognize,
     Iterator[Event],
+)
+
+
+def detect(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Detections]:
+    by_name(detect, (pictures,), options.Detect, own, given)
+    model, weights = given.pop("model", None), given.pop("weights", "default")
+    work = work_of(TASKS["detection"], options.taken(options.Detect, given), model, weights)
+    running = Running(**{name: given.pop(name) for name in _DETECTING if name in given})
+    options.check_all_known(given, (options.Detect,), "detect")
+    check_device(running.device)
+    use_threads(running.threads)
+    work.stage(_ANY, running.device, tile=None)  # for errors
+    return _objects(pictures, work, running)
+
+
+def _objects(items: Iterable[Item], work: Work, running: Running) -> Iterator[Detections]:
+    _, shape, frames = _opened(items, work, running, is_timed=True)
+    yield from Linking().over(_through(work.stage(shape, running.device, None), frames))
+
+
+describe(
+    detect,
+    TASKS["detection"].summary.partition("\n")[0] + "\n" + _OBJECTS,
+    ("pictures",),
+    {name: told for name, told in keywords_of(options.Detect, Running).items() if name in ("min_score", *_DETECTING)}
+    | MODEL
+    | {"input_fps": (None, _USUAL)},
+    options.Detect,
+    Iterator[Detections],
 )

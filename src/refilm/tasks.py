@@ -42,6 +42,7 @@ class Figure:
 
 
 TOP_1 = Figure("top1", "top-1", "%", 1)
+MAP_50 = Figure("map50", "mAP50", "%", 1)
 PSNR = Figure("psnr_db", "PSNR", "dB")
 
 
@@ -119,6 +120,17 @@ TASKS: dict[str, Task] = {
             figure=TOP_1,
             worth_waiting=1.0,  # a video in a hundred
             default="tsn-off-camera",  # it says something of any film
+        ),
+        Task(
+            "detection",
+            "detect",
+            "events",
+            options.Detect,
+            "detection-frames",
+            "Find persons, vehicles and animals in a film.\n\nrefilm detect holiday.mp4 --draw boxes.mp4",
+            figure=MAP_50,
+            worth_waiting=1.0,
+            default="rfcn-mobilenet-off-ms",  # sets of annotated films differ too much to rank models by one
         ),
     )
 }

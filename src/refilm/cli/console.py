@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # they load torch, and something is to be seen before
     from refilm.jobs.job import Start
     from refilm.jobs.pace import Progress
     from refilm.jobs.report import Report
+    from refilm.stages.detections import Detections
     from refilm.stages.timeline import Event
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -125,9 +126,25 @@ class JobConsole:
             print(event_line("recognized", **event.as_json(), **self._about), flush=True)
             return
         told = ", ".join(f"{label} {score:.0%}" for label, score in event.labels)
-        line = f"{clock(event.start)}  {clock(event.end)}  {told}"
+        self._print(f"{clock(event.start)}  {clock(event.end)}  {told}")
+
+    def detections(self, found: Detections) -> None:
+        """Show the objects of a frame; of a frame without any only to programs."""
+        if self._json:
+            print(event_line("detections", **found.as_json(), **self._about), flush=True)
+            return
+        if not found.boxes:
+            return
+        told = "  ".join(
+            f"{box.label} {box.track} {box.score:.0%} {','.join(f'{side:g}' for side in box.box)}"
+            for box in found.boxes
+        )
+        self._print(f"{clock(found.time)}  {told}")
+
+    def _print(self, line: str) -> None:
+        """Print on standard output; above the bar, if both are on the terminal."""
         if self._bar is not None and sys.stdout.isatty():
-            self._console.print(line, markup=False, soft_wrap=True)  # above the bar
+            self._console.print(line, markup=False, soft_wrap=True)
         else:
             print(line, flush=True)
 

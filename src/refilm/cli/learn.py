@@ -24,6 +24,7 @@ def add_commands(app: App) -> None:
     app.command(weights_files)
     weights_files.command(convert)
     data.command(camera_motion)
+    data.command(scenes)
 
 
 def pack(
@@ -123,6 +124,59 @@ def camera_motion(
     return DONE
 
 
+def scenes(
+    out: Path,
+    /,
+    *,
+    cutouts: Path,
+    films: tuple[Path, ...],
+    photographs: tuple[Path, ...] = (),
+    annotations: Path | None = None,
+    count: int = 40,
+    frames: int = 40,
+    height: int = 240,
+    width: int = 400,
+    seed: int = 0,
+) -> int:
+    """Make a set of clips in which all objects are known, to measure detection on.
+
+    Things that are cut out of films move before other films. Both are those that a training with the same folders sets
+    aside.
+
+    Parameters
+    ----------
+    out
+        The folder for the clips, such as composed.
+    cutouts
+        Folder of sequences with masks: NAME.mp4 and NAME-mask.mkv, listed in index.json.
+    films
+        Folders of films or packs, as backgrounds.
+    photographs
+        Folders of pictures, as further backgrounds; with --annotations.
+    annotations
+        A file in COCO's format, such as recipes/objects.json. What it lists without objects are the backgrounds.
+        Default: all films are.
+    count
+        Number of clips.
+    frames
+        Frames of each clip.
+    height
+        Pixels, an even number of at least 64.
+    width
+        Pixels, an even number of at least 64.
+    seed
+        Other clips for other numbers.
+    """
+    from refilm.data.composed_set import unseen_compositor, write_composed
+
+    if min(height, width) < 64 or height % 2 or width % 2 or count < 1 or frames < 1:
+        raise UsageError("height and width must be even and at least 64, count and frames at least 1")
+    compositor = unseen_compositor(cutouts, films, photographs, annotations or "")
+    write_composed(out, compositor, count, frames, (height, width), seed)
+    print(f"{out}: {count} clips of {frames} frames, {height}x{width}")
+    return DONE
+
+
 def evaluate(
     model: str,
     data: Path | None = None,
@@ -148,8 +202,9 @@ def evaluate(
     data
         A folder of clips of one scene each: videos, folders of pictures, a pack, or Vimeo-90K, REDS or DAVIS as
         unpacked, of which the test split is measured. For recognition, a folder of clips for each class, index.csv with
-        file and label, or UCF101, HMDB51, Kinetics, Something-Something or Diving48. Its name becomes the name of the
-        data set.
+        file and label, or UCF101, HMDB51, Kinetics, Something-Something or Diving48. For detection, films with
+        annotations: sequences with masks, clips of `refilm data scenes`, MOTChallenge, ImageNet VID, or pictures with a
+        file in COCO's format. Its name becomes the name of the data set.
     protocol
         The evaluation protocol: interpolation-x2, interpolation-x4, interpolation-deblurring,
         interpolation-deblurring-exact, denoising-sigma15, denoising-sigma15-blind,
@@ -157,10 +212,10 @@ def evaluate(
         deblocking-jpeg2000-q20, deblocking-clean, super-resolution-x4-bi, super-resolution-x4-bd,
         recognition-center, recognition-tsn-25x10, recognition-i3d-10x3; or recognition of damaged clips, as they are
         and restored: recognition-sigma25, recognition-sigma25-denoised, recognition-h264-crf37,
-        recognition-h264-crf37-deblocked, recognition-quarter, recognition-quarter-upscaled. Default: the one by which
-        models of the task are ranked.
+        recognition-h264-crf37-deblocked, recognition-quarter, recognition-quarter-upscaled; or detection-frames.
+        Default: the one by which models of the task are ranked.
     every
-        Measure only the first two of every so many frames, to save time; not for interpolation.
+        Measure only the first two of every so many frames, to save time, or of detection one; not for interpolation.
     results
         Folder for the results: RESULTS/SET/MODEL.json and a table.
     weights
@@ -170,7 +225,7 @@ def evaluate(
         Where the model runs: cpu, cuda, ...
     pictures
         Folder for strips of frames. Interpolation: frame before, real frame, result, frame after. Restoration: input,
-        baseline, result, original.
+        baseline, result, original. Detection: a sheet with a frame of each film.
     vmaf
         Measure VMAF as well, which wants an FFmpeg with libvmaf.
     lpips

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 from cyclopts import App, Group, Parameter
 
+import refilm
 from refilm import options
 from refilm.errors import DONE, FAILED, INTERRUPTED, UsageError
 from refilm.jobs.device import check_device
@@ -173,7 +174,7 @@ def _in_and_out(paths: tuple[Path, ...]) -> tuple[Path, Path]:
 
 
 def run_job(verb: str, source: Path, output: Path, wanted: dict[str, Any], as_json: bool) -> int:
-    """Run the function `verb` of `refilm.api` on one input and one output. -> exit code"""
+    """Run the public function `verb` on one input and one output. -> exit code"""
     from refilm.cli.console import JobConsole
     from refilm.jobs.piped import STANDARD_OUTPUT, check_terminals
 
@@ -182,15 +183,14 @@ def run_job(verb: str, source: Path, output: Path, wanted: dict[str, Any], as_js
         raise UsageError("--json prints on standard output, which the video takes; name a file, or leave out --json")
     console = JobConsole(as_json)
     with console:
-        from refilm import api  # imported here, because torch takes seconds to load, and --help does not need it
-
         shown: dict[str, Any] = {"on_progress": console.progress, "warn": console.warn}
         shown |= {"on_start": console.start, "on_step": console.step}
         if verb == "enhance":
             shown["on_analysis"] = lambda found: console.analysis(
                 found, found.command(output) if found.wanted else None
             )
-        report = getattr(api, verb)(source, output, **shown, **wanted)
+        # loaded here, because torch takes seconds to load, and --help does not need it
+        report = getattr(refilm, verb)(source, output, **shown, **wanted)
     console.report(report)
     return DONE
 

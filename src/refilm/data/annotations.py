@@ -1,9 +1,4 @@
-"""Annotations of objects as public sets have them.
-
-| set | layout |
-|---|---|
-| COCO, and sets in its format | a JSON file with images, annotations and categories; boxes are x, y, width, height |
-"""
+"""Objects of pictures in COCO's format: a JSON file with images, annotations and categories."""
 
 from __future__ import annotations
 
@@ -20,25 +15,23 @@ from refilm.errors import RefilmError
 
 @dataclass(frozen=True)
 class KnownObject:
-    """One object in one frame.
+    """One object in one picture.
 
     box      left, top, right and bottom, in pixels
     label    name of its class
-    number   of the object in its film; -1: there is none
     outline  polygons, [P, 2] each, (x, y) in pixels; () if it has none
     crowd    whether it stands for several, which are not told apart
     """
 
     box: tuple[float, float, float, float]
     label: str
-    number: int = -1
     outline: tuple[np.ndarray, ...] = ()
     crowd: bool = False
 
 
 @dataclass(frozen=True)
 class KnownPicture:
-    """A picture, or a frame of a film, by its file, with its objects."""
+    """A picture, by its file, with its objects."""
 
     file: str
     objects: tuple[KnownObject, ...]

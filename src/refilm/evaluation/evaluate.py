@@ -11,10 +11,14 @@ from typing import Any
 import torch
 
 import refilm
+from refilm.data.annotated import AnnotatedFilm, find_annotated
 from refilm.data.labelled import LabelledSet, find_labelled
 from refilm.data.layouts import Footage, find_footage, parts_of
 from refilm.errors import UsageError
 from refilm.evaluation.accuracy import confusion, overall, write_confusion
+from refilm.evaluation.average_precision import mean_average_precision
+from refilm.evaluation.detection import Detection, DetectionFigures, write_sheet
+from refilm.evaluation.detection import overall as detection_figures
 from refilm.evaluation.perceptual import PERCEPTUAL
 from refilm.evaluation.pictures import Strip
 from refilm.evaluation.protocols import PROTOCOLS, Pictures, Protocol
@@ -57,12 +61,13 @@ def evaluate(
     model      a name of `list_models()` or of a baseline, or a weight file, which says its model
     folder     clips, each a single scene, see `find_clips`
     protocol   a name of PROTOCOLS; by default the one that ranks the models of the same task
-    every      restoration only: measure the first two of every so many frames; the protocol's name then says so
+    every      restoration: measure the first two of every so many frames; detection: one of so many. The protocol's
+               name then says so
     weights    "default" or a weight file; of recognition also a folder of weight files, each of which is measured on
                the clips that were held out from it
     device     where the model runs, such as "cpu" or "cuda"
-    pictures   folder for strips of frames, PROTOCOL/MODEL/CLIP.png; by default none are written, since the licence of
-               the videos may not allow publishing them
+    pictures   folder for strips of frames, PROTOCOL/MODEL/CLIP.png, or of detection for one sheet, PROTOCOL/MODEL.png;
+               by default none are written, since the licence of the videos may not allow publishing them
     further    figures to measure as well: "lpips", and "vmaf", which wants every frame, and an FFmpeg with libvmaf
     fold       recognition only: whose held-out clips are measured, see `data.labelled`; "": that of the weights, or the
                set's first; "all": all clips, of a set that the model has not learned from
@@ -86,6 +91,8 @@ def evaluate(
     target = Path(results_dir) / Path(folder).resolve().name
     if isinstance(chosen, Recognition):
         return _recognised(chosen, model, find_labelled(folder), target, fold, weights, device, note)
+    if isinstance(chosen, Detection):
+        return _detected(chosen, model, find_annotated(folder), target, weights, device, pictures, note)
     if fold:
         raise UsageError(f"{chosen.name} has no folds; leave out fold")
     clips = find_clips(Path(folder))
@@ -184,6 +191,45 @@ def _recognised(
     pairs = [(verdict.label, verdict.told) for verdict in verdicts.values()]
     labels = list(dict.fromkeys([*labelled.labels, *network.labels]))
     write_confusion(target / "confusion" / f"{protocol.name}-{model}", labels, confusion(labels, pairs))
+    return result
+
+
+def _detected(
+    protocol: Detection,
+    model: str,
+    films: Sequence[AnnotatedFilm],
+    target: Path,
+    weights: str | Path | None,
+    device: str,
+    pictures: str | Path | None,
+    note: Callable[[str], None],
+) -> Result:
+    """As `evaluate`, of a detector."""
+    where = torch.device(device)
+    network: Any = create_model(model, weights=weights)
+    network.to(where).eval()
+    stopwatch, measured, clips = Stopwatch(), {}, {}
+    for film in films:
+        frames = protocol.measure(network, where, film, stopwatch)
+        figure = mean_average_precision(frames, len(network.labels))
+        clips[film.footage.source] = DetectionFigures(len(frames), sum(int(f.counts.sum()) for f in frames), figure)
+        measured[film.footage.source] = film, frames
+        note(f"{model}  {film.footage.source}  {TASKS[protocol.task].figure.shown(figure)} %")
+    result = Result(
+        model,
+        protocol.name,
+        protocol.description,
+        refilm.__version__,
+        _describe(where),
+        weights=weights_name(model, weights),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        ms_per_frame=stopwatch.median_ms,
+        clips=clips,
+        overall=detection_figures(measured, network.labels, protocol.every),
+    )
+    write_result(target, result)
+    if pictures is not None:
+        write_sheet(Path(pictures) / protocol.name / f"{model}.png", measured, network.labels)
     return result
 
 

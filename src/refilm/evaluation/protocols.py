@@ -12,6 +12,7 @@ from dataclasses import replace
 from refilm.data.degradations import bicubic_down, compress, gaussian_down, gaussian_noise
 from refilm.evaluation.clip_views import VIEWS
 from refilm.evaluation.deblurring import Deblurring, blurred_frames, exact_motion
+from refilm.evaluation.detection import Detection
 from refilm.evaluation.interpolation import Interpolation
 from refilm.evaluation.metrics import PERFECT_DB, as_shown
 from refilm.evaluation.recognition import Damage, Recognition
@@ -21,7 +22,7 @@ from refilm.stages.damage import CodingJudge, NoiseJudge
 from refilm.stages.running import Judge
 
 Pictures = Interpolation | Restoration | Deblurring  # protocols of tasks that make pictures
-Protocol = Pictures | Recognition
+Protocol = Pictures | Recognition | Detection
 
 
 def _denoising(sigma_8bit: float) -> tuple[Restoration, ...]:
@@ -136,5 +137,6 @@ _ALL: tuple[Protocol, ...] = (
         "super-resolution",
         "upscaled",
     ),
+    Detection(),
 )
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}

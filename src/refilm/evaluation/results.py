@@ -133,9 +133,9 @@ def write_table(folder: Path, task: str) -> Path:
     lines = [
         f"# {task.replace('-', ' ').capitalize()} on `{folder.name}`",
         "",
-        *(_OF_VERDICTS if task == "recognition" else _OF_PICTURES),
+        *_HEADS.get(task, _OF_PICTURES),
     ]
-    section = _section_of_verdicts if task == "recognition" else _section
+    section = {"recognition": _section_of_verdicts, "detection": _section_of_detections}.get(task, _section)
     for name in names:
         rows = {r["model"]: r["protocols"][name] for r in results if name in r["protocols"]}
         lines += section(name, TASKS[task].figure, rows)
@@ -155,6 +155,51 @@ _OF_VERDICTS = (
     "one clip, all views together; a multiply-add counts as two operations. Which clips are taken for what is in",
     "`confusion`, as tables and as pictures.",
 )
+
+_OF_DETECTIONS = (
+    "Written by `refilm eval` from the JSON files beside it. mAP50: mean over the classes of the average precision at",
+    "an overlap of 0.5; mAP: also over overlaps of 0.5, 0.55 ... 0.95. Slow, medium, fast: mAP50 of the objects that",
+    "overlap themselves in the ten frames before and after by more than 0.9, by 0.7 to 0.9, and by less. Frames a",
+    "second are those of the stage in a stream.",
+)
+_HEADS = {"recognition": _OF_VERDICTS, "detection": _OF_DETECTIONS}
+
+
+def _section_of_detections(name: str, figure: Figure, rows: dict[str, dict[str, Any]]) -> list[str]:
+    """The part of a table for one protocol of detection: figures of all films together, and mAP50 of each film."""
+    ranked = sorted(rows, key=lambda model: -rows[model]["mean"].get(figure.key, 0.0))
+    if not ranked:
+        return []
+    classes = dict.fromkeys(key for model in ranked for key in rows[model]["mean"] if key.startswith("ap50_"))
+    keys = {"map": "mAP, %", "map50_slow": "slow", "map50_medium": "medium", "map50_fast": "fast"}
+    keys |= {key: key.removeprefix("ap50_") for key in classes}
+    columns = {
+        "model": lambda model, row: model,
+        figure.title: lambda model, row: figure.shown(row["mean"].get(figure.key)),
+        **{
+            title: lambda model, row, key=key: figure.shown(row["mean"].get(key))  # type: ignore[misc]
+            for key, title in keys.items()
+        },
+        "frames a second": lambda model, row: _optional(_per_second(row.get("ms_per_frame")), ".1f"),
+        "ms": lambda model, row: _optional(row.get("ms_per_frame"), ".1f"),
+        "parameters": lambda model, row: f"{row['parameters']:,}",
+        "weights": lambda model, row: row["weights"] or "-",
+        "on": lambda model, row: row["device"],
+    }
+    table = [[cell(model, rows[model]) for cell in columns.values()] for model in ranked]
+    films = sorted({film for row in rows.values() for film in row["clips"]})
+    of_films = [[film, *(_of_clip(figure, rows[model], film) for model in ranked)] for film in films]
+    description = rows[ranked[0]]["description"]
+    return [
+        *("", f"## {name}", "", f"{description[0].upper()}{description[1:]}.", ""),
+        *_table(list(columns), table),
+        *("", f"{figure.name} of each film, %:", ""),
+        *_table(["film", *ranked], of_films),
+    ]
+
+
+def _per_second(ms: float | None) -> float | None:
+    return 1000 / ms if ms else None
 
 
 def _section_of_verdicts(name: str, figure: Figure, rows: dict[str, dict[str, Any]]) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -56,3 +56,51 @@ def running_ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
     finally:
         stopped.set()
         thread.join()
+
+
+def told(run: Callable[[Callable[[T], None]], object], depth: int) -> Iterator[T]:
+    """What a function tells, one by one, while a thread runs it: `run` is called with what it has to call.
+
+    An exception of `run` is raised where the next item would come. When the iterator is closed, the next call of what
+    `run` was given raises `Abandoned`, so that it ends.
+    """
+    waiting: queue.Queue[tuple[T, None] | tuple[None, BaseException | None]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(item: tuple[T, None] | tuple[None, BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+        raise Abandoned
+
+    def work() -> None:
+        with suppress(Abandoned):
+            try:
+                run(lambda item: put((item, None)))
+            except Abandoned:
+                raise
+            except BaseException as error:  # of any kind: the caller raises it
+                put((None, error))
+            else:
+                put((None, None))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class Abandoned(BaseException):
+    """Nobody wants to know any more."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from refilm.errors import VideoError
 from refilm.jobs.sink import Sink
-from refilm.stages.stage import Stage, StreamShape, Watcher
+from refilm.stages.stage import Stage, StreamShape, TimesItself
 from refilm.video import Frame, VideoInfo
 from refilm.video.encoder import EncoderSettings
 
@@ -31,7 +31,7 @@ _ENCODED = 12
 def stage_seconds(make_stage: Callable[[VideoInfo, int | None], Stage], source: VideoInfo) -> float:
     """The seconds that the stages take for a frame of the source, tried on small pictures."""
     stage = make_stage(source, None)
-    if isinstance(stage, Watcher):
+    if isinstance(stage, TimesItself):
         return stage.seconds_a_frame(StreamShape.of(source))
     sides = _sides(source.width, source.height, _SIDE)
     small = replace(source, width=sides[0], height=sides[1])

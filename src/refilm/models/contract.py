@@ -300,10 +300,35 @@ class Detector(Runnable, Protocol):
     """Finds objects in the middle frame of a window.
 
     labels   names of the classes, by index
+    side     short side to which pictures should be reduced before, in pixels
+    places   of a window, the frames that it looks at; the middle of these is that of the window
+
+    A call is `see`, on each of these frames, and `found_in`. So what it makes of a frame alone need be computed once
+    only in a stream, and not for each window that the frame is in.
     """
 
     @property
     def labels(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    @property
+    def side(self) -> int:
+        raise NotImplementedError
+
+    def places(self) -> list[int]:
+        return list(range(self.window))
+
+    def see(self, frames: Tensor) -> Any:
+        """What it makes of single frames: tensors in named tuples. [N, 3, H, W], RGB in [0, 1]"""
+        raise NotImplementedError
+
+    def found_in(self, seen: Sequence[Any], pictures: Sequence[Tensor], least: float) -> Found:
+        """The objects in the middle one of frames that were seen one by one.
+
+        seen       what `see` gave for each, N = 1
+        pictures   [1, 3, H, W] each
+        least      score of an object
+        """
         raise NotImplementedError
 
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> list[Found]:

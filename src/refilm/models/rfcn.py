@@ -349,8 +349,15 @@ class RFCN(nn.Module, Detector):
         return [_best(*each, least, most) for each in zip(boxes, scores, strict=True)]
 
     def places(self) -> list[int]:
-        """The frames of a window that are seen."""
         return [self.window // 2 + offset for offset in self.offsets]
+
+    def found_in(self, seen: Sequence[Seen], pictures: Sequence[Tensor], least: float) -> Found:
+        flows = None
+        if self.config.temporal == "fgfa":
+            flows = self.flows(torch.stack(list(pictures), dim=2), len(pictures) // 2)
+        height, width = pictures[0].shape[2:]
+        (found,) = self.found(self.refined(Seen.of_all(seen), 1, flows), height, width, least)
+        return found
 
     def forward(self, clip: Tensor, *arguments: Any, **options: Any) -> list[Found]:
         """See `Detector`, and for the options `found`."""

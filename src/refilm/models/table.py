@@ -167,6 +167,20 @@ _kinetics: dict[str, Any] = {
 }
 _off_r50: dict[str, Any] = {"levels": (("res3",), ("res4",), ("res5",))}
 
+# R-FCN on MobileNetV2, for a CPU
+_rfcn_small = partial(
+    _rfcn,
+    backbone="mobilenet-v2",
+    last="17",
+    channels=256,
+    sizes=(24.0, 48.0, 96.0, 192.0),
+    proposals=128,
+    reduced=48,
+    width=96,
+    embedding=128,
+    side=256,
+)
+
 _GESTURES = ("caret", "circle", "cross", "down", "left", "none", "right", "square", "star", "tick", "up")
 _CAMERA = ("static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", "zoom out", "roll")
 
@@ -327,21 +341,15 @@ MODELS = {
         partial(_off_small, labels=("handshake", "hug", "kick", "point", "punch", "push"), consensus="ordered"),
         weights="interaction-4e69fb74.safetensors",
     ),
+    "rfcn-r101": Model("detection", _rfcn),
+    "rfcn-r101-off": Model("detection", partial(_rfcn, temporal="off")),
+    "rfcn-r101-off-ms": Model("detection", partial(_rfcn, temporal="off", finer=("res3",))),
+    "fgfa-r101": Model("detection", partial(_rfcn, temporal="fgfa")),
+    "rfcn-mobilenet": Model("detection", _rfcn_small),
+    "rfcn-mobilenet-off": Model("detection", partial(_rfcn_small, temporal="off")),
+    "rfcn-mobilenet-off-ms": Model("detection", partial(_rfcn_small, temporal="off", finer=("6",))),
+    "fgfa-mobilenet": Model("detection", partial(_rfcn_small, temporal="fgfa")),
 }
-
-# R-FCN on MobileNetV2, for a CPU
-_rfcn_small = partial(
-    _rfcn,
-    backbone="mobilenet-v2",
-    last="17",
-    channels=256,
-    sizes=(24.0, 48.0, 96.0, 192.0),
-    proposals=128,
-    reduced=64,
-    width=128,
-    embedding=128,
-    side=256,
-)
 
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by
 # recipes like models, and `create_model` makes them.
@@ -353,14 +361,6 @@ PARTS = {
     "dvc-epa-small": Model("compression", _dvc_small),
     "hyperprior": Model("picture compression", _hyperprior),
     "hyperprior-small": Model("picture compression", partial(_hyperprior, channels=64, latents=96)),
-    "rfcn-r101": Model("detection", _rfcn),
-    "rfcn-r101-off": Model("detection", partial(_rfcn, temporal="off")),
-    "rfcn-r101-off-ms": Model("detection", partial(_rfcn, temporal="off", finer=("res3",))),
-    "fgfa-r101": Model("detection", partial(_rfcn, temporal="fgfa")),
-    "rfcn-mobilenet": Model("detection", _rfcn_small),
-    "rfcn-mobilenet-off": Model("detection", partial(_rfcn_small, temporal="off")),
-    "rfcn-mobilenet-off-ms": Model("detection", partial(_rfcn_small, temporal="off", finer=("6",))),
-    "fgfa-mobilenet": Model("detection", partial(_rfcn_small, temporal="fgfa")),
     # spaces for `refilm morph`, by the samples that they know
     "geodesic": Model("morphing", _geodesic),
     "geodesic-swiss-roll": Model(

@@ -10,10 +10,19 @@ from refilm.ops.dynamic_filter import op as dynamic_filter
 from refilm.ops.flow_projection import op as flow_projection
 from refilm.ops.ls3d_conv import op as ls3d_conv
 from refilm.ops.motion_blend import op as motion_blend
+from refilm.ops.position_sensitive_pooling import op as position_sensitive_pooling
 
 _OPERATORS = [
     module.OPERATOR
-    for module in (adaptive_warp, backward_warp, correlation, dynamic_filter, flow_projection, motion_blend)
+    for module in (
+        adaptive_warp,
+        backward_warp,
+        correlation,
+        dynamic_filter,
+        flow_projection,
+        motion_blend,
+        position_sensitive_pooling,
+    )
 ]
 # For each operator with kernels, the function that says what serves a device; the other operators have none.
 WITH_KERNELS = {"ls3d_conv": ls3d_conv.serves, **{each.name: each.serves for each in _OPERATORS}}

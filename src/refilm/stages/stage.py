@@ -86,6 +86,15 @@ class Stage(Protocol):
 
 
 @runtime_checkable
+class TimesItself(Protocol):
+    """A stage whose work does not grow with the size of the source's pictures, since it reduces them."""
+
+    def seconds_a_frame(self, source: StreamShape) -> float:
+        """The seconds that its model takes for a frame of the source, by a trial."""
+        ...
+
+
+@runtime_checkable
 class Watcher(Stage, Protocol):
     """A stage that makes events, works on frames much smaller than the film's, and looks ahead by time.
 

@@ -158,10 +158,17 @@ def _recognize(work: Work, source: StreamShape, device: str, _: int | None) -> S
     return Recognize(work.model, source, device, own.length, own.shots)
 
 
+def _detect(work: Work, source: StreamShape, device: str, _: int | None) -> Stage:
+    from refilm.stages.detect import Detect  # loads torch
+
+    return Detect(work.model, source, device, work.options.min_score)
+
+
 STAGES: dict[str, Callable[[Work, StreamShape, str, int | None], Stage]] = {
     "denoising": _denoise,
     "deblocking": _deblock,
     "super-resolution": _upscale,
     "interpolation": _interpolate,
     "recognition": _recognize,
+    "detection": _detect,
 }

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from refilm.data.composed_set import divided_backgrounds
 from refilm.data.compositing import LEAST_VISIBLE, Compositor, Draw, Films, Scene
 from refilm.data.draws import below, generator
-from refilm.data.objects import empty_files, read_annotated_photographs, read_backgrounds, read_sequences
+from refilm.data.objects import read_annotated_photographs, read_sequences
 from refilm.errors import RefilmError
 from refilm.evaluation.average_precision import Frame, mean_average_precision
 from refilm.models.contract import Found
@@ -25,7 +26,6 @@ from refilm.training.detection_losses import ABSENT, HIDDEN, Known, judged_losse
 from refilm.training.problem import Problem
 from refilm.weights import load_weights
 
-_ASIDE = 8  # of so many backgrounds, one is set aside for validation
 _MOST_OBJECTS = 8  # of a frame that are learned from
 _AT_ONCE = 8  # validation scenes that are computed at once
 _SMALLEST = 6.0  # side of an object that has to be found, at least, in pixels
@@ -78,13 +78,7 @@ class Detection(Problem):
             )
         if config.annotations and len(config.photographs) > 1:
             raise RefilmError("annotations are about one folder of photographs; give one")
-        if config.annotations:
-            backgrounds = read_backgrounds(config.films, config.photographs, empty_files(config.annotations))
-        else:
-            backgrounds = read_backgrounds(config.films)
-        aside = range(_ASIDE // 2, len(backgrounds), _ASIDE)
-        if not aside:
-            raise RefilmError(f"{len(backgrounds)} backgrounds are too few to set some aside; give more films")
+        kept, aside = divided_backgrounds(config.films, config.photographs, config.annotations)
         material = Material((), ())
         if train:
             things, films = read_sequences(config.cutouts, "train")
@@ -94,12 +88,11 @@ class Detection(Problem):
                 things, pictures = things + more, Films(annotated)
             elif config.pictures:
                 raise RefilmError("pictures is a share of annotated photographs; give them and their annotations")
-            kept = [background for number, background in enumerate(backgrounds) if number not in aside]
             composed = 1 - config.real - config.pictures
             shares = composed, config.real, config.pictures
             material = Material((Compositor(things, kept).draw, Films(films).draw, pictures.draw), shares)
         began = time.monotonic()
-        unseen = Compositor(read_sequences(config.cutouts, "val")[0], [backgrounds[number] for number in aside])
+        unseen = Compositor(read_sequences(config.cutouts, "val")[0], aside)
         times = model_times(config)
         scenes = [
             unseen.draw(generator(_VAL_SEED, number), times, config.height, config.width)

@@ -45,11 +45,11 @@ TRAINERS: dict[str, Trainer] = {
     "super-resolution": Trainer(RestorationConfig, Restoration),
     "interpolation": Trainer(InterpolationConfig, Interpolation),
     "recognition": Trainer(RecognitionConfig, Recognition),
+    "detection": Trainer(DetectionConfig, Detection),
 }
 
 # by the kind of part, see `refilm.models.table.PARTS`
 TRAINERS_OF_PARTS: dict[str, Trainer] = {
-    "detection": Trainer(DetectionConfig, Detection),
     "motion": Trainer(FlowConfig, Flow),
     "morphing": Trainer(MorphingConfig, Morphing),
     "picture compression": Trainer(PictureCompressionConfig, PictureCompression),

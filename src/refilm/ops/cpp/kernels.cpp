@@ -10,6 +10,7 @@ extern const Kernel correlation_forward, correlation_backward;
 extern const Kernel dynamic_filter_forward, dynamic_filter_backward;
 extern const Kernel flow_projection_forward, flow_projection_backward;
 extern const Kernel motion_blend_forward;
+extern const Kernel position_sensitive_pooling_forward;
 
 extern const Kernels kernels;
 const Kernels kernels = {&ls3d_kernels,
@@ -18,6 +19,7 @@ const Kernels kernels = {&ls3d_kernels,
                           &correlation_forward, &correlation_backward,
                           &dynamic_filter_forward, &dynamic_filter_backward,
                           &flow_projection_forward, &flow_projection_backward,
-                          &motion_blend_forward}};
+                          &motion_blend_forward,
+                          &position_sensitive_pooling_forward}};
 
 }  // namespace refilm::REFILM_ISA

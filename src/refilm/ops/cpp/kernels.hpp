@@ -5,7 +5,7 @@
 
 namespace refilm {
 
-constexpr int OTHERS = 11;
+constexpr int OTHERS = 12;
 
 struct Kernels {
   const Ls3dKernels* ls3d;

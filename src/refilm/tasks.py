@@ -43,6 +43,7 @@ class Figure:
 
 TOP_1 = Figure("top1", "top-1", "%", 1)
 PSNR = Figure("psnr_db", "PSNR", "dB")
+BD_RATE = Figure("bd_rate", "BD-rate", "%", 1, more_is_better=False)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,17 @@ TASKS: dict[str, Task] = {
             figure=TOP_1,
             worth_waiting=1.0,  # a video in a hundred
             default="tsn-off-camera",  # it says something of any film
+        ),
+        Task(
+            "compression",
+            "encode",
+            "bitstream",
+            options.Encode,
+            "rd",
+            "Make a video small by a learned codec.\n\nrefilm encode holiday.mp4 holiday.rfv",
+            figure=BD_RATE,
+            worth_waiting=5.0,  # percent of the bytes
+            default="dvc-epa-small",
         ),
     )
 }

@@ -333,6 +333,13 @@ class Codec(Runnable, Protocol):
     def codes_keys(self) -> bool:
         return True
 
+    def trade_off(self, quality: int) -> float:
+        """lambda of a quality: pictures have the least lambda * D + R, with D of RGB in [0, 1], and R in bits a pixel.
+
+        For codecs that do not code key pictures themselves.
+        """
+        raise NotImplementedError
+
     def refer_to(self, picture: Tensor) -> None:
         """The next picture refers to this one, as it was decoded, [3, H, W]."""
         raise NotImplementedError

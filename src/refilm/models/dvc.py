@@ -175,6 +175,9 @@ class DVC(nn.Module, Codec):
     def qualities(self) -> int:
         return len(self.config.lambdas)
 
+    def trade_off(self, quality: int) -> float:
+        return float(self.config.lambdas[quality - 1])
+
     def reset(self) -> None:
         self._reference: Tensor | None = None
 
@@ -192,7 +195,7 @@ class DVC(nn.Module, Codec):
         """See `Codec.compress`. Raises ValueError without a picture to refer to, or if that has another size."""
         if frame.shape != self.decoded.shape:
             raise ValueError(f"the picture is {list(frame.shape)}, and the one before {list(self.decoded.shape)}")
-        latents = self._latents(padded(frame[None]), padded(self.decoded[None]), quality)
+        latents = self._latents(padded(frame[None].clamp(0, 1)), padded(self.decoded[None]), quality)
         encoder = range_encoder()
         for tables, values, rows in self._parts(latents.motion, latents.z, quality):
             tables.encode(encoder, values, rows)

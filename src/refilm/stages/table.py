@@ -158,10 +158,20 @@ def _recognize(work: Work, source: StreamShape, device: str, _: int | None) -> S
     return Recognize(work.model, source, device, own.length, own.shots)
 
 
+def _encode(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage:
+    from refilm.stages.coded_pictures import Compress  # loads torch
+
+    own = work.options
+    if own.quality > work.model.qualities:
+        raise UsageError(f"{work.model_name} has qualities from 1 to {work.model.qualities}, got {own.quality}")
+    return Compress(work.model, own.quality, own.effort, own.gop, device)
+
+
 STAGES: dict[str, Callable[[Work, StreamShape, str, int | None], Stage]] = {
     "denoising": _denoise,
     "deblocking": _deblock,
     "super-resolution": _upscale,
     "interpolation": _interpolate,
     "recognition": _recognize,
+    "compression": _encode,
 }

@@ -126,7 +126,7 @@ TASKS: dict[str, Task] = {
             "encode",
             "bitstream",
             options.Encode,
-            "rd",
+            "compression-rd",
             "Make a video small by a learned codec.\n\nrefilm encode holiday.mp4 holiday.rfv",
             figure=BD_RATE,
             worth_waiting=5.0,  # percent of the bytes

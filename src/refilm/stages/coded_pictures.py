@@ -108,12 +108,14 @@ class Compress:
 class CodedPictures:
     """Decodes the pictures of a file. A `PictureDecoder`.
 
+    model   the codec that made the file; None: the one of its name
+
     Raises VideoError if its codec is not here, WeightsError if its weights are not.
     """
 
-    def __init__(self, stream: CodedStream, path: Path) -> None:
+    def __init__(self, stream: CodedStream, path: Path, model: Codec | None = None) -> None:
         self._stream = stream
-        self._model = cast(Codec, create_model(stream.model, weights=_weights(stream, path)).eval())
+        self._model = model or cast(Codec, create_model(stream.model, weights=_weights(stream, path)).eval())
         self._model.levels = 2**stream.format.bits - 1
 
     def planes(self, coded: CodedPicture) -> tuple[tuple[np.ndarray, ...], bool]:

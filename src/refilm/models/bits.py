@@ -55,7 +55,16 @@ class Tables:
             _encode_number(encoder, number)
 
     def decode(self, decoder: Any, rows: Tensor) -> Tensor:
-        """The inverse of `encode`: whole numbers of the shape of `rows`, int64. Nonsense for bytes that are damaged."""
+        """The inverse of `encode`: whole numbers of the shape of `rows`, int64.
+
+        Bytes that are damaged give other numbers, or ValueError.
+        """
+        try:
+            return self._decode(decoder, rows)
+        except AssertionError as error:  # of constriction's, about the data
+            raise ValueError("the bytes are damaged") from error
+
+    def _decode(self, decoder: Any, rows: Tensor) -> Tensor:
         out = np.empty(rows.numel(), np.int64)
         ends: list[tuple[int, int]] = []  # places of values that may lie beyond, and on which side
         for row, places in _groups(rows):

@@ -31,6 +31,7 @@ from refilm.layers.spynet import SpyNet
 from refilm.layers.unet import at_zero
 from refilm.models.bits import Tables, compressed, range_decoder, range_encoder
 from refilm.models.contract import Codec
+from refilm.models.dvc_updating import Start, updated
 
 STRIDE = 16  # pixels of a frame for each place of a latent
 MOTION = DIS(refinement=5)  # of small sizes, at the encoder
@@ -195,7 +196,7 @@ class DVC(nn.Module, Codec):
         """See `Codec.compress`. Raises ValueError without a picture to refer to, or if that has another size."""
         if frame.shape != self.decoded.shape:
             raise ValueError(f"the picture is {list(frame.shape)}, and the one before {list(self.decoded.shape)}")
-        latents = self._latents(padded(frame[None].clamp(0, 1)), padded(self.decoded[None]), quality)
+        latents = self._latents(padded(frame[None].clamp(0, 1)), padded(self.decoded[None]), quality, effort)
         encoder = range_encoder()
         for tables, values, rows in self._parts(latents.motion, latents.z, quality):
             tables.encode(encoder, values, rows)
@@ -232,13 +233,15 @@ class DVC(nn.Module, Codec):
             rows = torch.arange(values.shape[1]).view(1, -1, 1, 1).expand(values.shape)
             yield tables, values, rows
 
-    def _latents(self, frame: Tensor, reference: Tensor, quality: int) -> _Latents:
+    def _latents(self, frame: Tensor, reference: Tensor, quality: int, effort: int) -> _Latents:
         q = torch.tensor([quality - 1], device=frame.device)
         flow = self.estimated_motion(frame, reference)
-        motion = (self.motion_encoder(flow / FLOW_UNIT) * self.motion_gains.before(q)).round()
-        _, prediction = self.prediction(self.decoded_motion(motion, q), reference)
+        motion = self.motion_encoder(flow / FLOW_UNIT) * self.motion_gains.before(q)
+        _, prediction = self.prediction(self.decoded_motion(motion.round(), q), reference)
         y = self.residual_encoder(frame - prediction) * self.residual_gains.before(q)
-        return _Latents(motion, self.hyperprior.analysed(y).round(), y.round())
+        if effort:
+            motion, y = updated(self, frame, reference, quality, effort, Start(motion, y))
+        return _Latents(motion.round(), self.hyperprior.analysed(y).round(), y.round())
 
     def _reconstruct(self, motion: Tensor, y: Tensor, quality: int) -> Tensor:
         """The decoded picture, which the next one refers to. Encoder and decoder call this alike."""
@@ -247,7 +250,7 @@ class DVC(nn.Module, Codec):
         motion, y = motion.contiguous(), y.contiguous()
         q = torch.tensor([quality - 1], device=y.device)
         _, prediction = self.prediction(self.decoded_motion(motion, q), padded(self.decoded[None]))
-        picture = self.completed(y, prediction, q)[0, :, :height, :width]
+        picture = self.completed(y, prediction, q)[0, :, :height, :width].nan_to_num(0.0)  # of damaged bytes
         self._reference = picture.mul(self.levels).round().div(self.levels)
         return self._reference
 

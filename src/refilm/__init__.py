@@ -22,13 +22,25 @@ if TYPE_CHECKING:
     from refilm import ops as ops
     from refilm import stream as stream
     from refilm import video as video
-    from refilm.api import analyse, deblock, denoise, enhance, interpolate, morph, recognize, timeline, upscale
+    from refilm.api import (
+        analyse,
+        deblock,
+        decode,
+        denoise,
+        encode,
+        enhance,
+        interpolate,
+        morph,
+        recognize,
+        timeline,
+        upscale,
+    )
+    from refilm.api import frames as open
     from refilm.comparison.comparison import compare
     from refilm.detection import detect, detections
     from refilm.models import create_model, list_models
     from refilm.stages.detections import Box, Detections
     from refilm.stages.timeline import Event, Label
-    from refilm.video import frames as open
     from refilm.video import probe
 
     __version__: str
@@ -48,9 +60,11 @@ __all__ = [
     "compare",
     "create_model",
     "deblock",
+    "decode",
     "denoise",
     "detect",
     "detections",
+    "encode",
     "enhance",
     "interpolate",
     "list_models",
@@ -73,8 +87,8 @@ _LAZY = {
     **{name: ("refilm.detection", name) for name in ("detect", "detections")},
     **{name: ("refilm.stages.detections", name) for name in ("Box", "Detections")},
     **{name: ("refilm.stages.timeline", name) for name in ("Event", "Label")},
-    "morph": ("refilm.api", "morph"),
-    "open": ("refilm.video", "frames"),
+    **{name: ("refilm.api", name) for name in ("decode", "encode", "morph")},
+    "open": ("refilm.api", "frames"),
     "probe": ("refilm.video", "probe"),
     **{name: (f"refilm.{name}", None) for name in ("models", "ops", "stream", "video")},
 }

@@ -22,6 +22,7 @@ from refilm.jobs.piped import STANDARD_INPUT, STANDARD_OUTPUT, JobToPipe, Y4mOut
 from refilm.jobs.preview import run_preview
 from refilm.jobs.report import Report
 from refilm.jobs.sink import Sink
+from refilm.jobs.source import frames as frames
 from refilm.jobs.timeline import FORMS, JobToTell, TimelineSettings, Told, timeline_sink
 from refilm.jobs.trial import stage_seconds
 from refilm.jobs.video_file import encoded_sink
@@ -31,6 +32,7 @@ from refilm.options import Encoding, Running
 from refilm.stages.table import PicturedStages, TaskStages, Work
 from refilm.stages.timeline import Event, Stretch
 from refilm.tasks import TASKS, Task, of_verb
+from refilm.video.coded import is_coded
 
 Function = Callable[..., Report]
 
@@ -191,6 +193,96 @@ def _works_of(wanted: options.Enhance) -> list[Work]:
         raise UsageError(f"{name} is a model for {task_name}, which is not asked for")
     return works
 
+
+_COMPRESSION = TASKS["compression"]
+SEGMENT = 48  # about so many frames are encoded as one segment, which begins with a key picture
+
+
+def encode(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any) -> Report:
+    by_name(encode, (path_in, path_out), options.Encode, own, keywords)
+    model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
+    wanted, running = options.taken(options.Encode, keywords), options.taken(Running, keywords)
+    leave_finished, callbacks = _callbacks(keywords)
+    options.check_all_known(keywords, (options.Encode, Running), "encode")
+    source, output = Path(path_in), Path(path_out)
+    if running.preview is not None or output == STANDARD_OUTPUT:
+        raise UsageError("encode writes a whole file; leave out --preview, and name a file that ends in .rfv")
+    refuse_parts(source, output, running)
+    device = check_device(running.device)
+    work = work_of(_COMPRESSION, wanted, model, weights)
+    if work.weights_file is None and MODELS[work.model_name].learned:
+        raise UsageError("nobody could decode what a codec with random weights makes; give it weights")
+    job = Job(
+        source=source,
+        sink=BitstreamFile(output, work.model_name, work.weights_file, wanted.drop_streams),
+        make_stage=TaskStages((work,), running.device),
+        settings={"encode": work.settings, "device": device},
+        weights=() if work.weights_file is None else (work.weights_file,),
+        running=running,
+        leave_finished=leave_finished,
+        segment_frames=wanted.gop * max(1, round(SEGMENT / wanted.gop)),
+    )
+    return run_from_pipe(job, *callbacks) if source == STANDARD_INPUT else job.run(*callbacks)
+
+
+def decode(path_in: str | Path, path_out: str | Path, **keywords: Any) -> Report:
+    encoding, running = options.taken(Encoding, keywords), options.taken(Running, keywords)
+    leave_finished, callbacks = _callbacks(keywords)
+    options.check_all_known(keywords, (Encoding, Running), "decode")
+    source, output = Path(path_in), Path(path_out)
+    if source.is_file() and not is_coded(source):
+        raise UsageError(f"{source}: was not made by refilm encode; any other video needs no decoding by refilm")
+    refuse_parts(source, output, running)
+    to_pipe = output == STANDARD_OUTPUT
+    sink: Any = Y4mOutput(encoding) if to_pipe else encoded_sink(output, encoding)
+    job = (JobToPipe if to_pipe else Job)(
+        source=source,
+        sink=sink,
+        make_stage=TaskStages((), check_device(running.device)),
+        settings={"decode": {}},
+        running=replace(running, scene_cuts=False),
+        leave_finished=leave_finished,
+    )
+    run = partial(run_preview, job) if running.preview is not None else job.run
+    return run(*callbacks)
+
+
+def _callbacks(keywords: dict[str, Any]) -> tuple[bool, list[Callable[..., None]]]:
+    """`leave_finished` and the callbacks of `Job.run`, which are removed from `keywords`."""
+    callbacks = [
+        keywords.pop(name, None) or (lambda _: None) for name in ("on_progress", "warn", "on_start", "on_step")
+    ]
+    return keywords.pop("leave_finished", False), callbacks
+
+
+_RVF = """
+Sound, subtitles, chapters, attachments and metadata are carried over. If the job is stopped, the same call continues
+it. Raises VideoError if the input cannot be read, JobError if the output cannot be written, WeightsError if weights are
+missing or damaged, and UsageError, a ValueError, for wrong arguments.
+
+"""
+describe(
+    encode,
+    _COMPRESSION.summary.partition("\n")[0]
+    + _RVF
+    + "path_in    a video file, numbered pictures such as frames/%06d.png, or - for standard input\n"
+    "path_out   a file that ends in .rfv, for `decode`, and for all else that reads videos here\n",
+    ("path_in", "path_out"),
+    keywords_of(options.Encode, Running) | MODEL | _CALLBACKS,
+    options.Encode,
+    Report,
+)
+describe(
+    decode,
+    "Turn a file that `encode` has made into one that any player shows."
+    + _RVF
+    + "path_in    a file that `encode` has made\n"
+    "path_out   a video file, or numbered pictures; - for standard output\n",
+    ("path_in", "path_out"),
+    keywords_of(Encoding, Running) | _CALLBACKS,
+    Encoding,
+    Report,
+)
 
 _RECOGNITION = TASKS["recognition"]
 _RECOGNIZE = """
@@ -493,6 +585,4 @@ def _sink(path: Path, work: Work, encoding: Encoding) -> Sink:
     """The sink for what the last task of a job makes."""
     if work.task.makes == "events":
         return EventFile(path)
-    if work.task.makes == "bitstream":
-        return BitstreamFile(path, work.model_name, work.weights_file)
     return encoded_sink(path, encoding)

@@ -264,6 +264,28 @@ class Detect(Options):
 
 
 @dataclass(frozen=True)
+class Encode(Options):
+    """How small a learned codec makes a film."""
+
+    quality: Whole = 5
+    "From 1, the fewest bytes, to 8, the best pictures."
+    effort: Whole = 0
+    "Time spent on better pictures for fewer bytes, from 0 to 3; decoding takes no longer."
+    gop: Whole = 12
+    "Frames from one key picture to the next. Decoding begins at key pictures."
+    drop_streams: bool = False
+    "Leave out sound, subtitles and other streams that the file cannot hold."
+
+    def __post_init__(self) -> None:
+        _whole_and_positive(self, "quality", "gop")
+        if self.effort not in range(4):
+            raise UsageError(f"effort is a whole number from 0 to 3, got {self.effort}")
+
+    def settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("quality", "effort", "gop")}
+
+
+@dataclass(frozen=True)
 class Morph(Options):
     """A way from one picture to another."""
 

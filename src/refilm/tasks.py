@@ -44,6 +44,7 @@ class Figure:
 TOP_1 = Figure("top1", "top-1", "%", 1)
 MAP_50 = Figure("map50", "mAP50", "%", 1)
 PSNR = Figure("psnr_db", "PSNR", "dB")
+BD_RATE = Figure("bd_rate", "BD-rate", "%", 1, more_is_better=False)
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,17 @@ TASKS: dict[str, Task] = {
             figure=MAP_50,
             worth_waiting=1.0,
             default="rfcn-mobilenet-off-ms",  # sets of annotated films differ too much to rank models by one
+        ),
+        Task(
+            "compression",
+            "encode",
+            "bitstream",
+            options.Encode,
+            "compression-rd",
+            "Make a video small by a learned codec.\n\nrefilm encode holiday.mp4 holiday.rfv",
+            figure=BD_RATE,
+            worth_waiting=5.0,  # percent of the bytes
+            default="dvc-epa-small",
         ),
     )
 }

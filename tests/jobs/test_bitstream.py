@@ -1,25 +1,22 @@
-"""A codec of the tests' own: from a film to a bitstream, and from that to a film again."""
+"""From a film to the file of a learned codec, and from that to a film again, by a codec of the tests' own."""
 
 from __future__ import annotations
 
-import json
+import re
 from itertools import pairwise
 
 import pytest
-from media import frame_hashes
-from toys.codec import Compress, Squeeze
+from media import frame_hashes, probed_streams
+from toys.codec import Squeeze
 
 import refilm
-from refilm.jobs.bitstream import MAGIC
-from refilm.jobs.bitstream_file import BitstreamFile
-from refilm.jobs.bitstream_reader import BitstreamReader
-from refilm.jobs.job import Job
-from refilm.jobs.video_file import VideoFile
-from refilm.models import MODELS, Model, create_model
-from refilm.options import Encoding, Running
-from refilm.stages.stage import Chain
+import refilm.api
+import refilm.jobs.planning
+from refilm.models import MODELS, Model
+from refilm.video import VideoReader
+from refilm.video.coded import Picture, is_coded, packet_of, placed
 
-KEYS = 8  # frames from key picture to key picture: segments of the job that compresses
+KEYS = 8  # frames from key picture to key picture
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,32 +26,37 @@ def table():
         yield
 
 
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch):
+    monkeypatch.setattr(refilm.api, "SEGMENT", KEYS)
+    for name in ("SHORTEST", "LONGEST"):
+        monkeypatch.setattr(refilm.jobs.planning, name, 10)  # not those of the bitstream
+
+
 @pytest.fixture(scope="module")
 def source(media):
     """Of a varying rate, and beginning late; with sound."""
     return media("audio-late-start").path
 
 
-def compression(source, path):
-    model = create_model("squeeze")
-    return Job(source, BitstreamFile(path, "squeeze"), lambda info, tile: Compress(model), segment_frames=KEYS)
+def compression(source, path, **options):
+    return refilm.encode(source, path, model="squeeze", quality=1, gop=KEYS, scene_cuts=False, **options)
 
 
-def decompression(bitstream, path):
-    """Into a lossless file, in segments that are not those of the bitstream."""
-    sink = VideoFile(path, Encoding(codec="libx264", crf=0))
-    return Job(bitstream, sink, lambda info, tile: Chain([]), segment_frames=10, running=Running(scene_cuts=False))
+def decompression(bitstream, path, **options):
+    """Into a lossless file."""
+    return refilm.decode(bitstream, path, **{"codec": "libx264", "crf": 0} | options)
 
 
 @pytest.fixture(scope="module")
 def bitstream(source, tmp_path_factory):
-    path = tmp_path_factory.mktemp("bitstream") / "film.bits"
-    report = compression(source, path).run()
-    assert report.warnings == ["stream 1 audio aac eng is left out: a bitstream holds pictures alone"]
+    path = tmp_path_factory.mktemp("bitstream") / "film.rfv"
+    report = compression(source, path)
+    assert report.warnings == []
     return path
 
 
-def interrupted(job, frames):
+def interrupted(run, frames):
     """The report of a job that was stopped when so many frames were done, and called again."""
 
     def stop(progress):
@@ -62,15 +64,15 @@ def interrupted(job, frames):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        job.run(on_progress=stop)
+        run(on_progress=stop)
     seen = []
-    report = job.run(on_progress=seen.append)
+    report = run(on_progress=seen.append)
     assert seen[0].resumed_from > 0
     return report
 
 
 def test_a_film_that_went_through_a_bitstream_has_its_frames_times_and_colours(source, bitstream, tmp_path):
-    decompression(bitstream, tmp_path / "out.mp4").run()
+    decompression(bitstream, tmp_path / "out.mp4")
     before, after = list(refilm.open(source)), list(refilm.open(tmp_path / "out.mp4"))
     assert [(frame.time, frame.duration) for frame in before] == [(frame.time, frame.duration) for frame in after]
     assert len({later.time - frame.time for frame, later in pairwise(before)}) > 3, "its rate varies"
@@ -82,27 +84,83 @@ def test_a_film_that_went_through_a_bitstream_has_its_frames_times_and_colours(s
     assert (one.tags, one.colour, one.pix_fmt) == (two.tags, two.colour, two.pix_fmt)
 
 
+def test_the_bitstream_itself_has_the_exact_times_of_its_source(source, bitstream):
+    """Though the container's clock counts milliseconds."""
+    for frame, other in zip(refilm.open(source), refilm.open(bitstream), strict=True):
+        assert (frame.time, frame.duration) == (other.time, other.duration)
+
+
+def test_it_holds_all_that_lies_beside_the_pictures(media, tmp_path):
+    film = media("companions-mkv").path
+    compression(film, tmp_path / "film.rfv")
+    others = [stream for stream in probed_streams(film) if stream[0] != "video"]
+    assert others
+    assert [stream for stream in probed_streams(tmp_path / "film.rfv") if stream[0] != "video"] == others
+    decompression(tmp_path / "film.rfv", tmp_path / "out.mkv")
+    assert [stream for stream in probed_streams(tmp_path / "out.mkv") if stream[0] != "video"] == others
+    one, two = refilm.probe(film), refilm.probe(tmp_path / "film.rfv")
+    assert (one.chapters, len(one.others)) == (two.chapters, len(two.others))
+
+
+@pytest.mark.parametrize("name", ["rotated", "anamorphic", "odd-420", "vfr"])
+def test_rotation_aspect_and_odd_sizes_survive(media, tmp_path, name):
+    film = media(name).path
+    compression(film, tmp_path / "film.rfv")
+    decompression(tmp_path / "film.rfv", tmp_path / "out.mkv", pix_fmt="yuv444p" if "odd" in name else None)
+    for one, two in ((film, tmp_path / "film.rfv"), (film, tmp_path / "out.mkv")):
+        a, b = refilm.probe(one), refilm.probe(two)
+        for field in ("width", "height", "rotation", "sample_aspect_ratio"):
+            assert getattr(a, field) == getattr(b, field), field
+    times = [[frame.time for frame in refilm.open(path)] for path in (film, tmp_path / "film.rfv")]
+    assert times[0] == times[1]
+
+
 def test_interrupted_and_called_again_the_bitstream_and_what_is_made_of_it_are_the_same(source, bitstream, tmp_path):
-    interrupted(compression(source, tmp_path / "film.bits"), 12)
-    assert (tmp_path / "film.bits").read_bytes() == bitstream.read_bytes()
-    decompression(bitstream, tmp_path / "whole.mp4").run()
-    interrupted(decompression(bitstream, tmp_path / "parts.mp4"), 12)
+    interrupted(lambda **options: compression(source, tmp_path / "film.rfv", **options), 12)
+    assert (tmp_path / "film.rfv").read_bytes() == bitstream.read_bytes()
+    decompression(bitstream, tmp_path / "whole.mp4")
+    interrupted(lambda **options: decompression(bitstream, tmp_path / "parts.mp4", **options), 18)
     assert frame_hashes(tmp_path / "parts.mp4") == frame_hashes(tmp_path / "whole.mp4")
+
+
+@pytest.mark.parametrize("begin", [0.0, 0.31, 0.7])
+def test_any_part_can_be_taken(bitstream, begin, tmp_path):
+    whole = list(refilm.open(bitstream))
+    start = whole[0].time
+    wanted = [frame for frame in whole if begin <= frame.time - start < begin + 0.2]
+    decompression(bitstream, tmp_path / "part.mkv", from_time=begin, to_time=begin + 0.2)
+    found = list(refilm.open(tmp_path / "part.mkv"))
+    assert [[plane.tobytes() for plane in frame.planes] for frame in found] == [
+        [plane.tobytes() for plane in frame.planes] for frame in wanted
+    ]
+
+
+def test_it_is_a_source_for_every_other_command(bitstream, tmp_path):
+    report = refilm.interpolate(bitstream, tmp_path / "smooth.mkv", times=2, model="flow-blend", codec="ffv1")
+    assert report.frames_kept == 30
+    assert ("audio", "aac", "eng") in probed_streams(tmp_path / "smooth.mkv")
+    assert refilm.analyse(bitstream).frames is not None
+    found = refilm.compare(bitstream, bitstream)
+    assert found.matched == found.identical == 30
 
 
 def frames(path):
     """(time, picture) of what can be decoded, and what was lost."""
-    with BitstreamReader(path) as reader:
+    with VideoReader(path) as reader:
         return [(frame.time, *(plane.tobytes() for plane in frame.planes)) for frame in reader], reader.losses
 
 
 def pictures(path):
-    """Where the description of each picture begins in the file, and where its bytes do and end."""
-    content, places, start = path.read_bytes(), [], 0
-    while (start := content.find(b'{"time"', start)) >= 0:
-        description, length = json.JSONDecoder().raw_decode(content[start : start + 1000].decode("latin-1"))
-        places.append((start, start + length, start + length + description["bytes"]))
-        start += length
+    """Where the bytes of each picture's packet begin in the file, and where they end."""
+    import av
+
+    with av.open(str(path)) as container:
+        video = next(stream for stream in container.streams if stream.type == "video")
+        content, places = path.read_bytes(), []
+        for packet in container.demux(video):
+            if packet.size:
+                start = content.index(bytes(packet))
+                places.append((start, start + packet.size))
     return places
 
 
@@ -114,69 +172,110 @@ def changed(path, place, to):
 
 
 @pytest.mark.parametrize("picture", [0, 3, 8, 13, 23, 29])
-@pytest.mark.parametrize("part", ["before", "description", "data"])
+@pytest.mark.parametrize("part", ["checksum", "place", "data"])
 def test_a_damaged_byte_loses_no_picture_beyond_the_next_key_picture(bitstream, tmp_path, picture, part):
     whole, _ = frames(bitstream)
     places = pictures(bitstream)
     assert len(places) == len(whole) == 30
-    description, data, end = places[picture]
-    place = {"before": description - 3, "description": description + 12, "data": (data + end) // 2}[part]
-    rest, losses = frames(changed(bitstream, place, tmp_path / "damaged.bits"))
+    start, end = places[picture]
+    place = {"checksum": start + 1, "place": start + 5, "data": (start + end) // 2}[part]
+    rest, losses = frames(changed(bitstream, place, tmp_path / "damaged.rfv"))
     next_key = min(-(-(picture + 1) // KEYS) * KEYS, 30)
     assert rest == whole[:picture] + whole[next_key:]
-    assert losses.damaged_packets == next_key - picture
+    if picture and next_key < 30:
+        assert losses.damaged_packets == next_key - picture
 
 
-# the one after the last frame of the second job's first segment, and others
-@pytest.mark.parametrize("picture", [3, 10, 13])
-def test_what_was_lost_is_told_once_also_by_a_job_that_was_interrupted(bitstream, tmp_path, picture):
-    _, place, _ = pictures(bitstream)[picture]
-    damaged = changed(bitstream, place, tmp_path / "damaged.bits")
-    lost = -(-picture // KEYS) * KEYS - picture
-    told = [f"{lost} damaged packets of the source could not be decoded"]
-    whole = decompression(damaged, tmp_path / "whole.mp4").run()
-    assert (whole.warnings, whole.frames_in) == (told, 30 - lost)
-    parts = interrupted(decompression(damaged, tmp_path / "parts.mp4"), 12)
-    assert (parts.warnings, parts.frames_in) == (told, 30 - lost)
+def test_a_picture_that_is_missing_is_noticed(bitstream, tmp_path):
+    """As where the container's own damage swallows a packet: those that follow would refer to another picture."""
+    whole, _ = frames(bitstream)
+    start, _ = pictures(bitstream)[10]
+    content = bytearray(bitstream.read_bytes())
+    content[start - 8 : start] = bytes(8)  # Matroska's own head of the packet
+    (tmp_path / "damaged.rfv").write_bytes(content)
+    rest, _ = frames(tmp_path / "damaged.rfv")
+    assert rest[:10] == whole[:10]
+    assert set(rest) <= set(whole), "never garbage"
+
+
+def test_what_was_lost_is_told_once_also_by_a_job_that_was_interrupted(bitstream, tmp_path):
+    start, end = pictures(bitstream)[10]
+    damaged = changed(bitstream, (start + end) // 2, tmp_path / "damaged.rfv")
+    told = ["6 damaged packets of the source could not be decoded"]
+    whole = decompression(damaged, tmp_path / "whole.mp4")
+    assert (whole.warnings, whole.frames_in) == (told, 24)
+    parts = interrupted(lambda **options: decompression(damaged, tmp_path / "parts.mp4", **options), 18)
+    assert (parts.warnings, parts.frames_in) == (told, 24)
     assert frame_hashes(tmp_path / "parts.mp4") == frame_hashes(tmp_path / "whole.mp4")
 
 
-@pytest.mark.parametrize("where", ["before a picture", "within one"])
-def test_an_end_that_is_missing_is_told(bitstream, tmp_path, where):
+def test_an_end_that_is_missing_is_told(bitstream, tmp_path):
     whole, _ = frames(bitstream)
-    content, (description, data, end) = bitstream.read_bytes(), pictures(bitstream)[20]
-    cut = tmp_path / "cut.bits"
-    cut.write_bytes(content[: description - 12 if where == "before a picture" else (data + end) // 2])
-    rest, losses = frames(cut)
-    assert rest == whole[:20]
-    assert losses.missing_seconds > 0.3
+    (tmp_path / "cut.rfv").write_bytes(bitstream.read_bytes()[: pictures(bitstream)[12][0]])
+    rest, losses = frames(tmp_path / "cut.rfv")
+    assert rest == whole[:12]
+    assert losses.missing_seconds > 0.2
     assert "ends" in losses.warnings()[0]
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda content: content.replace(MAGIC, b"refilm bitstream 2\n"), "cannot be read|not a video file"),
-        (lambda content: content[: len(MAGIC)], "breaks off before its first picture"),
-        (lambda content: content[: len(MAGIC) + 200], "is damaged, or breaks off before its first picture"),
-        (lambda content: content[:1200], "none of its pictures can be decoded"),
-        (lambda content: content.replace(b'"squeeze"', b'"squeezr"'), "is damaged, or breaks off"),
+        (lambda content: content.replace(b"V_RFV1", b"V_RFV2"), "no decoder|cannot be read"),
+        (lambda content: content[:1000], "cannot be read|damaged|breaks off"),
+        (lambda content: content.replace(b'"version": 1', b'"version": 2'), "in version 2 of the format"),
+        (lambda content: content.replace(b'"width"', b'"wodth"'), "what it says of its pictures is damaged"),
+        (
+            lambda content: content.replace(b'"squeeze"', b'"squeezr"'),
+            "made by squeezr, which this refilm does not have",
+        ),
     ],
 )
 def test_what_is_no_bitstream_or_too_little_of_one_is_refused(bitstream, tmp_path, damage, message):
-    source = tmp_path / "other.bits"
+    source = tmp_path / "other.rfv"
     source.write_bytes(damage(bitstream.read_bytes()))
-    with pytest.raises(refilm.VideoError, match=message):
-        decompression(source, tmp_path / "out.mp4").run()
-    assert list(tmp_path.iterdir()) == [source]
+    with pytest.raises(refilm.RefilmError, match=message):
+        list(refilm.open(source))
 
 
-def test_a_bitstream_of_a_codec_or_weights_that_are_not_here_is_refused(bitstream, tmp_path, monkeypatch):
-    monkeypatch.setitem(
-        MODELS, "squeeze", Model("compression", lambda: (Squeeze, None), weights="squeeze-12345678.safetensors")
-    )
-    with pytest.raises(refilm.VideoError, match="made with the weights None, and here there are squeeze-12345678"):
-        decompression(bitstream, tmp_path / "out.mp4").run()
-    monkeypatch.delitem(MODELS, "squeeze")
-    with pytest.raises(refilm.VideoError, match="was made by squeeze, which this refilm does not have"):
-        decompression(bitstream, tmp_path / "out.mp4").run()
+def test_a_bitstream_of_weights_that_are_not_here_is_refused_by_their_name(bitstream, tmp_path):
+    source = tmp_path / "other.rfv"
+    told = rb'"weights": null, "width": (\d+), "height": (\d+), "format": '
+    source.write_bytes(re.sub(told, _with_weights, bitstream.read_bytes()))
+    with pytest.raises(refilm.WeightsError, match=r"squeeze, which are not here; put that file beside it"):
+        list(refilm.open(source))
+
+
+def _with_weights(found):
+    """The same length of text, naming a weight file; what follows is in another order."""
+    text = b'"weights":"squeeze","width":%s,"height":%s,"format":' % found.groups()
+    assert len(text) <= len(found[0])
+    return text.ljust(len(found[0]))
+
+
+def test_only_bitstreams_are_decoded_and_only_their_ending_is_written(source, tmp_path):
+    with pytest.raises(refilm.UsageError, match="was not made by refilm encode"):
+        refilm.decode(source, tmp_path / "out.mkv")
+    with pytest.raises(refilm.VideoError, match=r"ends in \.rfv"):
+        compression(source, tmp_path / "out.mkv")
+
+
+def test_packets_are_read_as_they_were_written():
+    for number, ticks, duration in ((0, 0, 1), (127, 128, 16_383), (2**40, 2**50, 2**20)):
+        for picture in (Picture(1, True, None, b""), Picture(2, False, 0x01020304, b"data")):
+            found = placed(packet_of(number, ticks, duration, picture.pack()))
+            assert found == (number, ticks, duration, picture)
+
+
+def test_no_bit_of_a_packet_can_change_unnoticed():
+    packet = packet_of(5, 1000, 40, Picture(1, False, 7, b"some data").pack())
+    for bit in range(8 * len(packet)):
+        other = bytearray(packet)
+        other[bit // 8] ^= 1 << bit % 8
+        assert placed(bytes(other)) is None
+
+
+def test_a_file_is_known_by_its_content(bitstream, source):
+    assert is_coded(bitstream)
+    assert not is_coded(source)
+    assert not is_coded(bitstream.parent)

@@ -225,5 +225,5 @@ def report_table(report: Report) -> Table:
 
 def _models(report: Report) -> Iterator[str]:
     for settings in report.settings.values():
-        if isinstance(settings, dict):
+        if isinstance(settings, dict) and "model" in settings:
             yield settings["model"] + (f" ({settings['weights']})" if settings["weights"] else "")

@@ -11,7 +11,7 @@ import traceback
 from cyclopts import App, CycloptsError, Parameter
 
 import refilm
-from refilm.cli import detect, learn, look, make, morph, recognize
+from refilm.cli import compress, detect, learn, look, make, morph, recognize
 from refilm.cli.events import print_error
 from refilm.errors import DONE, FAILED, INTERRUPTED, WRONG_USAGE, RefilmError, UsageError
 
@@ -27,6 +27,7 @@ make.add_commands(app)
 recognize.add_commands(app)
 detect.add_commands(app)
 morph.add_commands(app)
+compress.add_commands(app)
 look.add_commands(app)
 learn.add_commands(app)
 

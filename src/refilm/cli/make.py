@@ -118,7 +118,7 @@ def _propose(
         raise UsageError("with --output-dir, say what to do, such as --denoise; or --auto, for each film what it needs")
     from refilm.cli.console import JobConsole
 
-    source, output = _in_and_out(paths)
+    source, output = in_and_out(paths)
     console = JobConsole(as_json)
     with console:
         from refilm import api
@@ -162,10 +162,10 @@ def _start(verb: str, paths: tuple[Path, ...], wanted: dict[str, Any], many: opt
         if Path("-") in paths:
             raise UsageError("- is standard input, which goes with one output, not with --output-dir")
         return run_many_jobs(verb, paths, many, wanted, as_json)
-    return run_job(verb, *_in_and_out(paths), wanted, as_json)
+    return run_job(verb, *in_and_out(paths), wanted, as_json)
 
 
-def _in_and_out(paths: tuple[Path, ...]) -> tuple[Path, Path]:
+def in_and_out(paths: tuple[Path, ...]) -> tuple[Path, Path]:
     if len(paths) != 2:
         raise UsageError(
             f"wanted IN OUT, or IN ... --output-dir FOLDER; got {len(paths)} path{'s' * (len(paths) != 1)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,15 @@ from refilm.evaluation.detection import overall as detection_figures
 from refilm.evaluation.perceptual import PERCEPTUAL
 from refilm.evaluation.pictures import Strip
 from refilm.evaluation.protocols import PROTOCOLS, Pictures, Protocol
+from refilm.evaluation.rate_distortion import (
+    ANCHOR,
+    Point,
+    RateDistortion,
+    Setting,
+    figures_of,
+    measured,
+)
+from refilm.evaluation.rate_distortion_results import read_curves, write_curves
 from refilm.evaluation.recognition import (
     ModelRecogniser,
     Recognition,
@@ -96,6 +106,8 @@ def evaluate(
     if fold:
         raise UsageError(f"{chosen.name} has no folds; leave out fold")
     clips = find_clips(Path(folder))
+    if isinstance(chosen, RateDistortion):
+        return _compressed(chosen, model, clips, target, weights, device, note)
     measuring = _Measuring(chosen, clips, target, note)
     for baseline in chosen.baselines:
         if baseline != model and not measuring.has(baseline):
@@ -128,12 +140,56 @@ def _choose_protocol(model: str, name: str | None, every: int | None) -> Protoco
     if model not in tasks:
         raise ValueError(f"no model is called {model!r}; there are: {', '.join(tasks)}")
     name = name or TASKS[tasks[model]].protocol
+    if name not in PROTOCOLS and f"{tasks[model]}-{name}" in PROTOCOLS:
+        name = f"{tasks[model]}-{name}"
     if name not in PROTOCOLS:
         raise ValueError(f"no protocol is called {name!r}; there are: {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
     if model not in protocol.baselines and tasks[model] != protocol.task:
         raise ValueError(f"{name} asks for {protocol.task}, and {model} is for {tasks[model]}")
     return protocol if every is None else protocol.thinned(every)
+
+
+def _compressed(
+    protocol: RateDistortion,
+    model: str,
+    clips: Sequence[Footage],
+    target: Path,
+    weights: str | Path | None,
+    device: str,
+    note: Callable[[str], None],
+) -> Result:
+    """As `evaluate`, of a codec, which computes on the CPU. Baselines that were measured are not measured again."""
+    described = _describe(torch.device("cpu"))
+    blank = Result(model, protocol.name, protocol.description, refilm.__version__, described)
+    sources = [clip.source for clip in clips]
+    held = {name: curves for name, curves in read_curves(target).items() if list(curves) == sources}
+
+    def run(name: str, settings: Sequence[Setting]) -> None:
+        def tell(clip: str, point: Point) -> None:
+            note(f"{name}  {clip}  {point.setting}  {point.bpp:.4f} bits a pixel  {point.psnr_db:.2f} dB")
+
+        held[name] = measured(protocol, settings, clips, tell)
+        write_curves(target, name, held[name])
+
+    def result(of: Result) -> Result:
+        sizes = {clip: (len(curve[0].psnr_by_place), 0, 0) for clip, curve in held[of.model].items()}
+        found = {c: figures_of(curve, held[ANCHOR][c], sizes[c]) for c, curve in held[of.model].items()}
+        rates = [1000 / point.decode_fps for curve in held[of.model].values() for point in curve]
+        done = replace(of, clips=found, ms_per_frame=statistics.median(rates))
+        write_result(target, done)
+        return done
+
+    for name, encoder in protocol.baselines.items():
+        if name not in held or model == name:
+            run(name, encoder.settings())
+            found = result(replace(blank, model=name, is_baseline=True)) if ANCHOR in held else None
+            if model == name and found is not None:
+                return found
+    network: Any = create_model(model, weights=weights).eval()
+    file = weights_name(model, weights)
+    run(model, protocol.of_model(network, model, file))
+    return result(replace(blank, weights=file, parameters=sum(p.numel() for p in network.parameters())))
 
 
 def _recognised(

@@ -15,6 +15,7 @@ from refilm.evaluation.deblurring import Deblurring, blurred_frames, exact_motio
 from refilm.evaluation.detection import Detection
 from refilm.evaluation.interpolation import Interpolation
 from refilm.evaluation.metrics import PERFECT_DB, as_shown
+from refilm.evaluation.rate_distortion import RateDistortion
 from refilm.evaluation.recognition import Damage, Recognition
 from refilm.evaluation.restoration import Restoration
 from refilm.evaluation.restorers import DEBLOCKERS, DENOISERS, ENLARGERS, as_it_is
@@ -22,7 +23,7 @@ from refilm.stages.damage import CodingJudge, NoiseJudge
 from refilm.stages.running import Judge
 
 Pictures = Interpolation | Restoration | Deblurring  # protocols of tasks that make pictures
-Protocol = Pictures | Recognition | Detection
+Protocol = Pictures | Recognition | Detection | RateDistortion
 
 
 def _denoising(sigma_8bit: float) -> tuple[Restoration, ...]:
@@ -138,5 +139,6 @@ _ALL: tuple[Protocol, ...] = (
         "upscaled",
     ),
     Detection(),
+    RateDistortion(),
 )
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}

@@ -1,91 +1,115 @@
-"""The sink for the bitstream of a learned codec."""
+"""The sink for the file of a learned codec."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from refilm.jobs.bitstream import MAGIC, BitstreamSettings, record
-from refilm.jobs.one_file import Records, RecordWriter
+from refilm.errors import VideoError
+from refilm.jobs.encoded import Encoded
+from refilm.jobs.one_file import OneFile
 from refilm.jobs.source import Source
-from refilm.jobs.work_folder import FinishedPiece
+from refilm.jobs.work_folder import FinishedPiece, sync
 from refilm.stages.stage import StreamShape
 from refilm.video import VideoInfo
+from refilm.video.coded import CARRIER, SUFFIX, TAG, CodedStream, mark_as_coded
+from refilm.video.companions import StreamPolicy
+from refilm.video.encoder import EncoderSettings, output_colour, reduction
+from refilm.video.hevc_pictures import ENCODER, format_for
+from refilm.video.joining import Piece
+from refilm.video.piece_writer import CodedPieceWriter
+from refilm.video.pixel_format import YUV420P
 
-
-class Chunk(Protocol):
-    """The item that the stage of a codec makes of each frame. Times are in seconds."""
-
-    @property
-    def time(self) -> Fraction: ...
-
-    @property
-    def duration(self) -> Fraction: ...
-
-    @property
-    def is_key(self) -> bool:
-        """Whether decoding can begin with this picture."""
-        ...
-
-    @property
-    def data(self) -> bytes: ...
-
-
-class BitstreamWriter(RecordWriter):
-    """Writes the records of one segment. See Writer."""
-
-    def write(self, item: Chunk) -> None:
-        description = {"time": str(item.time), "duration": str(item.duration), "key": item.is_key}
-        self._file.write(record(description | {"crc32": zlib.crc32(item.data)}, item.data))
+_CONTAINER = "matroska"
 
 
 @dataclass(frozen=True)
-class BitstreamFile(Records):
-    """A file that the codec `model` decodes, with the weight file of that name; None: without weights."""
+class BitstreamFile(OneFile):
+    """A file that the codec `model` decodes, with the weight file of that name; None: without weights.
+
+    It has the source's sound, subtitles, chapters, attachments and metadata.
+
+    drop_streams   whether what it cannot hold is left out
+    """
 
     model: str
     weights: str | None = None
+    drop_streams: bool = False
 
-    def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> BitstreamSettings:
-        return BitstreamSettings(
+    def check(self, source: Path, overwrite: bool) -> None:
+        super().check(source, overwrite)
+        if self.path.suffix.lower() != SUFFIX:
+            raise VideoError(f"{self.path}: the file of a learned codec ends in {SUFFIX}; name it so")
+
+    @property
+    def policy(self) -> StreamPolicy:
+        return StreamPolicy(drop_streams=self.drop_streams, elsewhere=False)
+
+    def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> EncoderSettings:
+        """Of the packets in the container, not of the codec, which is the stage's."""
+        held = format_for(source.format)
+        tags, colour = output_colour(source, held.name)
+        stream = CodedStream(
             model=self.model,
             weights=self.weights,
             width=shape.width,
             height=shape.height,
-            format=asdict(source.format),
-            colour=asdict(source.colour),
-            tags=asdict(source.tags),
-            sample_aspect_ratio=str(source.sample_aspect_ratio),
+            format=held,
+            colour=colour,
+            tags=tags,
+            sample_aspect_ratio=source.sample_aspect_ratio,
             rotation=source.rotation,
-            display_matrix=None if source.display_matrix is None else list(source.display_matrix),
-            frame_rate=str(shape.frame_rate),
-            time_base=str(shape.time_base),
-            start_time=str(shape.start_time),
+            display_matrix=source.display_matrix,
+            frame_rate=shape.frame_rate,
+            time_base=shape.time_base,
+        )
+        return EncoderSettings(
+            codec=CARRIER,
+            format=YUV420P.name,
+            width=shape.width,
+            height=shape.height,
+            time_base=shape.time_base,
+            frame_rate=shape.frame_rate.limit_denominator(1 << 20),
+            sample_aspect_ratio=source.sample_aspect_ratio,
+            tags=tags,
+            threads=1,
+            metadata={TAG: stream.to_json()},
         )
 
-    def identity(self, settings: BitstreamSettings) -> dict[str, Any]:
-        return asdict(settings)
+    def identity(self, settings: EncoderSettings) -> dict[str, Any]:
+        return {"stream": settings.metadata[TAG], "drop_streams": self.drop_streams}
 
-    def described(self, settings: BitstreamSettings) -> dict[str, str]:
-        return {"format": "refilm bitstream", "model": settings.model}
+    def described(self, settings: EncoderSettings) -> dict[str, str]:
+        return {"format": "refilm bitstream", "model": self.model}
 
-    def rehearse(self, settings: BitstreamSettings, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
-        for stream in source.info.others:
-            warn(f"{stream} is left out: a bitstream holds pictures alone")
+    def memory(self, settings: EncoderSettings, source: VideoInfo) -> tuple[float, float]:
+        """Coded pictures need hardly any memory, compared with frames."""
+        return 0.0, 0.0
 
-    def writer(self, path: Path, settings: BitstreamSettings) -> BitstreamWriter:
-        return BitstreamWriter(path)
+    def rehearse(self, settings: EncoderSettings, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
+        told = reduction(source.info.format, ENCODER, format_for(source.info.format).name, self.path)
+        if told is not None:
+            warn(told.partition("; to keep all")[0])
+        Encoded.warn_of_marks(source.info, warn)
+        if source.info.mastering_display or source.info.content_light:
+            warn("the source's HDR10 metadata is not carried over")
+        source.rehearse(settings, self.policy, folder / f"trial{SUFFIX}", _CONTAINER, warn)
+
+    def writer(self, path: Path, settings: EncoderSettings) -> CodedPieceWriter:
+        return CodedPieceWriter(path, settings)
 
     def join(
         self,
         pieces: Sequence[tuple[Path, FinishedPiece]],
-        settings: BitstreamSettings,
+        settings: EncoderSettings,
         source: Source,
         target: Path,
         warn: Callable[[str], None],
-    ) -> None:
-        self.concatenate(MAGIC + record(asdict(settings) | {"end": pieces[-1][1].source_end}), pieces, target)
+    ) -> float | None:
+        parts = [Piece(path, piece.pts, piece.durations) for path, piece in pieces if piece.pts]
+        drift = source.join(parts, settings, self.policy, target, _CONTAINER, warn)
+        mark_as_coded(target)
+        sync(target)
+        return drift

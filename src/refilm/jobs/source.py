@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
-from refilm.errors import VideoError
-from refilm.jobs.bitstream import is_bitstream
 from refilm.video import Bookmark, Frame, Part, ReadLosses, VideoInfo, VideoReader
+from refilm.video.coded import CodedStream
+from refilm.video.coded_file import PictureDecoder, decode_by
 from refilm.video.companions import StreamPolicy
 from refilm.video.encoder import EncoderSettings
 from refilm.video.handles import STANDARD_INPUT
@@ -96,13 +96,30 @@ def open_source(path: Path, rate: Fraction | None = None, part: Part | None = No
     rate   frame rate of a source without times, such as numbered pictures
     part   the frames that are wanted; None: all
     """
-    if not is_bitstream(path):
-        return VideoReader(path, rate, part)
-    if part is not None:
-        raise VideoError(f"{path}: is a learned codec's bitstream, of which no part can be taken; leave out --from")
-    from refilm.jobs.bitstream_reader import BitstreamReader  # loads torch
+    return VideoReader(path, rate, part)
 
-    return BitstreamReader(path)
+
+def frames(path: str | Path | BinaryIO, rate: Fraction | None = None) -> Iterator[Frame]:
+    """Every frame of a video, decoded as the iteration goes on. Public as `refilm.open`.
+
+    path   of a video file, a file of a learned codec or a picture sequence, "-" for standard input; or a file opened in
+           binary mode, a pipe, or another object with `read`, such as an io.BytesIO, which is copied to a temporary
+           file first
+    rate   frames a second of a picture sequence, or of another source whose format stores no times
+
+    Raises VideoError if it cannot be read.
+    """
+    with VideoReader(path, rate) as reader:
+        yield from reader
+
+
+def _decoder_of(stream: CodedStream, path: Path) -> PictureDecoder:
+    from refilm.stages.coded_pictures import CodedPictures  # loads torch
+
+    return CodedPictures(stream, path)
+
+
+decode_by(_decoder_of)
 
 
 def fingerprint(path: Path) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 TOTAL = 1 << 16  # what the counts of a distribution add up to
 LEAST_PROBABILITY = 1e-9  # in training, so that the number of bits stays finite
-BEYOND = 2.0**-13  # what is more improbable than this altogether, on each side, is coded as lying beyond the table
+BEYOND = 2.0**-13  # what is more improbable than this altogether, on each side, is coded as lying beyond a table
 
 # The standard deviations that a Gaussian may have: SCALES of them, evenly spaced in their logarithm.
 SCALES = 64
@@ -161,14 +161,13 @@ def gaussian_counts() -> Tensor:
 def counts_of(below: Tensor) -> Tensor:
     """A table of integers from a cumulative distribution at the edges between symbols. [K + 1] -> int32 [K]
 
-    Together they have TOTAL. Symbols that, with all beyond them, have less than BEYOND are left out, and what they
-    would have is with the last one that is not. There is no gap between symbols.
+    Together they have TOTAL. The first and the last symbol with a count have what lies beyond them as well, and with
+    this less than BEYOND each, as far as the table reaches. There is no gap between symbols.
     """
     middle, most = len(below) // 2 - 1, len(below) - 2
-    # at least three symbols, so that there is a way to say that a value lies beyond on either side
-    first = min([*(below[1:] >= BEYOND).nonzero().flatten().tolist(), middle - 1])
-    last = max([*(1 - below[:-1] >= BEYOND).nonzero().flatten().tolist(), middle + 1])
-    assert 0 <= first < last <= most
+    # to the symbols that have enough, and one more on either side, which says that a value lies beyond
+    first = max(min([*(below[1:] >= BEYOND).nonzero().flatten().tolist(), middle]) - 1, 0)
+    last = min(max([*(1 - below[:-1] >= BEYOND).nonzero().flatten().tolist(), middle]) + 1, most)
     ends = torch.cat((below.new_zeros(1), below[first + 1 : last + 1], below.new_ones(1)))
     shares = ends.diff().clamp(min=0)
     counts = (shares / shares.sum() * TOTAL).round().long().clamp(min=1)

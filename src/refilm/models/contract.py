@@ -339,17 +339,56 @@ class Detector(Runnable, Protocol):
 class Codec(Runnable, Protocol):
     """A learned codec: `compress` writes a picture as bytes, `decompress` reads it; `forward` is for training.
 
-    `forward` gives the likelihoods of the latents. A codec whose pictures refer to earlier ones is recurrent: the first
-    picture after `reset` refers to none. `window` is 1.
+    `window` is 1. A codec whose pictures refer to earlier ones is recurrent: after `reset`, the first one refers to
+    none. If it does not code such a key picture itself, that is coded by another codec and handed over by `refer_to`.
+
+    qualities    how many there are: 1 is the smallest in bytes
+    codes_keys   whether it codes key pictures itself
+    levels       decoded pictures are rounded to multiples of 1 / levels, 255 for 8 bit, before others refer to them, so
+                 that what differs in the last digits between machines dies out. To be set by who uses it
     """
 
-    def compress(self, frame: Tensor) -> bytes:
-        """[3, H, W] in [0, 1] -> the bytes of one picture."""
+    levels: int
+
+    @property
+    def qualities(self) -> int:
+        return 1
+
+    @property
+    def codes_keys(self) -> bool:
+        return True
+
+    def trade_off(self, quality: int) -> float:
+        """lambda of a quality: pictures have the least lambda * D + R, with D of RGB in [0, 1], and R in bits a pixel.
+
+        For codecs that do not code key pictures themselves.
+        """
+        raise NotImplementedError
+
+    def refer_to(self, picture: Tensor) -> None:
+        """The next picture refers to this one, as it was decoded, [3, H, W]."""
+        raise NotImplementedError
+
+    def compress(self, frame: Tensor, quality: int = 1, effort: int = 0) -> bytes:
+        """The bytes of one picture, which decoded is `decoded`.
+
+        frame     [3, H, W] in [0, 1]
+        quality   1 ... qualities
+        effort    0 for none; more spends time on better pictures for fewer bits, which take no longer to decode
+        """
         ...
 
     def decompress(self, data: bytes) -> Tensor:
-        """The bytes of one picture -> [3, H, W]. Pictures are decompressed in the order in which they were made."""
+        """The bytes of one picture -> [3, H, W]. Pictures are decompressed in the order in which they were made.
+
+        Raises ValueError for bytes that cannot be a picture. Others give some picture: checksums are the container's.
+        """
         ...
+
+    @property
+    def decoded(self) -> Tensor:
+        """The last picture as it is decoded. [3, H, W]"""
+        raise NotImplementedError
 
 
 class Space(Protocol):

@@ -13,8 +13,9 @@ Departs  GDN, the factorised model and the hyperprior as in `layers/`; gains for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,12 +24,17 @@ from torch import Tensor, nn
 
 from refilm.layers.codec_transforms import analysis, synthesis
 from refilm.layers.entropy_models import Bounded, FactorizedModel, Gains, bits_of, gaussian_counts, noisy, rounded
-from refilm.layers.hyperprior import Hyperprior
+from refilm.layers.hyperprior import MULTIPLE, Hyperprior
+from refilm.layers.optical_flow import DIS, luma
 from refilm.layers.sampling import pixel_grid, sample
 from refilm.layers.spynet import SpyNet
 from refilm.layers.unet import at_zero
+from refilm.models.bits import Tables, compressed, range_decoder, range_encoder
+from refilm.models.contract import Codec
+from refilm.models.dvc_updating import Start, updated
 
 STRIDE = 16  # pixels of a frame for each place of a latent
+MOTION = DIS(refinement=5)  # of small sizes, at the encoder
 FLOW_UNIT = 8.0  # pixels; what coders of motion see is of about this size
 # of quantisers at first, in the middle of the qualities: of the residual in [0, 1], of motion in FLOW_UNIT
 RESIDUAL_STEP, MOTION_STEP = 0.2, 0.1
@@ -99,6 +105,14 @@ class Predicted(NamedTuple):
     bits: Tensor
 
 
+class _Latents(NamedTuple):
+    """What is written of a frame, rounded: of its motion, of the side information, and of the residual."""
+
+    motion: Tensor
+    z: Tensor
+    y: Tensor
+
+
 class Coded(NamedTuple):
     """A frame as it is decoded. frame: [N, 3, H, W], in [0, 1]; bits: [N], of the residual and its side information"""
 
@@ -106,8 +120,10 @@ class Coded(NamedTuple):
     bits: Tensor
 
 
-class DVC(nn.Module):
+class DVC(nn.Module, Codec):
     """The coder of frames that refer to the one before. See `DVCConfig`.
+
+    The first frame that others refer to is coded by another codec, and handed over by `refer_to`.
 
     gaussians      int32 [SCALES, K], tables of the residual's latent
     motion_counts  int32 [Q, C, K], tables of the motion's latent for each quality
@@ -118,9 +134,15 @@ class DVC(nn.Module):
     motion_counts: Tensor
     z_counts: Tensor
 
+    task = "compression"
+    window, reach, recurrent = 1, None, True
+    codes_keys = False
+
     def __init__(self, config: DVCConfig = DVCConfig()) -> None:
         super().__init__()
         self.config = config
+        self.levels = 255
+        self.reset()
         self.spynet = SpyNet(config.levels) if config.motion == "spynet" else None
         coders = _plain_coders if config.motion_layers == "plain" else _gdn_coders
         self.motion_encoder, self.motion_decoder = coders(config)
@@ -135,6 +157,11 @@ class DVC(nn.Module):
         self.register_buffer("motion_counts", self._counts_of_motion())
         self.register_buffer("z_counts", self.hyperprior.of_z.counts())
 
+    def forward(self, frame: Tensor, reference: Tensor, quality: Tensor) -> tuple[Predicted, Coded]:
+        """Code a frame, in training with noise for rounding. [N, 3, H, W] twice, H and W multiples of STRIDE; [N]"""
+        predicted = self.predicted(self.estimated_motion(frame, reference), reference, quality)
+        return predicted, self.coded(frame, predicted.prediction, quality)
+
     @torch.no_grad()
     def finish(self) -> None:
         """Make the tables by which latents are coded from the trained distributions."""
@@ -145,10 +172,93 @@ class DVC(nn.Module):
         steps = (-self.motion_gains.log_before.detach()).exp()
         return torch.stack([self.of_motion.counts(step) for step in steps])
 
+    @property
+    def qualities(self) -> int:
+        return len(self.config.lambdas)
+
+    def trade_off(self, quality: int) -> float:
+        return float(self.config.lambdas[quality - 1])
+
+    def reset(self) -> None:
+        self._reference: Tensor | None = None
+
+    def refer_to(self, picture: Tensor) -> None:
+        self._reference = picture
+
+    @property
+    def decoded(self) -> Tensor:
+        if self._reference is None:
+            raise ValueError("the first picture is coded by another codec, and handed over by refer_to")
+        return self._reference
+
+    @torch.no_grad()
+    def compress(self, frame: Tensor, quality: int = 4, effort: int = 0) -> bytes:
+        """See `Codec.compress`. Raises ValueError without a picture to refer to, or if that has another size."""
+        if frame.shape != self.decoded.shape:
+            raise ValueError(f"the picture is {list(frame.shape)}, and the one before {list(self.decoded.shape)}")
+        latents = self._latents(padded(frame[None].clamp(0, 1)), padded(self.decoded[None]), quality, effort)
+        encoder = range_encoder()
+        for tables, values, rows in self._parts(latents.motion, latents.z, quality):
+            tables.encode(encoder, values, rows)
+        rows = self.hyperprior.indices(latents.z, *latents.y.shape[2:])
+        self._tables[-1].encode(encoder, latents.y, rows)
+        self._reconstruct(latents.motion, latents.y, quality)
+        return bytes([quality]) + compressed(encoder)
+
+    @torch.no_grad()
+    def decompress(self, data: bytes) -> Tensor:
+        quality = data[0] if data else 0
+        if not 1 <= quality <= self.qualities:
+            raise ValueError(f"a picture of quality {quality}, and this codec has 1 to {self.qualities}")
+        device, (height, width) = self.decoded.device, self.decoded.shape[1:]
+        rows, columns = (-(-side // STRIDE) for side in (height, width))
+        motion = torch.empty(1, self.config.motion_latents, rows, columns)
+        z = torch.empty(1, self.config.channels, -(-rows // MULTIPLE), -(-columns // MULTIPLE))
+        decoder = range_decoder(data[1:])
+        motion, z = (
+            tables.decode(decoder, rows).float().to(device) for tables, _, rows in self._parts(motion, z, quality)
+        )
+        y = self._tables[-1].decode(decoder, self.hyperprior.indices(z, rows, columns)).float().to(device)
+        return self._reconstruct(motion, y, quality)
+
+    @cached_property
+    def _tables(self) -> tuple[list[Tables], Tables, Tables]:
+        """Of the motion for each quality, of the side information, and of the residual."""
+        return [Tables(counts) for counts in self.motion_counts], Tables(self.z_counts), Tables(self.gaussians)
+
+    def _parts(self, motion: Tensor, z: Tensor, quality: int) -> Iterator[tuple[Tables, Tensor, Tensor]]:
+        """The latents that have a distribution for each channel, with their tables and the rows of these."""
+        of_motion, of_z, _ = self._tables
+        for tables, values in ((of_motion[quality - 1], motion), (of_z, z)):
+            rows = torch.arange(values.shape[1]).view(1, -1, 1, 1).expand(values.shape)
+            yield tables, values, rows
+
+    def _latents(self, frame: Tensor, reference: Tensor, quality: int, effort: int) -> _Latents:
+        q = torch.tensor([quality - 1], device=frame.device)
+        flow = self.estimated_motion(frame, reference)
+        motion = self.motion_encoder(flow / FLOW_UNIT) * self.motion_gains.before(q)
+        _, prediction = self.prediction(self.decoded_motion(motion.round(), q), reference)
+        y = self.residual_encoder(frame - prediction) * self.residual_gains.before(q)
+        if effort:
+            motion, y = updated(self, frame, reference, quality, effort, Start(motion, y))
+        return _Latents(motion.round(), self.hyperprior.analysed(y).round(), y.round())
+
+    def _reconstruct(self, motion: Tensor, y: Tensor, quality: int) -> Tensor:
+        """The decoded picture, which the next one refers to. Encoder and decoder call this alike."""
+        height, width = self.decoded.shape[1:]
+        # in one layout, with which goes the order of summation in convolutions
+        motion, y = motion.contiguous(), y.contiguous()
+        q = torch.tensor([quality - 1], device=y.device)
+        _, prediction = self.prediction(self.decoded_motion(motion, q), padded(self.decoded[None]))
+        picture = self.completed(y, prediction, q)[0, :, :height, :width].nan_to_num(0.0)  # of damaged bytes
+        self._reference = picture.mul(self.levels).round().div(self.levels)
+        return self._reference
+
     def estimated_motion(self, frame: Tensor, reference: Tensor) -> Tensor:
-        """SpyNet's flow from the frame to the one it refers to. [N, 3, H, W] twice -> [N, 2, h, w]"""
-        assert self.spynet is not None, "motion comes from elsewhere"
-        flow: Tensor = self.spynet(frame, reference)
+        """The flow from the frame to the one it refers to. [N, 3, H, W] twice -> [N, 2, h, w]"""
+        flow: Tensor = (
+            MOTION.one_way(luma(frame), luma(reference)) if self.spynet is None else self.spynet(frame, reference)
+        )
         return F.avg_pool2d(flow, self.config.motion_scale)
 
     def predicted(self, flow: Tensor, reference: Tensor, quality: Tensor) -> Predicted:

@@ -7,7 +7,7 @@ model is made.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
@@ -349,16 +349,16 @@ MODELS = {
     "rfcn-mobilenet-off": Model("detection", partial(_rfcn_small, temporal="off")),
     "rfcn-mobilenet-off-ms": Model("detection", partial(_rfcn_small, temporal="off", finer=("6",))),
     "fgfa-mobilenet": Model("detection", partial(_rfcn_small, temporal="fgfa")),
+    "dvc": Model("compression", _dvc),
+    "dvc-epa": Model("compression", _dvc),
+    "dvc-small": Model("compression", _dvc_small),
+    "dvc-epa-small": Model("compression", _dvc_small),
 }
 
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by
 # recipes like models, and `create_model` makes them.
 PARTS = {
     "pwc-small": Model("motion", _pwc_net),
-    "dvc": Model("compression", _dvc),
-    "dvc-epa": Model("compression", _dvc),
-    "dvc-small": Model("compression", _dvc_small),
-    "dvc-epa-small": Model("compression", _dvc_small),
     "hyperprior": Model("picture compression", _hyperprior),
     "hyperprior-small": Model("picture compression", partial(_hyperprior, channels=64, latents=96)),
     # spaces for `refilm morph`, by the samples that they know
@@ -451,6 +451,26 @@ def weights_name(model: str, weights: str | Path | None) -> str | None:
     from refilm.weights import name_by_content
 
     return name_by_content(weights)
+
+
+def find_weights(model: str, name: str | None, folders: Iterable[Path]) -> Path | None:
+    """The weight file of this name that follows from its content, such as `weights_name` gives.
+
+    model     a name in the table
+    name      None for a model without weights
+    folders   where it is looked for, beside those that ship
+
+    -> None if there is none
+    """
+    from refilm.weights import SHIPPED
+
+    if name is None or Path(name).name != name:
+        return None
+    for folder in (SHIPPED, *folders):
+        found = folder / name
+        if found.is_file() and weights_name(model, found) == name:
+            return found
+    return None
 
 
 def create_model(name: str, weights: str | Path | None = "default", **overrides: Any) -> nn.Module:

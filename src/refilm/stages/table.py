@@ -164,6 +164,15 @@ def _detect(work: Work, source: StreamShape, device: str, _: int | None) -> Stag
     return Detect(work.model, source, device, work.options.min_score)
 
 
+def _encode(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage:
+    from refilm.stages.coded_pictures import Compress  # loads torch
+
+    own = work.options
+    if own.quality > work.model.qualities:
+        raise UsageError(f"{work.model_name} has qualities from 1 to {work.model.qualities}, got {own.quality}")
+    return Compress(work.model, own.quality, own.effort, own.gop, device)
+
+
 STAGES: dict[str, Callable[[Work, StreamShape, str, int | None], Stage]] = {
     "denoising": _denoise,
     "deblocking": _deblock,
@@ -171,4 +180,5 @@ STAGES: dict[str, Callable[[Work, StreamShape, str, int | None], Stage]] = {
     "interpolation": _interpolate,
     "recognition": _recognize,
     "detection": _detect,
+    "compression": _encode,
 }

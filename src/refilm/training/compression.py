@@ -25,7 +25,6 @@ from refilm.training.problem import Problem
 
 # What flow between crops is estimated by. Encoding takes more time for it.
 CROP_MOTION = DIS(refinement=1)
-VALIDATION_MOTION = DIS(refinement=5)
 TOGETHER = 4  # runs whose first frames go through one encoder, at the same quality
 QUICK = 5.0  # learning rate of distributions and gains, relative to the rest
 VALIDATED = 3  # the quality that validations code at, an index of `lambdas`
@@ -224,8 +223,7 @@ class VideoCompression(_Compression):
             rows = []
             for frame_u8, before_u8 in zip(clip[1:], clip[: frames_a_clip or None], strict=False):
                 frame = padded(frame_u8[None].to(self.device).float() / 255)
-                predicted = model.predicted(self._motion(model, frame, reference), reference, quality)
-                coded = model.coded(frame, predicted.prediction, quality)
+                predicted, coded = model(frame, reference, quality)
                 reference = coded.frame.mul(255).round() / 255
                 truth, result = (picture[0, :, :height, :width].cpu() for picture in (frame, reference))
                 rate = float(predicted.bits + coded.bits) / (height * width)
@@ -237,12 +235,6 @@ class VideoCompression(_Compression):
             for name, value in zip(figures, row, strict=True):
                 figures[name].append(value)
         return figures
-
-    def _motion(self, model: Any, frame: Tensor, reference: Tensor) -> Tensor:
-        if model.config.motion != "dis":
-            motion: Tensor = model.estimated_motion(frame, reference)
-            return motion
-        return F.avg_pool2d(VALIDATION_MOTION.one_way(luma(frame), luma(reference)), model.config.motion_scale)
 
 
 def cost(rate: Tensor, error: Tensor, lambdas: Tensor, balance: float) -> Tensor:

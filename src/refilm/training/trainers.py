@@ -46,6 +46,7 @@ TRAINERS: dict[str, Trainer] = {
     "interpolation": Trainer(InterpolationConfig, Interpolation),
     "recognition": Trainer(RecognitionConfig, Recognition),
     "detection": Trainer(DetectionConfig, Detection),
+    "compression": Trainer(VideoCompressionConfig, VideoCompression),
 }
 
 # by the kind of part, see `refilm.models.table.PARTS`
@@ -53,7 +54,6 @@ TRAINERS_OF_PARTS: dict[str, Trainer] = {
     "motion": Trainer(FlowConfig, Flow),
     "morphing": Trainer(MorphingConfig, Morphing),
     "picture compression": Trainer(PictureCompressionConfig, PictureCompression),
-    "compression": Trainer(VideoCompressionConfig, VideoCompression),
 }
 
 # of interpolators that redraw their inputs, which learn from blurry clips

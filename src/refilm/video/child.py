@@ -28,8 +28,10 @@ import numpy as np
 from refilm.errors import RefilmError
 from refilm.video import joining, rechaptering
 from refilm.video.bookmark import Bookmark
+from refilm.video.coded import is_coded
+from refilm.video.coded_file import CodedFile
 from refilm.video.companions import StreamPolicy
-from refilm.video.decoder import Decoder, Given
+from refilm.video.decoder import Decoder
 from refilm.video.encoder import EncoderSettings
 from refilm.video.part import Part
 from refilm.video.video_info import VideoInfo
@@ -89,8 +91,14 @@ class _Child:
             os._exit(0)
 
     def do_open(self, path: Path, rate: Fraction | None, part: Part | None, handle: int | None) -> VideoInfo:
-        self._decoder = Decoder(path, rate, self._count_packet, part, handle)
-        return self._decoder.info
+        self._coded = handle is None and is_coded(path)
+        self._decoder: Any = (
+            CodedFile(path, self._count_packet, part)
+            if self._coded
+            else Decoder(path, rate, self._count_packet, part, handle)
+        )
+        info: VideoInfo = self._decoder.info
+        return info
 
     def do_read(self, start: Bookmark | None) -> None:
         self._give(self._decoder.frames(start))
@@ -98,8 +106,12 @@ class _Child:
     def do_near(self, time: Fraction, count: int) -> None:
         self._give(self._decoder.near(time, count))
 
-    def _give(self, frames: Iterable[Given]) -> None:
-        """Send frames through the shared memory."""
+    def _give(self, frames: Iterable[Any]) -> None:
+        """Send frames through the shared memory, or pictures of a learned codec as they are."""
+        if self._coded:
+            for coded in frames:
+                self._connection.send(("coded", coded))
+            return
         size = slot_bytes(self._decoder.info)
         os.ftruncate(self._memory, HEADER_BYTES + SLOTS * size)
         memory = mmap(self._memory, HEADER_BYTES + SLOTS * size)

@@ -32,6 +32,7 @@ from refilm.video.carriers import (
     is_sound,
     is_text,
 )
+from refilm.video.coded import TAG
 from refilm.video.containers import open_input
 from refilm.video.part import Cut
 from refilm.video.timecode import KEY
@@ -48,6 +49,7 @@ _MUXERS_OWN = {
     "number_of_frames",
     "number_of_bytes",
     "bps",
+    TAG.lower(),
 }
 TAKES_CHAPTERS = ("mp4", "mov", "matroska", "webm", "nut")
 _TAKES_ATTACHMENTS = ("matroska",)

@@ -51,6 +51,7 @@ class EncoderSettings:
     tags: ColourTags
     threads: int  # part of the settings: x264's packets depend on it
     options: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)  # of the stream, besides the source's
 
 
 def choose_codec(output: Path, codec: str | None, source: PixelFormat) -> str:

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from refilm.errors import VideoError
 from refilm.video import timecode
 from refilm.video.carriers import Carrier, Copied
+from refilm.video.coded import CARRIER, packet_of
 from refilm.video.companions import (
     Companion,
     StreamPolicy,
@@ -39,7 +40,7 @@ from refilm.video.handles import STANDARD_INPUT
 from refilm.video.marks import mark
 from refilm.video.picture_sequence import PictureSequence
 from refilm.video.trial import holds_codec
-from refilm.video.video_info import BITSTREAM, VideoInfo
+from refilm.video.video_info import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ def join(
             end = max(map(add, pieces[-1].pts, pieces[-1].durations)) * settings.time_base
             cut = None if source.cut is None else replace(source.cut, end=end)
             others = copied_packets(original, carriers, format_name, meter, warn, cut)
+        number = 0
         for packet in shifted(heapq.merge(packets, others, key=decode_time), shown_from_0(source, original)):
+            if settings.codec == CARRIER and packet.stream_index == video.index:
+                packet, number = _placed(packet, number, video), number + 1
             output.mux(packet)
             on_packet()
         on_source_read()
@@ -155,6 +159,9 @@ def _begun(
 ) -> Iterator[tuple[OutputContainer, VideoStream, InputContainer | None, dict[int, Carrier]]]:
     """The output with its header written, its video stream; the source and what carries its other streams."""
     options = {"movflags": "+faststart"} if format_name in ("mp4", "mov") else {}
+    if settings.codec == CARRIER:
+        # no checksum of the description in which the codec's name is exchanged; and the same bytes each time
+        options |= {"write_crc32": "0", "fflags": "+bitexact"}
     with ExitStack() as stack:
         stack.enter_context(translated(target, "cannot be written"))
         original = stack.enter_context(open_input(source.path)) if has_streams(source) else None
@@ -163,6 +170,7 @@ def _begun(
         output = stack.enter_context(av.open(as_file(target), "w", format=format_name, options=options))
         video = add_video_stream(output, settings)
         video.set_display_matrix(source.display_matrix)
+        video.metadata.update(settings.metadata)
         carriers: dict[int, Carrier] = {}
         if original is not None:
             if (shift := shown_from_0(source, original)) > 0:
@@ -208,9 +216,8 @@ def _tell_unread(source: VideoInfo, policy: StreamPolicy, warn: Callable[[str], 
 
 
 def has_streams(source: VideoInfo) -> bool:
-    """Whether it is a file with streams that can be copied; no pipe, numbered pictures or learned bitstream."""
-    is_named = source.path != STANDARD_INPUT and PictureSequence.of(source.path) is None
-    return is_named and source.container != BITSTREAM
+    """Whether it is a file with streams that can be copied; no pipe and no numbered pictures."""
+    return source.path != STANDARD_INPUT and PictureSequence.of(source.path) is None
 
 
 def shown_from_0(source: VideoInfo, original: InputContainer | None) -> Fraction:
@@ -283,6 +290,14 @@ def _ending_in_time(packets: Iterator[av.Packet], pieces: Sequence[Piece]) -> It
     if held is not None:
         held.duration = end - first - ((held.dts or 0) - begin)
         yield held
+
+
+def _placed(packet: av.Packet, number: int, stream: Any) -> av.Packet:
+    """A packet of a learned codec, with its number and its exact time, which is finer than Matroska's clock."""
+    out = av.Packet(packet_of(number, packet.pts or 0, packet.duration or 0, bytes(packet)))
+    out.pts, out.dts, out.duration, out.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    out.is_keyframe, out.stream = packet.is_keyframe, stream
+    return out
 
 
 def _reordering(pts: Sequence[int]) -> int:

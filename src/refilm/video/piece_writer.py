@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import av.error
@@ -20,6 +22,26 @@ from refilm.video.encoder import EncoderSettings, add_video_stream
 from refilm.video.frame import Frame
 from refilm.video.pixel_format import held_format
 from refilm.video.planes import picture_of
+
+
+class Coded(Protocol):
+    """What a learned codec makes of a frame. Times are in seconds.
+
+    is_key   whether decoding can begin with it
+    data     as `refilm.video.coded.Picture.pack` has it
+    """
+
+    @property
+    def time(self) -> Fraction: ...
+
+    @property
+    def duration(self) -> Fraction: ...
+
+    @property
+    def is_key(self) -> bool: ...
+
+    @property
+    def data(self) -> bytes: ...
 
 
 class PieceWriter:
@@ -69,6 +91,43 @@ class PieceWriter:
                 raise VideoError(f"{self.settings.codec} gave a packet without a time stamp; take another --codec")
             self.pts.append(packet.pts)
             self._container.mux(packet)
+
+
+class CodedPieceWriter:
+    """Writes what a learned codec makes of frames into a piece, as packets of CARRIER. See `PieceWriter`."""
+
+    def __init__(self, path: Path, settings: EncoderSettings) -> None:
+        self.path, self.settings = path, settings
+        self.pts: list[int] = []
+        self.durations: dict[int, int] = {}
+        with translated(path, "cannot be written"):
+            self._container = open_piece(path, settings.codec)
+            try:
+                self._stream = add_video_stream(self._container, settings)
+                self._container.start_encoding()
+            except BaseException:
+                self._container.close()
+                raise
+
+    def write(self, coded: Coded) -> None:
+        tick = self.settings.time_base
+        packet = av.Packet(coded.data)
+        packet.pts = packet.dts = round(coded.time / tick)
+        packet.duration, packet.time_base = round(coded.duration / tick), tick
+        packet.is_keyframe, packet.stream = coded.is_key, self._stream
+        with translated(self.path, "cannot be written"):
+            self.pts.append(packet.pts)
+            self.durations[packet.pts] = packet.duration
+            self._container.mux(packet)
+
+    def close(self) -> None:
+        """Finish the piece. After an exception call `abort` instead."""
+        with translated(self.path, "cannot be written"):
+            self._container.close()
+
+    def abort(self) -> None:
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            self._container.close()
 
 
 def open_piece(path: Path, codec: str) -> OutputContainer:

@@ -17,6 +17,7 @@ class ReadLosses:
     captions: int = 0  # frames with closed captions, where the first have none
     dynamic_hdr: int = 0  # frames with HDR10+ or Dolby Vision metadata, where the first have none
     resized: int = 0  # frames of another size than the first, scaled to it
+    differing: int = 0  # pictures of a learned codec that are not quite those of its encoder
     missing_seconds: float = 0.0  # declared by the file, but not there
 
     def since(self, before: ReadLosses) -> dict[str, float]:
@@ -39,6 +40,11 @@ class ReadLosses:
             lines.append(f"the source's clock jumps {self.jumps} times; the parts were put one after the other")
         if self.damaged_packets:
             lines.append(f"{self.damaged_packets} damaged packets of the source could not be decoded")
+        if self.differing:
+            lines.append(
+                f"{self.differing} pictures are not to the last digit those that were encoded: this machine computes "
+                "otherwise; what differs is a code here and there"
+            )
         if self.interlaced:
             lines.append(f"{self.interlaced} frames are interlaced, unlike the first; their fields were taken as one")
         if self.captions:

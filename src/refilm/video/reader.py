@@ -23,6 +23,7 @@ import numpy as np
 from refilm.errors import VideoError
 from refilm.video.bookmark import Bookmark
 from refilm.video.child import HEADER_BYTES, SIGNS_OF_LIFE, SLOTS, slot_bytes
+from refilm.video.coded_file import decoder_of
 from refilm.video.companions import StreamPolicy
 from refilm.video.encoder import EncoderSettings
 from refilm.video.frame import Frame
@@ -163,6 +164,9 @@ class VideoReader:
     def _frames(self, call: str, *arguments: object, first: int = 0) -> Iterator[Frame]:
         """The frames that a call gives; `first`: number of the first one in the stream."""
         self._send((call, arguments))
+        if self.info.coded is not None:
+            yield from self._decoded(arguments[0] if isinstance(arguments[0], Bookmark) else None, call, first)
+            return
         held, size = self.info.format, slot_bytes(self.info)
         shapes = held.plane_shapes(self.info.height, self.info.width)
         number, memory = first, None
@@ -179,6 +183,27 @@ class VideoReader:
                 self.losses.add(lost)
                 self._lost.book(number, lost)
             yield Frame(tuple(planes), held, self.info.colour, time, duration, position=position)
+            number += 1
+
+    def _decoded(self, start: Bookmark | None, call: str, number: int) -> Iterator[Frame]:
+        """The frames of a learned codec, which are decoded in this process; FFmpeg has no part in it."""
+        info = self.info
+        assert info.coded is not None
+        decoder = decoder_of(info.coded, self.path)
+        # what comes before is there for the others to refer to
+        begin = start.time if start is not None else info.start_time
+        while (message := self._receive())[0] == "coded":
+            coded, lost = message[1]
+            planes, is_same = decoder.planes(coded)
+            if call == "read" and coded.time < begin:
+                continue
+            frame = Frame(planes, info.format, info.colour, coded.time, coded.duration)
+            if start is not None and number == start.index and Bookmark.of(frame, number) != start:
+                raise VideoError(f"{self.path}: gives another picture than before at {float(frame.time):.3f} s")
+            if lost := lost | ({} if is_same else {"differing": 1}):
+                self.losses.add(lost)
+                self._lost.book(number, lost)
+            yield frame
             number += 1
 
     def _call(self, name: str, *arguments: object, warn: Callable[[str], None] = lambda _: None) -> Any:

@@ -6,7 +6,7 @@ import io
 import itertools
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from refilm.errors import VideoError
+from refilm.video.coded import CodedStream
 from refilm.video.colour import Colour, guess_colour
 from refilm.video.marks import beside_samples, has_alpha_beside, movie_box, not_carried, stereo_mode
 from refilm.video.part import Cut
@@ -30,7 +31,7 @@ from refilm.video.tags import ColourTags, ContentLight, MasteringDisplay
 
 # Decoded frames that are looked at before the work: enough for a stream that is interlaced or has captions to show it.
 FRAMES_PROBED = 4
-# What VideoInfo calls the container of a learned codec, which FFmpeg cannot open and which holds pictures alone.
+# What VideoInfo calls the file of a learned codec, whose pictures FFmpeg cannot decode.
 BITSTREAM = "refilm bitstream"
 # Values of FFmpeg's AVFieldOrder that say "interlaced"
 _INTERLACED = (2, 3, 4, 5)
@@ -69,6 +70,7 @@ class VideoInfo:
     stereo_mode Matroska's name of how the pictures of two eyes share a frame; None for a film for one eye
     alpha       transparency, which is lost
     cut         the part that is read; then `start_time` and `duration` are the part's, and `frames` is None
+    coded       of the file of a learned codec, how its pictures are decoded
     """
 
     path: Path
@@ -99,6 +101,7 @@ class VideoInfo:
     chapters: int
     has_times: bool = True
     cut: Cut | None = None
+    coded: CodedStream | None = None
 
     @property
     def is_picture(self) -> bool:
@@ -202,10 +205,15 @@ def _are_opaque(frames: Sequence[VideoFrame]) -> bool:
 def _declared_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
     if stream.duration and stream.time_base is not None:  # of a pipe, some formats say 0
         return stream.duration * stream.time_base
-    # Matroska writes "00:01:02.500000000" here; nothing else is taken for a duration
-    if found := re.fullmatch(r"(\d{2,}):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""), re.ASCII):
-        return 3600 * int(found[1]) + 60 * int(found[2]) + Fraction(found[3])
+    if (tagged := duration_tag(stream.metadata)) is not None:
+        return tagged
     return Fraction(container.duration, av.time_base) if container.duration is not None else None
+
+
+def duration_tag(metadata: Mapping[str, str]) -> Fraction | None:
+    """When a stream ends in seconds, as Matroska writes it, such as "00:01:02.500000000"; None for anything else."""
+    found = re.fullmatch(r"(\d{2,}):(\d\d):(\d\d(?:\.\d{1,9})?)", metadata.get("DURATION", ""), re.ASCII)
+    return None if found is None else 3600 * int(found[1]) + 60 * int(found[2]) + Fraction(found[3])
 
 
 def _matroska_header(stream: VideoStream) -> bytes:

@@ -1,0 +1,163 @@
+"""The pictures of a learned codec: from frames to coded pictures, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refilm.errors import VideoError, WeightsError
+from refilm.models import MODELS, create_model
+from refilm.models.contract import Codec
+from refilm.models.table import find_weights
+from refilm.stages.demand import Demand, Measured, measured
+from refilm.stages.findings import Finding
+from refilm.stages.stage import StreamShape
+from refilm.video import Frame
+from refilm.video.coded import BY_HEVC, BY_MODEL, CodedStream, Picture, picture_checksum
+from refilm.video.coded_file import CodedPicture
+from refilm.video.colour import Colour
+from refilm.video.hevc_pictures import crf_for, decode_picture, encode_picture, format_for
+from refilm.video.pixel_format import PixelFormat
+from refilm.video.rgb import from_rgb, to_rgb
+
+# By how much better key pictures are than those that follow them would be at the same trade-off, as a difference of
+# crf: all others profit. docs/choices.md#compression
+KEY_BONUS = 3.0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A coded picture with its time, see `refilm.video.piece_writer.Coded`."""
+
+    time: Fraction
+    duration: Fraction
+    is_key: bool
+    data: bytes
+
+
+class Compress:
+    """Codes each frame. Key pictures are the first frame that it is fed, each `gop`-th after it, and those that begin a
+    scene.
+
+    quality, effort   see `Codec.compress`
+    """
+
+    keeps_rate = False
+    past = future = skip = 0
+    findings: dict[str, Finding] = {}  # noqa: RUF012  # nothing to note
+
+    def __init__(self, model: Codec, quality: int, effort: int, gop: int, device: torch.device | str = "cpu") -> None:
+        self._model, self._quality, self._effort, self._gop, self._device = model, quality, effort, gop, device
+        self._since_key = 0
+
+    def shape(self, source: StreamShape) -> StreamShape:
+        return source
+
+    def demands(self, source: StreamShape) -> list[Demand]:
+        def given(width: int, height: int) -> tuple[Tensor]:
+            return (torch.rand(3, height, width, device=self._device),)
+
+        def run(picture: Tensor) -> None:
+            self._model.reset()
+            if not self._model.codes_keys:
+                self._model.refer_to(picture)
+            self._model.compress(picture, self._quality)
+            self._model.reset()
+
+        at_once: Measured = measured(given, run, ((96, 64), (192, 128)), torch.device(self._device))
+        held = 4.0 * 12 * source.width * source.height
+        return [Demand("encode", held, at_once=at_once, width=source.width, height=source.height)]
+
+    def push(self, frame: Frame) -> Iterator[Chunk]:
+        held = format_for(frame.format)
+        if held != frame.format:
+            frame = frame.converted(held, frame.colour)
+        is_key = self._since_key == 0 or self._since_key == self._gop or frame.starts_scene
+        self._since_key = 1 if is_key else self._since_key + 1
+        self._model.levels = 2**held.bits - 1
+        if is_key:
+            self._model.reset()
+        picture = self._key(frame) if is_key and not self._model.codes_keys else self._coded(frame, is_key)
+        yield Chunk(frame.time, frame.duration, is_key, picture.pack())
+
+    def flush(self) -> Iterator[Chunk]:
+        self._since_key = 0
+        return iter(())
+
+    def _key(self, frame: Frame) -> Picture:
+        crf = crf_for(self._model.trade_off(self._quality)) - KEY_BONUS
+        data = encode_picture(frame.planes, frame.format, crf)
+        planes = decode_picture(data, frame.format, frame.height, frame.width)
+        picture = referred(planes, frame.format, frame.colour, self._model.levels)
+        self._model.refer_to(picture.to(self._device))
+        return Picture(BY_HEVC, True, checksum(picture, self._model.levels), data)
+
+    def _coded(self, frame: Frame, is_key: bool) -> Picture:
+        picture = frame.rgb.to(self._device)
+        data = self._model.compress(picture, self._quality, self._effort)
+        return Picture(BY_MODEL, is_key, checksum(self._model.decoded, self._model.levels), data)
+
+
+class CodedPictures:
+    """Decodes the pictures of a file. A `PictureDecoder`.
+
+    model   the codec that made the file; None: the one of its name
+
+    Raises VideoError if its codec is not here, WeightsError if its weights are not.
+    """
+
+    def __init__(self, stream: CodedStream, path: Path, model: Codec | None = None) -> None:
+        self._stream = stream
+        self._model = model or cast(Codec, create_model(stream.model, weights=_weights(stream, path)).eval())
+        self._model.levels = 2**stream.format.bits - 1
+
+    def planes(self, coded: CodedPicture) -> tuple[tuple[np.ndarray, ...], bool]:
+        """See `PictureDecoder`. Raises VideoError for a picture that the codec cannot have made."""
+        stream, model = self._stream, self._model
+        if coded.is_key:
+            model.reset()
+        if coded.planes is not None:
+            picture = referred(coded.planes, stream.format, stream.colour, model.levels)
+            model.refer_to(picture)
+            return coded.planes, self._is_noted(coded, picture)
+        try:
+            picture = model.decompress(coded.data)
+        except ValueError as error:
+            raise VideoError(
+                f"a picture at {float(coded.time):.3f} s is not one of {stream.model}'s: {error}"
+            ) from error
+        return from_rgb(picture.cpu(), stream.format, stream.colour), self._is_noted(coded, picture)
+
+    def _is_noted(self, coded: CodedPicture, picture: Tensor) -> bool:
+        return coded.checksum is None or coded.checksum == checksum(picture, self._model.levels)
+
+
+def referred(planes: tuple[np.ndarray, ...], held: PixelFormat, colour: Colour, levels: int) -> Tensor:
+    """A decoded key picture as the codec refers to it: RGB in [0, 1], multiples of 1 / levels. -> [3, H, W]"""
+    return to_rgb(planes, held, colour).clamp_(0, 1).mul_(levels).round_().div_(levels)
+
+
+def checksum(picture: Tensor, levels: int) -> int:
+    """CRC-32 of a decoded picture. [3, H, W], multiples of 1 / levels"""
+    codes = picture.mul(levels).round().clamp(0, levels).cpu().numpy()
+    return picture_checksum(codes.astype(np.uint8 if levels < 256 else np.uint16))
+
+
+def _weights(stream: CodedStream, path: Path) -> str | Path | None:
+    """The weights that a file was made with."""
+    if stream.model not in MODELS:
+        raise VideoError(f"{path}: was made by {stream.model}, which this refilm does not have")
+    found = find_weights(stream.model, stream.weights, (path.parent, Path()))
+    if found is None and stream.weights is not None:
+        raise WeightsError(
+            f"{path}: was made with the weights {stream.weights}, which are not here; put that file beside it, or into "
+            "the current folder"
+        )
+    return found

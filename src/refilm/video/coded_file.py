@@ -1,0 +1,260 @@
+"""Reading the file of a learned codec: what it holds, and its coded pictures; decoding them is not done here."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.stream import Stream
+
+from refilm.errors import VideoError
+from refilm.video.bookmark import Bookmark
+from refilm.video.coded import BY_HEVC, TAG, CodedStream, Placed, placed
+from refilm.video.containers import MAX_PIXELS, open_input
+from refilm.video.hevc_pictures import decode_picture
+from refilm.video.part import Cut, Part
+from refilm.video.video_info import BITSTREAM, VideoInfo, describe_stream, duration_tag
+
+
+class CodedPicture(NamedTuple):
+    """A picture on its way to the codec. Times are in seconds.
+
+    planes   of a key picture that is HEVC, decoded; None: `data` are the codec's own bytes
+    """
+
+    time: Fraction
+    duration: Fraction
+    is_key: bool
+    checksum: int | None
+    data: bytes
+    planes: tuple[np.ndarray, ...] | None
+
+
+class PictureDecoder(Protocol):
+    """Decodes the pictures of a file, in their order from a key picture on."""
+
+    def planes(self, coded: CodedPicture) -> tuple[tuple[np.ndarray, ...], bool]:
+        """-> (the planes of the picture, whether it has the checksum that was noted)"""
+        ...
+
+
+DecoderOf = Callable[[CodedStream, Path], PictureDecoder]
+_decoders: list[DecoderOf] = []
+
+
+def decode_by(make: DecoderOf) -> None:
+    """Say who decodes what learned codecs have made. Codecs are models, which this package does not know."""
+    _decoders[:] = [make]
+
+
+def decoder_of(stream: CodedStream, path: Path) -> PictureDecoder:
+    """A decoder for the pictures of a file. Raises VideoError or WeightsError if its codec is not here."""
+    if not _decoders:
+        raise VideoError(f"{path}: its pictures are decoded by a model; open it by refilm.open, not refilm.video")
+    return _decoders[0](stream, path)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A picture that can be decoded, and how many before it, since the last such one, cannot."""
+
+    placed: Placed
+    lost: int
+
+
+class CodedFile:
+    """The coded pictures of a file, in order, from any key picture on.
+
+    What is damaged is found by checksums: it goes on with the next key picture. Raises VideoError for a file of which
+    no picture can be decoded.
+
+    on_packet   called for each packet, as a sign of life
+    part        the pictures that are wanted; None: all. Those before it, from a key picture on, are given as well
+    """
+
+    def __init__(self, path: Path, on_packet: Callable[[], None], part: Part | None = None) -> None:
+        self.path, self._on_packet = path, on_packet
+        self._context = open_input(path)
+        self._container: InputContainer = self._context.__enter__()
+        self._stream = self._main()
+        self.stream = CodedStream.from_json(self._stream.metadata[TAG], path)
+        if self.stream.width * self.stream.height > MAX_PIXELS:
+            raise VideoError(f"{path}: declares pictures of more than {MAX_PIXELS} pixels; the file is damaged")
+        first = next(self._found(), None)
+        if first is None:
+            raise VideoError(f"{path}: is damaged, none of its pictures can be decoded")
+        self.info = self._described(self._time(first.placed))
+        if part is not None:
+            self._cut_to(part)
+
+    def frames(self, start: Bookmark | None) -> Iterator[tuple[CodedPicture, dict[str, float]]]:
+        """The pictures from the key picture before `start` on, or before the part; each with what was lost after it."""
+        begin = self.info.start_time if start is None else start.time
+        end = None if self.info.cut is None else self.info.cut.end
+        if start is None and self.info.cut is None:
+            self._reopen()
+            found = self._found()
+        else:
+            found = self._from_key_before(begin)
+        yield from self._given(found, end)
+
+    def near(self, time: Fraction, count: int) -> Iterator[tuple[CodedPicture, dict[str, float]]]:
+        """Up to `count` pictures from the last key picture before `time` on, in seconds since the film's first."""
+        found = self._from_key_before(self.info.start_time + time)
+        yield from itertools.islice(self._given(found, None), count)
+
+    def _given(self, found: Iterator[_Found], end: Fraction | None) -> Iterator[tuple[CodedPicture, dict[str, float]]]:
+        held: CodedPicture | None = None
+        lost, reached = 0, Fraction(0)
+        for each in found:
+            if held is not None:
+                yield held, {"damaged_packets": each.lost} if each.lost else {}
+                lost = 0
+            else:
+                lost = each.lost
+            picture = self._picture(each.placed)
+            reached = picture.time + picture.duration
+            if end is not None and picture.time >= end:
+                return
+            if end is not None:
+                longest = max(end - picture.time, 1 / self.info.frame_rate)
+                picture = picture._replace(duration=min(picture.duration, longest))
+            held = picture
+        if held is not None:
+            yield held, {"damaged_packets": lost} if lost else {} | self._missing(reached)
+
+    def _missing(self, end: Fraction) -> dict[str, float]:
+        if self.info.duration is None or self.info.cut is not None:
+            return {}
+        missing = self.info.start_time + self.info.duration - end
+        return {"missing_seconds": float(missing)} if missing > max(Fraction(1, 2), 2 / self.info.frame_rate) else {}
+
+    def _picture(self, at: Placed) -> CodedPicture:
+        tick, coded = self.stream.time_base, at.picture
+        planes = None
+        if coded.how == BY_HEVC:
+            planes = decode_picture(coded.data, self.stream.format, self.stream.height, self.stream.width)
+        data = b"" if planes is not None else coded.data
+        return CodedPicture(at.ticks * tick, at.duration * tick, coded.is_key, coded.checksum, data, planes)
+
+    def _found(self) -> Iterator[_Found]:
+        """The pictures from where the container stands that can be decoded; the first is a key picture."""
+        after: int | None = None  # number of the next picture, if it is to refer to the one before
+        last: int | None = None
+        for packet in self._packets():
+            at = placed(bytes(packet))
+            if at is None or (not at.picture.is_key and at.number != after):
+                after = None
+                continue
+            if at.picture.how == BY_HEVC and not self._decodes(at):
+                after = None
+                continue
+            yield _Found(at, at.number - last - 1 if last is not None and at.number > last else 0)
+            last, after = at.number, at.number + 1
+
+    def _decodes(self, at: Placed) -> bool:
+        try:
+            self._picture(at)
+        except VideoError:
+            return False
+        return True
+
+    def _packets(self) -> Iterator[av.Packet]:
+        try:
+            for packet in self._container.demux(self._stream):
+                self._on_packet()
+                if packet.size:
+                    yield packet
+        except av.error.FFmpegError:
+            return  # what the container's damage hides is missing at the end
+
+    def _from_key_before(self, time: Fraction) -> Iterator[_Found]:
+        """From the last key picture that is shown at `time` or before it."""
+        try:
+            milliseconds = math.floor(time * 1000)
+            self._container.seek(milliseconds, stream=self._stream, backward=True)
+            found = self._found()
+            first = next(found, None)
+            if first is not None and self._time(first.placed) <= time:
+                return itertools.chain([replace(first, lost=0)], found)
+        except (av.error.FFmpegError, OSError):
+            pass
+        self._reopen()
+        return self._found()
+
+    def _cut_to(self, part: Part) -> None:
+        film = self.info
+        begin = film.start_time + part.begin
+        end = None if part.end is None else film.start_time + part.end
+        times = (self._time(each.placed) for each in self._from_key_before(begin))
+        first = next((time for time in times if time >= begin), None)
+        if first is None:
+            raise VideoError(f"{self.path}: ends before {float(part.begin):g} s, so there is no such part")
+        if end is not None and first >= end:
+            raise VideoError(
+                f"{self.path}: shows no new frame from {float(part.begin):g} to {float(part.end or 0):g} s"
+            )
+        film_end = None if film.duration is None else film.start_time + film.duration
+        self.info = replace(
+            film,
+            start_time=first,
+            frames=None,
+            duration=None if film_end is None else (film_end if end is None else min(end, film_end)) - first,
+            cut=Cut(first, end, film.start_time, was_sought=True),
+        )
+
+    def _time(self, at: Placed) -> Fraction:
+        return at.ticks * self.stream.time_base
+
+    def _reopen(self) -> None:
+        self._context.__exit__(None, None, None)
+        self._context = open_input(self.path)
+        self._container = self._context.__enter__()
+        self._stream = self._main()
+
+    def _main(self) -> Stream:
+        for stream in self._container.streams:
+            if stream.type == "video" and TAG in stream.metadata:
+                return stream
+        raise VideoError(f"{self.path}: is damaged, or breaks off before it says what its pictures are")
+
+    def _described(self, start: Fraction) -> VideoInfo:
+        told, container = self.stream, self._container
+        return VideoInfo(
+            path=self.path,
+            container=BITSTREAM,
+            codec=told.model,
+            width=told.width,
+            height=told.height,
+            pix_fmt=told.format.name,
+            format=told.format,
+            tags=told.tags,
+            colour=told.colour,
+            mastering_display=None,
+            content_light=None,
+            not_carried=(),
+            stereo_mode=None,
+            sample_aspect_ratio=told.sample_aspect_ratio,
+            rotation=told.rotation,
+            display_matrix=told.display_matrix,
+            interlaced=False,
+            frame_rate=told.frame_rate,
+            time_base=told.time_base,
+            start_time=start,
+            duration=None if (ends := duration_tag(self._stream.metadata)) is None else max(ends - start, Fraction(0)),
+            frames=None,
+            alpha=False,
+            video_index=self._stream.index,
+            others=tuple(describe_stream(each) for each in container.streams if each.index != self._stream.index),
+            chapters=len(container.chapters()),
+            coded=told,
+        )

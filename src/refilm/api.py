@@ -268,7 +268,7 @@ describe(
     + "path_in    a video file, numbered pictures such as frames/%06d.png, or - for standard input\n"
     "path_out   a file that ends in .rfv, for `decode`, and for all else that reads videos here\n",
     ("path_in", "path_out"),
-    keywords_of(options.Encode, Running) | MODEL | _CALLBACKS,
+    keywords_of(options.Encode, Running) | MODEL | CALLBACKS,
     options.Encode,
     Report,
 )
@@ -279,7 +279,7 @@ describe(
     + "path_in    a file that `encode` has made\n"
     "path_out   a video file, or numbered pictures; - for standard output\n",
     ("path_in", "path_out"),
-    keywords_of(Encoding, Running) | _CALLBACKS,
+    keywords_of(Encoding, Running) | CALLBACKS,
     Encoding,
     Report,
 )

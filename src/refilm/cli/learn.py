@@ -212,8 +212,8 @@ def evaluate(
         deblocking-jpeg2000-q20, deblocking-clean, super-resolution-x4-bi, super-resolution-x4-bd,
         recognition-center, recognition-tsn-25x10, recognition-i3d-10x3; or recognition of damaged clips, as they are
         and restored: recognition-sigma25, recognition-sigma25-denoised, recognition-h264-crf37,
-        recognition-h264-crf37-deblocked, recognition-quarter, recognition-quarter-upscaled; or detection-frames.
-        Default: the one by which models of the task are ranked.
+        recognition-h264-crf37-deblocked, recognition-quarter, recognition-quarter-upscaled;
+        detection-frames; or compression-rd. Default: the one by which models of the task are ranked.
     every
         Measure only the first two of every so many frames, to save time, or of detection one; not for interpolation.
     results

@@ -15,6 +15,7 @@ from refilm.layers.entropy_models import (
     Gains,
     bits_of,
     counts_of,
+    fitted_counts,
     gaussian_counts,
     gaussian_probability,
     noisy,
@@ -141,3 +142,19 @@ def test_gains_begin_as_the_trade_offs_have_it():
     torch.testing.assert_close(before[1], 2 * before[0])
     torch.testing.assert_close(before * after, torch.ones_like(before))
     assert float((after[0] * after[1]).sqrt()[0].detach()) == pytest.approx(0.2)
+
+
+def test_tables_become_what_was_seen_the_more_was_seen_and_keep_their_ends():
+    counts = gaussian_counts()[30:32]
+    seen = torch.zeros(counts.shape)
+    assert torch.equal(fitted_counts(counts, seen).sum(1), counts.sum(1))
+    assert (fitted_counts(counts, seen) - counts).abs().max() <= 1, "nothing was seen"
+    middle = counts.shape[1] // 2
+    seen[0, middle + 1] = 3000
+    seen[0, 0] = 1000  # beyond the table
+    fitted = fitted_counts(counts, seen)
+    there = counts[0].nonzero().flatten()
+    assert torch.equal(fitted[0].nonzero().flatten(), there)
+    assert float(fitted[0, middle + 1]) / TOTAL == pytest.approx(3 / 4, rel=0.03)
+    assert float(fitted[0, there[0]]) / TOTAL == pytest.approx(1 / 4, rel=0.03)
+    assert int(fitted[0].sum()) == TOTAL

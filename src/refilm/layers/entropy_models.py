@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 TOTAL = 1 << 16  # what the counts of a distribution add up to
 LEAST_PROBABILITY = 1e-9  # in training, so that the number of bits stays finite
+TRUST = 50.0  # see `fitted_counts`
 BEYOND = 2.0**-13  # what is more improbable than this altogether, on each side, is coded as lying beyond a table
 
 # The standard deviations that a Gaussian may have: SCALES of them, evenly spaced in their logarithm.
@@ -174,6 +175,25 @@ def counts_of(below: Tensor) -> Tensor:
     counts[counts.argmax()] += TOTAL - counts.sum()
     out = torch.zeros(len(below) - 1, dtype=torch.int32)
     out[first : last + 1] = counts.int()
+    return out
+
+
+def fitted_counts(counts: Tensor, seen: Tensor) -> Tensor:
+    """Tables that are closer to what was seen. int32 [R, K], and how often each symbol was seen, [R, K] -> int32 [R, K]
+
+    The former tables count as TRUST observations of each row. What was seen beyond a table's ends is theirs.
+    """
+    out = torch.zeros_like(counts)
+    for row, (own, often) in enumerate(zip(counts.cpu(), seen.double().cpu(), strict=True)):
+        there = own.nonzero().flatten()
+        first, last = int(there[0]), int(there[-1])
+        inside = often[first : last + 1].clone()
+        inside[0] += often[:first].sum()
+        inside[-1] += often[last + 1 :].sum()
+        shares = inside + TRUST * own[first : last + 1].double() / TOTAL
+        fitted = (shares / shares.sum() * TOTAL).round().long().clamp(min=1)
+        fitted[fitted.argmax()] += TOTAL - fitted.sum()
+        out[row, first : last + 1] = fitted.int().to(out.device)
     return out
 
 

@@ -23,7 +23,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.layers.codec_transforms import analysis, synthesis
-from refilm.layers.entropy_models import Bounded, FactorizedModel, Gains, bits_of, gaussian_counts, noisy, rounded
+from refilm.layers.entropy_models import (
+    Bounded,
+    FactorizedModel,
+    Gains,
+    bits_of,
+    fitted_counts,
+    gaussian_counts,
+    noisy,
+    rounded,
+)
 from refilm.layers.hyperprior import MULTIPLE, Hyperprior
 from refilm.layers.optical_flow import DIS, luma
 from refilm.layers.sampling import pixel_grid, sample
@@ -125,12 +134,12 @@ class DVC(nn.Module, Codec):
 
     The first frame that others refer to is coded by another codec, and handed over by `refer_to`.
 
-    gaussians      int32 [SCALES, K], tables of the residual's latent
+    y_counts       int32 [SCALES, K], tables of the residual's latent, by the index of their scale
     motion_counts  int32 [Q, C, K], tables of the motion's latent for each quality
     z_counts       int32 [C, K], tables of the side information
     """
 
-    gaussians: Tensor
+    y_counts: Tensor
     motion_counts: Tensor
     z_counts: Tensor
 
@@ -153,7 +162,7 @@ class DVC(nn.Module, Codec):
         self.residual_decoder = synthesis(config.latents, config.channels, 3)
         self.residual_gains = Gains(config.lambdas, config.latents, RESIDUAL_STEP)
         self.hyperprior = Hyperprior(config.latents, config.channels)
-        self.register_buffer("gaussians", gaussian_counts())
+        self.register_buffer("y_counts", gaussian_counts())
         self.register_buffer("motion_counts", self._counts_of_motion())
         self.register_buffer("z_counts", self.hyperprior.of_z.counts())
 
@@ -163,10 +172,36 @@ class DVC(nn.Module, Codec):
         return predicted, self.coded(frame, predicted.prediction, quality)
 
     @torch.no_grad()
-    def finish(self) -> None:
-        """Make the tables by which latents are coded from the trained distributions."""
+    def finish(self, films: Sequence[Tensor] = ()) -> None:
+        """Make the tables by which latents are coded: from the trained distributions, and from what films give.
+
+        films   frames_u8 [T, 3, H, W] each, of which each but the first refers to the one before
+        """
         self.motion_counts.copy_(self._counts_of_motion())
         self.z_counts.copy_(self.hyperprior.of_z.counts())
+        self.y_counts.copy_(gaussian_counts())
+        if films:
+            tables = self.motion_counts, self.z_counts, self.y_counts
+            for table, seen in zip(tables, self._seen(films), strict=True):
+                table.copy_(fitted_counts(table.flatten(0, -2), seen.flatten(0, -2)).view_as(table))
+        self.__dict__.pop("_tables", None)
+
+    def _seen(self, films: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """How often each symbol occurs in films, at all qualities: in the shapes of the tables, but float32."""
+        counts = tuple(torch.zeros(table.shape) for table in (self.motion_counts, self.z_counts, self.y_counts))
+        for quality in range(1, self.qualities + 1):
+            of_motion, of_z, of_y = counts[0][quality - 1], counts[1], counts[2]
+            for film in films:
+                frames = padded(film.to(self.y_counts.device).float() / 255)
+                self.refer_to(frames[0])
+                for frame in frames[1:]:
+                    motion, z, y = self._latents(frame[None], self.decoded[None], quality, effort=0)
+                    for seen, values in ((of_motion, motion), (of_z, z)):
+                        _count(seen, values, _channels(values))
+                    _count(of_y, y, self.hyperprior.indices(z, y.shape[2], y.shape[3]))
+                    self._reconstruct(motion, y, quality)
+        self.reset()
+        return counts[0], counts[1], counts[2]
 
     def _counts_of_motion(self) -> Tensor:
         steps = (-self.motion_gains.log_before.detach()).exp()
@@ -224,14 +259,13 @@ class DVC(nn.Module, Codec):
     @cached_property
     def _tables(self) -> tuple[list[Tables], Tables, Tables]:
         """Of the motion for each quality, of the side information, and of the residual."""
-        return [Tables(counts) for counts in self.motion_counts], Tables(self.z_counts), Tables(self.gaussians)
+        return [Tables(counts) for counts in self.motion_counts], Tables(self.z_counts), Tables(self.y_counts)
 
     def _parts(self, motion: Tensor, z: Tensor, quality: int) -> Iterator[tuple[Tables, Tensor, Tensor]]:
         """The latents that have a distribution for each channel, with their tables and the rows of these."""
         of_motion, of_z, _ = self._tables
         for tables, values in ((of_motion[quality - 1], motion), (of_z, z)):
-            rows = torch.arange(values.shape[1]).view(1, -1, 1, 1).expand(values.shape)
-            yield tables, values, rows
+            yield tables, values, _channels(values)
 
     def _latents(self, frame: Tensor, reference: Tensor, quality: int, effort: int) -> _Latents:
         q = torch.tensor([quality - 1], device=frame.device)
@@ -340,6 +374,18 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
         return x + out
+
+
+def _channels(values: Tensor) -> Tensor:
+    """The channel of each value. [N, C, H, W] -> same shape"""
+    return torch.arange(values.shape[1], device=values.device).view(1, -1, 1, 1).expand(values.shape)
+
+
+def _count(seen: Tensor, values: Tensor, rows: Tensor) -> None:
+    """Add to how often symbols were seen, [R, K]; the place in the middle is that of 0."""
+    reach = seen.shape[1] // 2
+    places = rows * seen.shape[1] + values.clamp(-reach, reach).long() + reach
+    seen.view(-1).add_(torch.bincount(places.flatten().cpu(), minlength=seen.numel()))
 
 
 def padded(frame: Tensor, multiple: int = STRIDE) -> Tensor:

@@ -44,11 +44,11 @@ class ScaleHyperpriorConfig:
 class ScaleHyperprior(nn.Module):
     """g_a, g_s and the hyperprior of the paper.
 
-    gaussians  int32 [SCALES, K], tables of the latent
+    y_counts   int32 [SCALES, K], tables of the latent, by the index of their scale
     z_counts   int32 [C, K], tables of the side information
     """
 
-    gaussians: Tensor
+    y_counts: Tensor
     z_counts: Tensor
 
     def __init__(self, config: ScaleHyperpriorConfig = ScaleHyperpriorConfig()) -> None:
@@ -58,7 +58,7 @@ class ScaleHyperprior(nn.Module):
         self.g_s = synthesis(config.latents, config.channels, 3)
         self.gains = Gains(config.lambdas, config.latents, RESIDUAL_STEP)
         self.hyperprior = Hyperprior(config.latents, config.channels)
-        self.register_buffer("gaussians", gaussian_counts())
+        self.register_buffer("y_counts", gaussian_counts())
         self.register_buffer("z_counts", self.hyperprior.of_z.counts())
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refilm.data import Draws, Pack, WindowSampler
+from refilm.data import Draws, Limits, Pack, WindowSampler, read_packs, read_split
 from refilm.data.camera_paths import read_photographs
 from refilm.data.crops import turns
 from refilm.data.degradations import compress
@@ -26,6 +26,7 @@ from refilm.training.problem import Problem
 # What flow between crops is estimated by. Encoding takes more time for it.
 CROP_MOTION = DIS(refinement=1)
 TOGETHER = 4  # runs whose first frames go through one encoder, at the same quality
+FITTED_CLIPS, FITTED_FRAMES, FITTED_SIDE = 40, 3, 192  # of the training set, to which tables are fitted
 QUICK = 5.0  # learning rate of distributions and gains, relative to the rest
 VALIDATED = 3  # the quality that validations code at, an index of `lambdas`
 
@@ -82,7 +83,7 @@ class _Compression(Problem):
 
     def finish(self, model: Any) -> None:
         """Make the tables by which the trained model codes."""
-        model.finish()
+        model.eval().finish()
 
 
 class PictureCompression(_Compression):
@@ -213,6 +214,12 @@ class VideoCompression(_Compression):
         psnr = -10 * torch.stack(errors).mean()
         return torch.stack(losses).mean(), {"bpp": torch.stack(rates).mean(), "psnr": psnr}
 
+    def finish(self, model: Any) -> None:
+        """Make the tables by which the trained model codes; they are fitted to clips of the training set."""
+        config, limits = self.config, Limits(max_frames=FITTED_FRAMES, max_clips=FITTED_CLIPS)
+        clips = read_split(config.data, "train", limits) if config.data else read_packs(*config.train, limits=limits)
+        model.eval().finish([_centre(frames, FITTED_SIDE) for frames in clips.frames])
+
     def validate(self, model: Any, val: Pack, frames_a_clip: int) -> dict[str, list[float]]:
         figures: dict[str, list[float]] = {"rd": [], "rd_plain": [], "psnr": [], "bpp": []}
         rd_lambda = model.config.lambdas[VALIDATED]
@@ -235,6 +242,12 @@ class VideoCompression(_Compression):
             for name, value in zip(figures, row, strict=True):
                 figures[name].append(value)
         return figures
+
+
+def _centre(frames: Tensor, side: int) -> Tensor:
+    """The middle of frames [T, 3, H, W], with sides of at most `side`."""
+    top, left = (max(0, length - side) // 2 for length in frames.shape[2:])
+    return frames[:, :, top : top + side, left : left + side]
 
 
 def cost(rate: Tensor, error: Tensor, lambdas: Tensor, balance: float) -> Tensor:

@@ -125,6 +125,10 @@ def test_a_model_states_what_those_who_run_it_have_to_know(name):
         assert model.window >= 2
         assert model.instants is None or all(0 < time < 1 for time in model.instants)
         assert model.plain == "blending" or not MODELS[model.plain].learned
+    if kind is Codec:
+        assert model.qualities >= 1
+        assert model.levels == 255
+        assert model.codes_keys or model.trade_off(1) < model.trade_off(model.qualities)
     if kind is Recognizer:
         assert len(set(model.labels)) == len(model.labels) > 1
         assert model.window == model.sampling.frames
@@ -147,6 +151,19 @@ def test_a_model_gives_what_its_contract_says_at_the_least_size_it_allows(name):
         assert model.between(clip, times).shape == (1, 3, len(times), height, width)
     elif Recognizer in type(model).__mro__:
         assert model(clip).shape == (1, len(model.labels))
+    elif Codec in type(model).__mro__:
+        first, second = clip[0, :, 0], torch.rand(3, height, width)
+        seen, written = [], []
+        for way in ("compress", "decompress"):
+            model.reset()
+            if not model.codes_keys:
+                model.refer_to(first)
+            for number, frame in enumerate((first, second)):
+                written += [model.compress(frame, model.qualities)] if way == "compress" else []
+                picture = model.decoded if way == "compress" else model.decompress(written[number])
+                seen.append(picture.clone())
+        assert torch.equal(torch.stack(seen[:2]), torch.stack(seen[2:]))
+        assert seen[0].shape == (3, height, width)
     elif Detector in type(model).__mro__:
         (found,) = model(clip)
         pictures = [clip[:, :, place] for place in model.places()]

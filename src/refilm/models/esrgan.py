@@ -1,7 +1,7 @@
 """ESRGAN: super-resolution of single frames with plausible detail. This is its generator, RRDBNet.
 
 Source   Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", ECCV Workshops 2018, arXiv
-         1809.00219; (3.1) below is its section 3.1. The discriminator and the losses: training/adversaries.py.
+         1809.00219; (3.1) below is its section 3.1. The losses: training/super_resolution_losses.py.
 Departs  the result is added to the bicubic enlargement, and the last layer starts at zero.
 """
 

@@ -1,12 +1,18 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 pytest.importorskip("lightning")
 
+from refilm.errors import RefilmError
+from refilm.layers.backbones import make_backbone
+from refilm.layers.sampling import pixel_grid, sample
 from refilm.models import create_model
 from refilm.training import export, read_recipe, train
 from refilm.training.restoration import Restoration
+from refilm.training.super_resolution_losses import motion_weights, siamese_terms, weighted_squared_error
 from refilm.training.train import create_problem
 
 HEAD = """
@@ -102,3 +108,112 @@ def test_settings_of_another_task_are_named(recipe):
 def test_config_is_kept_with_the_checkpoint(recipe, tmp_path):
     train(recipe("off"), out=tmp_path / "run", device="cpu")
     assert json.loads((tmp_path / "run/config.json").read_text())["compression"] == ["h264 40", "hevc 37"]
+
+
+SOSR = """
+model = "sosr-small"
+config = { features = 8, growth = 4, blocks = 1 }
+loss = "mse"
+flow_weighted = true
+pixel = 0.01
+feature = 1.0
+adversarial = 0.005
+judge = 4
+"""
+TOSR = """
+model = "tosr-small"
+config = { features = 8, growth = 4, blocks = 0, window = 3, width = 8 }
+loss = "huber"
+siamese = [1.0, 1.0, 1.0, 1.0]
+"""
+
+
+@pytest.fixture
+def sosr(pack, tmp_path):
+    """A recipe of SoSR, and weights for its features."""
+    save_file(make_backbone("mobilenet-v2").state_dict(), tmp_path / "backbone.safetensors")
+    path = tmp_path / "sosr.toml"
+    path.write_text(SOSR + HEAD.replace("crop = 16", "crop = 32") + 'backbone = "backbone.safetensors"\n')
+    return path
+
+
+@pytest.fixture
+def tosr(pack, tmp_path):
+    path = tmp_path / "tosr.toml"
+    path.write_text(TOSR + HEAD.replace("crop = 16", "crop = 32"))
+    return path
+
+
+@pytest.mark.parametrize("name", ["sosr", "tosr"])
+def test_networks_for_recognisers_train_and_export(name, request, tmp_path):
+    checkpoint = train(request.getfixturevalue(name), out=tmp_path / "run", device="cpu")
+    (tmp_path / "backbone.safetensors").unlink(missing_ok=True)  # a checkpoint has what it needs
+    path = export(checkpoint, tmp_path / "weights")
+    assert sum(p.numel() for p in create_model(f"{name}-small", weights=path).parameters()) < 20_000
+
+
+def quiet(recipe, settings=()):
+    problem = create_problem(read_recipe(recipe, settings))
+    problem.logged = {}
+    problem.log_dict = lambda values, **_: problem.logged.update(values)
+    return problem
+
+
+def test_the_flow_of_a_batch_leads_from_its_truth_to_the_next_frame(tosr):
+    problem = quiet(tosr)
+    windows = problem.draw(0)
+    assert windows.degraded.shape == (2, 3, 4, 8, 8)
+    assert windows.truth.shape == windows.truth_after.shape == (2, 3, 32, 32)
+    warped = sample(windows.truth_after, pixel_grid(32, 32, windows.flow.device) + windows.flow)
+    assert (warped - windows.truth).abs().mean() < 0.5 * (windows.truth_after - windows.truth).abs().mean()
+
+
+def test_each_frame_of_a_pair_is_restored_from_its_own_window(tosr):
+    problem = quiet(tosr)
+    windows = problem.draw(1)
+    problem.model.eval()  # so that batch normalisation does not tie the two together
+    loss = problem.loss(windows, 1)
+    first, second = (problem.model(windows.degraded[:, :, n : n + 3]) for n in range(2))
+    expected = siamese_terms((first, second), (windows.truth, windows.truth_after), windows.flow, problem.distance)
+    torch.testing.assert_close(torch.stack([problem.logged[f"siamese_{n}"] for n in range(1, 5)]), expected)
+    torch.testing.assert_close(loss, expected.sum())
+    without = quiet(tosr, ["siamese=[1.0, 0.5, 0.0, 0.0]"])
+    without.model.eval()
+    torch.testing.assert_close(without.loss(windows, 1), expected[0] + 0.5 * expected[1])
+
+
+def test_the_loss_of_sosr_is_the_weighted_sum_of_its_three(sosr):
+    problem = quiet(sosr)
+    windows = problem.draw(0)
+    assert windows.degraded.shape == (2, 3, 1, 8, 8)
+    assert windows.truth_after is None
+    loss, output = problem.loss(windows, 0), problem.model(windows.degraded)
+    pixel = weighted_squared_error(output, windows.truth, motion_weights(windows.flow))
+    told = problem.logged
+    expected = 0.01 * pixel + problem.features(output, windows.truth) + 0.005 * told["adversarial"] + told["judge"]
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["loss=huber"], 'flow_weighted weights squared errors of single frames: set loss = "mse"'),
+        (
+            ["flow_weighted=false", "siamese=[1.0]"],
+            r"siamese must have the weights of four terms, or none, got",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_named(settings, message, sosr):
+    with pytest.raises(ValueError, match=message):
+        read_recipe(sosr, settings)
+
+
+def test_features_need_weights(sosr):
+    with pytest.raises(RefilmError, match="give its weights as backbone, or set feature = 0"):
+        create_problem(read_recipe(sosr, ["backbone="]))
+
+
+def test_losses_of_super_resolution_are_refused_elsewhere(recipe):
+    with pytest.raises(ValueError, match="siamese, flow_weighted, feature and adversarial are for super-resolution"):
+        create_problem(read_recipe(recipe("vdn"), ["adversarial=1.0"]))

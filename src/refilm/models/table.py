@@ -84,6 +84,24 @@ def _vsr_ls3d(**fields: Any) -> tuple[type[nn.Module], Any]:
     return VSRLS3D, VSRLS3DConfig(**fields)
 
 
+def _vdsr(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.vdsr import VDSR, VDSRConfig
+
+    return VDSR, VDSRConfig(**fields)
+
+
+def _esrgan(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.esrgan import ESRGAN, ESRGANConfig
+
+    return ESRGAN, ESRGANConfig(**fields)
+
+
+def _vsr_duf(**fields: Any) -> tuple[type[nn.Module], Any]:
+    from refilm.models.vsr_duf import VSRDUF, VSRDUFConfig
+
+    return VSRDUF, VSRDUFConfig(**fields)
+
+
 def _vdn_ls3d(**fields: Any) -> tuple[type[nn.Module], Any]:
     from refilm.models.vdn_ls3d import VDNLS3D, VDNLS3DConfig
 
@@ -219,6 +237,10 @@ _dvc_small = partial(
     sees_motion=True,
 )
 
+# SoSR and ToSR are these networks, trained by losses of their own
+_esrgan_small = partial(_esrgan, features=32, growth=16, blocks=4)
+_vsr_duf_small = partial(_vsr_duf, features=32, growth=16, width=128)
+
 MODELS = {
     "flow-blend": Model("interpolation", _flow_blend, learned=False),
     "vi-ls3d": Model("interpolation", _vi_ls3d),
@@ -293,6 +315,15 @@ MODELS = {
         ),
         weights="vsr-ls3d-small-8e75665d.safetensors",
     ),
+    "vdsr": Model("super-resolution", _vdsr),
+    "vdsr-small": Model("super-resolution", partial(_vdsr, features=32, depth=10)),
+    "esrgan": Model("super-resolution", _esrgan),
+    "esrgan-small": Model("super-resolution", _esrgan_small),
+    "vsr-duf-16": Model("super-resolution", _vsr_duf),
+    "vsr-duf-52": Model("super-resolution", partial(_vsr_duf, growth=16, blocks=21)),
+    "vsr-duf-small": Model("super-resolution", _vsr_duf_small),
+    "sosr-small": Model("super-resolution", _esrgan_small),
+    "tosr-small": Model("super-resolution", _vsr_duf_small),
     "vdn-ls3d": Model("denoising", _vdn_ls3d),
     "vdn-ls3d-small": Model(
         "denoising",

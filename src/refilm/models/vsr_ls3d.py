@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refilm.layers.enlargement import enlarge
 from refilm.layers.optical_flow import DIS, align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.temporal_filter import TemporalFilter
@@ -113,11 +114,3 @@ class VSRLS3D(nn.Module, Restorer):
         """See `Restorer.network`."""
         detail = F.pixel_shuffle(self.tail(self.trunk(prepared - 0.5)), self.scale)
         return detail + enlarge(prepared[:, :, self.window // 2], self.scale)
-
-
-def enlarge(frames: Tensor, scale: int) -> Tensor:
-    """Bicubic enlargement with a = -0.5, as MATLAB's. [N, C, H, W] -> [N, C, sH, sW]
-
-    PyTorch uses a = -0.5 with `antialias=True`, and -0.75 without.
-    """
-    return F.interpolate(frames, scale_factor=scale, mode="bicubic", antialias=True)

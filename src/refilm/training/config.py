@@ -35,9 +35,9 @@ class TrainConfig:
     sampling_rate  learning rate of the predictors of offsets and importances in LS3D-Conv, relative to the others
     weight_decay   of AdamW
     clip_norm      the gradient is scaled down to this norm if its norm is larger
-    loss           "charbonnier", or "psnr" (see `losses.log_error`)
+    loss           "charbonnier", "mse" (the mean squared error), "huber", or "psnr" (see `losses.log_error`)
     epsilon        of the Charbonnier loss sqrt(d^2 + epsilon^2), which is like L1 for errors d far above it and like L2
-                   for errors far below
+                   for errors far below; of the Huber loss the error at which the square becomes a line
     structure      weight of the loss 1 - SSIM, which is added
     ema_decay      decay of the exponential moving average of the weights, which is validated and exported
     precision      "float32", or "bfloat16" for mixed precision
@@ -67,7 +67,7 @@ class TrainConfig:
     sampling_rate: float = 1.0
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
-    loss: Literal["charbonnier", "psnr"] = "charbonnier"
+    loss: Literal["charbonnier", "mse", "huber", "psnr"] = "charbonnier"
     epsilon: float = 0.01
     structure: float = 0.0
     ema_decay: float = 0.999
@@ -94,8 +94,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
-        if self.loss not in ("charbonnier", "psnr"):
-            raise ValueError(f'loss must be "charbonnier" or "psnr", got {self.loss!r}')
+        if self.loss not in ("charbonnier", "mse", "huber", "psnr"):
+            raise ValueError(f'loss must be "charbonnier", "mse", "huber" or "psnr", got {self.loss!r}')
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f'precision must be "float32" or "bfloat16", got {self.precision!r}')
 
@@ -144,14 +144,26 @@ class InterpolationConfig(TrainConfig):
 class RestorationConfig(TrainConfig):
     """The further settings for denoising, removal of compression artifacts, and super-resolution.
 
-    sigma        denoising: lowest and highest standard deviation of the Gaussian noise in 8-bit levels; it is drawn
-                 uniformly between them for each crop
-    told         denoising: share of the crops for which the model is given sigma
-    film_noise   denoising: share of the other crops that have noise as in 4:2:0 films instead of white noise
-    val_sigma    denoising: sigma of the noise in validations, which is given to the model
-    compression  removal of artifacts: codec and quality of the training clips in turn, such as "h264 37" (crf) or
-                 "jpeg2000 40" (-q:v of FFmpeg); validations use the first
-    kernel       super-resolution: "BI" (bicubic) or "BD" (Gaussian, sigma 1.6)
+    sigma          denoising: lowest and highest standard deviation of the Gaussian noise in 8-bit levels; it is drawn
+                   uniformly between them for each crop
+    told           denoising: share of the crops for which the model is given sigma
+    film_noise     denoising: share of the other crops that have noise as in 4:2:0 films instead of white noise
+    val_sigma      denoising: sigma of the noise in validations, which is given to the model
+    compression    removal of artifacts: codec and quality of the training clips in turn, such as "h264 37" (crf) or
+                   "jpeg2000 40" (-q:v of FFmpeg); validations use the first
+    kernel         super-resolution: "BI" (bicubic) or "BD" (Gaussian, sigma 1.6)
+    pixel          weight of the loss that `loss` names
+    flow_weighted  super-resolution: whether squared errors are weighted by the motion of their pixels (SoSR); with
+                   loss = "mse"
+    siamese        super-resolution: weights of the four terms of the loss on two consecutive frames (ToSR, see
+                   `super_resolution_losses.siamese_terms`), in the distance that `loss` names; (): a single frame
+    feature        super-resolution: weight of the distance between features of MobileNetV2
+    feature_maps   those of its maps that are compared, of "0" to "18", the finest first
+    backbone       its weights, as safetensors, under the names of its layers
+    adversarial    super-resolution: weight of ESRGAN's relativistic adversarial loss
+    judge          width of the first layer of its discriminator
+
+    Raises ValueError for values that do not fit together.
     """
 
     sigma: tuple[float, float] = (0.0, 50.0)
@@ -160,6 +172,21 @@ class RestorationConfig(TrainConfig):
     val_sigma: float = 25.0
     compression: tuple[str, ...] = ("h264 37",)
     kernel: Literal["BI", "BD"] = "BI"
+    pixel: float = 1.0
+    flow_weighted: bool = False
+    siamese: tuple[float, ...] = ()
+    feature: float = 0.0
+    feature_maps: tuple[str, ...] = ("6",)
+    backbone: str = ""
+    adversarial: float = 0.0
+    judge: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.flow_weighted and (self.loss != "mse" or self.siamese):
+            raise ValueError('flow_weighted weights squared errors of single frames: set loss = "mse" and siamese = []')
+        if len(self.siamese) not in (0, 4):
+            raise ValueError(f"siamese must have the weights of four terms, or none, got {self.siamese}")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import lightning
 import torch
+import torch.nn.functional as F
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -118,6 +119,10 @@ class Problem(lightning.LightningModule):
         """The loss between a result and the truth that the config names."""
         if self.config.loss == "psnr":
             return log_error(output, truth)
+        if self.config.loss == "mse":
+            return F.mse_loss(output, truth)
+        if self.config.loss == "huber":
+            return F.huber_loss(output, truth, delta=self.config.epsilon)
         return charbonnier(output, truth, self.config.epsilon)
 
     def validate(self, model: torch.nn.Module, val: Any, frames_a_clip: int) -> dict[str, list[float]]:

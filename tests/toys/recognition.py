@@ -190,11 +190,14 @@ class WatchingProblem(Problem):
         taught = [clip for folder in config.train for clip in clips(folder)] if train else []
         return cls(config, taught, clips(config.val) if config.val else None)
 
-    def loss_of(self, step: int) -> Tensor:
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
         random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
         chosen = torch.randint(len(self.clips), (self.config.batch,), generator=random).tolist()
-        windows = torch.stack([self._window(self.clips[n].frames, 0) for n in chosen]).to(self.device)
-        labels = torch.tensor([self.clips[n].label for n in chosen], device=self.device)
+        windows = torch.stack([self._window(self.clips[n].frames, 0) for n in chosen])
+        return windows, torch.tensor([self.clips[n].label for n in chosen])
+
+    def loss(self, batch: tuple[Tensor, Tensor], step: int) -> Tensor:
+        windows, labels = batch
         loss = F.cross_entropy(self.model(windows), labels)
         self.log("loss", loss, batch_size=1)
         return loss

@@ -5,6 +5,7 @@ This module does not import torch, so that the command can list the tasks withou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -34,8 +35,11 @@ class Figure:
         return f"{self.name}, {self.unit}" if self.unit else self.name
 
     def goodness(self, figures: Mapping[str, float]) -> float:
-        """Its value among the figures of a model, with the sign changed if less is better."""
-        return figures[self.key] if self.more_is_better else -figures[self.key]
+        """Its value among the figures of a model, with the sign changed if less is better; none is worse than any."""
+        value = figures.get(self.key)
+        if value is None:
+            return -math.inf
+        return value if self.more_is_better else -value
 
     def shown(self, value: float | None) -> str:
         return "-" if value is None else f"{value:.{self.digits}f}"

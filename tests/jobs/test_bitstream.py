@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from media import frame_hashes, probed_streams
 from toys.codec import Squeeze
@@ -13,8 +15,10 @@ import refilm
 import refilm.api
 import refilm.jobs.planning
 from refilm.models import MODELS, Model
+from refilm.stages.coded_pictures import CodedPictures
 from refilm.video import VideoReader
 from refilm.video.coded import Picture, is_coded, packet_of, placed
+from refilm.video.coded_file import CodedFile
 
 KEYS = 8  # frames from key picture to key picture
 
@@ -196,6 +200,51 @@ def test_a_picture_that_is_missing_is_noticed(bitstream, tmp_path):
     rest, _ = frames(tmp_path / "damaged.rfv")
     assert rest[:10] == whole[:10]
     assert set(rest) <= set(whole), "never garbage"
+
+
+def read_in_this_process(path):
+    """As `frames`, without the process that guards against what FFmpeg might do."""
+    file = CodedFile(path, on_packet=lambda: None)
+    decoder = CodedPictures(file.stream, path)
+    found = [(coded.time, decoder.planes(coded)[0], lost) for coded, lost in file.frames(None)]
+    return [(time, *(plane.tobytes() for plane in planes)) for time, planes, _ in found], [lost for *_, lost in found]
+
+
+def mutated(content, random):
+    """Some bytes changed, lost, repeated or put in, or the end cut off."""
+    content = bytearray(content)
+    place, length = int(random.integers(len(content))), int(random.integers(1, 64))
+    kind = int(random.integers(5))
+    if kind == 0:
+        content[place] ^= 1 << int(random.integers(8))
+    elif kind == 1:
+        content[place : place + length] = random.bytes(min(length, len(content) - place))
+    elif kind == 2:
+        del content[place : place + length]
+    elif kind == 3:
+        content[place:place] = content[place : place + length]
+    else:
+        del content[place:]
+    return bytes(content)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.slow)])
+def test_whatever_is_done_to_a_file_no_picture_is_garbage(bitstream, tmp_path, count):
+    """Pictures are those of the whole file or missing, and times too; a file of which none is left is refused."""
+    whole, _ = read_in_this_process(bitstream)
+    random, content, read = np.random.default_rng(count), bitstream.read_bytes(), 0
+    for number in range(count):
+        path = tmp_path / f"{number}.rfv"
+        path.write_bytes(mutated(content, random))
+        with suppress(refilm.RefilmError):
+            found, losses = read_in_this_process(path)
+            assert [frame for frame in found if frame not in whole] == []
+            assert found == sorted(found, key=lambda frame: frame[0])
+            gone = len(whole) - len(found)
+            assert gone == 0 or any(losses) or found in (whole[gone:], whole[: len(found)]), "told, or at an end"
+            read += 1
+        path.unlink()
+    assert read > count / 2
 
 
 def test_what_was_lost_is_told_once_also_by_a_job_that_was_interrupted(bitstream, tmp_path):

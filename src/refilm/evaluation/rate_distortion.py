@@ -62,12 +62,16 @@ class Point:
 
 @dataclass(frozen=True)
 class CurveFigures:
-    """The figures of a clip. bd_rate: bits in % more than ANCHOR at equal PSNR; bd_rate_ms_ssim: at equal MS-SSIM"""
+    """The figures of a clip; None where they cannot be told, as from curves that have no quality in common.
+
+    bd_rate           bits in % more than ANCHOR at equal PSNR
+    bd_rate_ms_ssim   at equal MS-SSIM
+    """
 
     frames: int
     width: int
     height: int
-    bd_rate: float
+    bd_rate: float | None
     bd_rate_ms_ssim: float | None
 
 
@@ -255,19 +259,19 @@ def ms_ssim(result: Tensor, truth: Tensor) -> float:
     return float(value)
 
 
-def bd_rate(rates: Sequence[float], figures: Sequence[float], of_anchor: Sequence[tuple[float, float]]) -> float:
+def bd_rate(rates: Sequence[float], figures: Sequence[float], of_anchor: Sequence[tuple[float, float]]) -> float | None:
     """Bits in % that a curve takes more than an anchor's at equal quality, over the qualities that both have.
 
     rates, figures   bits and quality of each point, in any order
     of_anchor        (bits, quality) of each point of the anchor
 
-    nan if there is no quality that both have.
+    -> None if there is no quality that both have
     """
     anchor_rates, anchor_figures = zip(*of_anchor, strict=True)
     low = max(min(figures), min(anchor_figures))
     high = min(max(figures), max(anchor_figures))
     if not low < high:
-        return float("nan")
+        return None
     means = []
     for curve_rates, curve_figures in ((rates, figures), (anchor_rates, anchor_figures)):
         order = np.argsort(curve_figures)
@@ -288,9 +292,7 @@ def figures_of(curve: Sequence[Point], anchor: Sequence[Point], size: tuple[int,
         pairs = list(zip((point.bpp for point in anchor), of_anchor, strict=True))
         return bd_rate([point.bpp for point in curve], values, pairs)
 
-    rate = against("psnr_db")
-    assert rate is not None
-    return CurveFigures(*size, rate, against("ms_ssim"))
+    return CurveFigures(*size, against("psnr_db"), against("ms_ssim"))
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -68,23 +69,23 @@ def _table(name: str, held: Mapping[str, Mapping[str, Sequence[Point]]]) -> str:
     for codec, curves in held.items():
         common = [clip for clip in curves if clip in anchors]
         rates = [figures_of(curves[clip], anchors[clip], (0, 0, 0)) for clip in common]
-        points = [point for curve in curves.values() for point in curve]
-        speeds = [float(np.median([getattr(p, key) for p in points])) for key in ("encode_fps", "decode_fps")]
-        psnr = float(np.mean([r.bd_rate for r in rates])) if rates else float("nan")
-        ssims = [r.bd_rate_ms_ssim for r in rates if r.bd_rate_ms_ssim is not None]
-        cells = [codec, f"{psnr:+.1f}", f"{np.mean(ssims):+.1f}" if ssims else "-", *(f"{s:.1f}" for s in speeds)]
-        rows.append((psnr, "| " + " | ".join(cells) + " |"))
+        measured = [point for curve in curves.values() for point in curve]
+        speeds = [float(np.median([getattr(p, key) for p in measured])) for key in ("encode_fps", "decode_fps")]
+        found = [[getattr(r, key) for r in rates] for key in ("bd_rate", "bd_rate_ms_ssim")]
+        means = [None if not each or None in each else float(np.mean(each)) for each in found]
+        cells = [codec, *("-" if mean is None else f"{mean:+.1f}" for mean in means), *(f"{s:.1f}" for s in speeds)]
+        rows.append((math.inf if means[0] is None else means[0], "| " + " | ".join(cells) + " |"))
     lines += [row for _, row in sorted(rows, key=lambda entry: entry[0])]
     lines += ["", "![PSNR](psnr_db.png) ![MS-SSIM](ms_ssim.png)", ""]
     lines += ["| codec | setting | bits a pixel | PSNR, dB | MS-SSIM | PSNR from a key picture to the next |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
     for codec, curves in held.items():
-        for each in zip(*curves.values(), strict=True):
-            ssim = "-" if each[0].ms_ssim is None else f"{np.mean([p.ms_ssim for p in each]):.4f}"
-            by_place = zip(*(point.psnr_by_place for point in each), strict=False)
+        for points in zip(*curves.values(), strict=True):
+            ssim = "-" if points[0].ms_ssim is None else f"{np.mean([p.ms_ssim for p in points]):.4f}"
+            by_place = zip(*(point.psnr_by_place for point in points), strict=False)
             places = " ".join(f"{np.mean(values):.1f}" for values in by_place)
-            means = f"{np.mean([p.bpp for p in each]):.4f} | {np.mean([p.psnr_db for p in each]):.2f}"
-            lines.append(f"| {codec} | {each[0].setting} | {means} | {ssim} | {places} |")
+            figures = f"{np.mean([p.bpp for p in points]):.4f} | {np.mean([p.psnr_db for p in points]):.2f}"
+            lines.append(f"| {codec} | {points[0].setting} | {figures} | {ssim} | {places} |")
     return "\n".join(lines) + "\n"
 
 

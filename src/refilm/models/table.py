@@ -376,7 +376,7 @@ MODELS = {
     "rfcn-r101-off": Model("detection", partial(_rfcn, temporal="off")),
     "rfcn-r101-off-ms": Model("detection", partial(_rfcn, temporal="off", finer=("res3",))),
     "fgfa-r101": Model("detection", partial(_rfcn, temporal="fgfa")),
-    "rfcn-mobilenet": Model("detection", _rfcn_small),
+    "rfcn-mobilenet": Model("detection", _rfcn_small, weights="rfcn-mobilenet-8385911b.safetensors"),
     "rfcn-mobilenet-off": Model("detection", partial(_rfcn_small, temporal="off")),
     "rfcn-mobilenet-off-ms": Model("detection", partial(_rfcn_small, temporal="off", finer=("6",))),
     "fgfa-mobilenet": Model("detection", partial(_rfcn_small, temporal="fgfa")),

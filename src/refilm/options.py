@@ -267,8 +267,10 @@ class Detect(Options):
 class Encode(Options):
     """How small a learned codec makes a film."""
 
-    quality: Whole = 5
-    "From 1, the fewest bytes, to 8, the best pictures."
+    quality: Whole | None = None
+    "From 1, the fewest bytes, to 8, the best pictures. Default: 5."
+    bpp: float | None = None
+    "Instead of quality: bits a pixel to come close to, such as 0.1, which is 0.69 Mbit/s for 640x432 at 25 a second."
     effort: Whole = 0
     "Time spent on better pictures for fewer bytes, from 0 to 3; decoding takes no longer."
     gop: Whole = 12
@@ -278,11 +280,20 @@ class Encode(Options):
 
     def __post_init__(self) -> None:
         _whole_and_positive(self, "quality", "gop")
+        if self.quality is not None and self.bpp is not None:
+            raise UsageError("quality and bpp exclude each other; give one of them")
+        if self.bpp is not None and not self.bpp > 0:
+            raise UsageError(f"bpp is a number of bits a pixel, above 0, got {self.bpp:g}")
         if self.effort not in range(4):
             raise UsageError(f"effort is a whole number from 0 to 3, got {self.effort}")
 
     def settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("quality", "effort", "gop")}
+        return {"quality": self.quality_or_default, "bpp": self.bpp, "effort": self.effort, "gop": self.gop}
+
+    @property
+    def quality_or_default(self) -> int | None:
+        """`quality`, or 5 if neither it nor `bpp` is given; None with `bpp`."""
+        return 5 if self.quality is None and self.bpp is None else self.quality
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def test_a_film_is_encoded_told_of_and_decoded(film, tmp_path, capsys):
     [
         (["--quality", "0"], "quality must be at least 1"),
         (["--quality", "2"], "squeeze has qualities from 1 to 1, got 2"),
+        (["--bpp", "0.1"], "quality and bpp exclude each other"),
         (["--effort", "4"], "effort is a whole number from 0 to 3"),
         (["--gop", "0"], "gop must be at least 1"),
         (["--model", "dncnn"], "dncnn is a model for deblocking, not for compression"),

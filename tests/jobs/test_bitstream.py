@@ -302,6 +302,12 @@ def _with_weights(found):
     return text.ljust(len(found[0]))
 
 
+def test_a_number_of_bits_can_be_asked_for_instead_of_a_quality(source, tmp_path):
+    report = refilm.encode(source, tmp_path / "film.rfv", model="squeeze", bpp=0.5)
+    assert report.settings["encode"]["bpp"] == 0.5
+    assert len(list(refilm.open(tmp_path / "film.rfv"))) == 30
+
+
 def test_only_bitstreams_are_decoded_and_only_their_ending_is_written(source, tmp_path):
     with pytest.raises(refilm.UsageError, match="was not made by refilm encode"):
         refilm.decode(source, tmp_path / "out.mkv")

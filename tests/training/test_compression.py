@@ -9,8 +9,8 @@ pytest.importorskip("lightning")
 
 from refilm.models import create_model
 from refilm.training import export, read_recipe, train
-from refilm.training.compression import crf_of
 from refilm.training.train import create_problem
+from refilm.video.hevc_pictures import crf_for
 from refilm.weights import load_weights
 
 HEAD = """
@@ -155,4 +155,4 @@ def test_settings_that_make_no_sense_are_refused(folder, settings, message):
 def test_x264_gets_the_quantiser_that_makes_the_same_trade_off():
     """Of H.264's reference encoder: lambda = 0.85 * 2^((QP - 12) / 3), in squared 8-bit levels for a bit."""
     for qp in (22.0, 37.0):
-        assert crf_of(255**2 / (0.85 * 2 ** ((qp - 12) / 3))) == pytest.approx(qp)
+        assert crf_for(255**2 / (0.85 * 2 ** ((qp - 12) / 3))) == pytest.approx(qp)

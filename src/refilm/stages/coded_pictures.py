@@ -42,20 +42,65 @@ class Chunk:
     data: bytes
 
 
+class RateControl:
+    """Chooses the quality of each picture so that each group of pictures comes close to a number of bits.
+
+    A group gets what it should have, and what the ones before it have left over or overdrawn.
+
+    bits        of a group that is as long as it can be
+    pictures    that it has then
+    qualities   from 1 to this
+    """
+
+    def __init__(self, bits: float, pictures: int, qualities: int) -> None:
+        self._bits, self._pictures, self._qualities = bits, pictures, qualities
+        self.quality = (qualities + 1) // 2
+        self._left, self._to_come = 0.0, 0
+
+    def begin(self) -> None:
+        """A key picture follows."""
+        # what a group cut short by a scene has not spent is not for the next one
+        unspent = self._left - self._to_come * self._bits / self._pictures
+        self._left, self._to_come = self._bits + min(max(unspent, -self._bits), self._bits), self._pictures
+
+    def spend(self, bits: float, is_key: bool) -> None:
+        """A picture has taken so many."""
+        self._left, self._to_come = self._left - bits, max(self._to_come - 1, 0)
+        if not self._to_come:
+            return
+        share = max(self._left, 0) / self._to_come
+        if is_key:  # which says little of the others; too dear a one is the fault of the quality all the same
+            self.quality -= share < self._bits / self._pictures / 4
+        else:
+            self.quality += (bits < share / 1.3) - (bits > 1.3 * share)
+        self.quality = min(max(self.quality, 1), self._qualities)
+
+
 class Compress:
     """Codes each frame. Key pictures are the first frame that it is fed, each `gop`-th after it, and those that begin a
     scene.
 
-    quality, effort   see `Codec.compress`
+    quality, effort   see `Codec.compress`; no quality: as bpp asks for
+    bpp               bits a pixel
     """
 
     keeps_rate = False
     past = future = skip = 0
     findings: dict[str, Finding] = {}  # noqa: RUF012  # nothing to note
 
-    def __init__(self, model: Codec, quality: int, effort: int, gop: int, device: torch.device | str = "cpu") -> None:
-        self._model, self._quality, self._effort, self._gop, self._device = model, quality, effort, gop, device
+    def __init__(
+        self,
+        model: Codec,
+        quality: int | None,
+        effort: int,
+        gop: int,
+        device: torch.device | str = "cpu",
+        bpp: float | None = None,
+    ) -> None:
+        self._model, self._effort, self._gop, self._device = model, effort, gop, device
+        self._quality, self._bpp = quality or (model.qualities + 1) // 2, bpp
         self._since_key = 0
+        self._control: RateControl | None = None
 
     def shape(self, source: StreamShape) -> StreamShape:
         return source
@@ -84,8 +129,19 @@ class Compress:
         self._model.levels = 2**held.bits - 1
         if is_key:
             self._model.reset()
+        if self._bpp is not None:
+            if self._control is None:
+                self._control = RateControl(
+                    self._bpp * frame.width * frame.height * self._gop, self._gop, self._model.qualities
+                )
+            if is_key:
+                self._control.begin()
+            self._quality = self._control.quality
         picture = self._key(frame) if is_key and not self._model.codes_keys else self._coded(frame, is_key)
-        yield Chunk(frame.time, frame.duration, is_key, picture.pack())
+        data = picture.pack()
+        if self._control is not None:
+            self._control.spend(8 * len(data), is_key)
+        yield Chunk(frame.time, frame.duration, is_key, data)
 
     def flush(self) -> Iterator[Chunk]:
         self._since_key = 0

@@ -168,9 +168,12 @@ def _encode(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage:
     from refilm.stages.coded_pictures import Compress  # loads torch
 
     own = work.options
-    if own.quality > work.model.qualities:
-        raise UsageError(f"{work.model_name} has qualities from 1 to {work.model.qualities}, got {own.quality}")
-    return Compress(work.model, own.quality, own.effort, own.gop, device)
+    quality = own.quality_or_default
+    if quality is not None and quality > work.model.qualities:
+        if own.quality is not None:
+            raise UsageError(f"{work.model_name} has qualities from 1 to {work.model.qualities}, got {quality}")
+        quality = work.model.qualities
+    return Compress(work.model, quality, own.effort, own.gop, device, own.bpp)
 
 
 STAGES: dict[str, Callable[[Work, StreamShape, str, int | None], Stage]] = {

@@ -22,6 +22,7 @@ from refilm.models.dvc import padded
 from refilm.training.compression_config import PictureCompressionConfig, VideoCompressionConfig
 from refilm.training.config import TrainConfig
 from refilm.training.problem import Problem
+from refilm.video.hevc_pictures import crf_for
 
 # What flow between crops is estimated by. Encoding takes more time for it.
 CROP_MOTION = DIS(refinement=1)
@@ -174,7 +175,7 @@ class VideoCompression(_Compression):
             together = slice(start, start + TOGETHER)
             quality[together] = quality[start]
             if chance(random, config.intra):
-                crf = crf_of(self.model.config.lambdas[int(quality[start])])
+                crf = crf_for(self.model.config.lambdas[int(quality[start])])
                 first[together] = compress(first[together], "h264-intra", crf)
         return Runs(first, clips[:, 1:], self._flows(clips), quality)
 
@@ -225,7 +226,7 @@ class VideoCompression(_Compression):
         rd_lambda = model.config.lambdas[VALIDATED]
         quality = torch.tensor([VALIDATED], device=self.device)
         for clip in val.frames:
-            reference = padded(compress(clip[:1], "h264-intra", crf_of(rd_lambda)).to(self.device).float() / 255)
+            reference = padded(compress(clip[:1], "h264-intra", crf_for(rd_lambda)).to(self.device).float() / 255)
             height, width = clip.shape[2:]
             rows = []
             for frame_u8, before_u8 in zip(clip[1:], clip[: frames_a_clip or None], strict=False):
@@ -259,14 +260,6 @@ def cost(rate: Tensor, error: Tensor, lambdas: Tensor, balance: float) -> Tensor
 def squared_error(result: Tensor, truth: Tensor) -> Tensor:
     """The mean squared error of each picture. [N, C, H, W] twice -> [N]"""
     return (result - truth).square().mean((1, 2, 3))
-
-
-def crf_of(rd_lambda: float) -> float:
-    """The crf at which x264 makes about this trade-off between the error of RGB in [0, 1] and bits per pixel.
-
-    For an error of luma in 8-bit levels, H.264's reference encoder has lambda = 0.85 * 2^((QP - 12) / 3).
-    """
-    return 12 + 3 * math.log2(255**2 / rd_lambda / 0.85)
 
 
 def best_jpeg(frame_u8: Tensor, rd_lambda: float) -> tuple[float, Tensor]:

@@ -131,7 +131,7 @@ TASKS: dict[str, Task] = {
             "Find persons, vehicles and animals in a film.\n\nrefilm detect holiday.mp4 --draw boxes.mp4",
             figure=MAP_50,
             worth_waiting=1.0,
-            default="rfcn-mobilenet-off-ms",  # sets of annotated films differ too much to rank models by one
+            default="rfcn-mobilenet",  # sets of annotated films differ too much to rank models by one
         ),
         Task(
             "compression",

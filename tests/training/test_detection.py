@@ -86,6 +86,9 @@ def test_a_backbone_learned_on_pictures_is_a_start(recipe, data, tmp_path):
     torch.testing.assert_close(problem.model.backbone.state_dict()[name], expected)
     rates = {group["lr"] for group in problem.configure_optimizers()["optimizer"].param_groups}
     assert len(rates) == 2
+    frozen = create_problem(read_recipe(recipe, [*data, "backbone_rate=0"]))
+    assert not any(parameter.requires_grad for parameter in frozen.model.backbone.parameters())
+    assert len(frozen.configure_optimizers()["optimizer"].param_groups) == 1
 
 
 def test_batches_depend_on_the_step_alone(recipe, data):
@@ -114,6 +117,7 @@ def test_fgfa_learns_from_a_frame_before_and_a_frame_after(recipe, data):
         ([], "nothing to train on: give a folder of sequences with masks"),
         (["real=0.8", "pictures=0.3"], "shares that add up to 1"),
         (["hard=0"], "hard and made_val at least 1"),
+        (["backbone_rate=-1"], "backbone_rate must be at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(recipe, settings, message):

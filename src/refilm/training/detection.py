@@ -110,6 +110,8 @@ class Detection(Problem):
 
     def begin(self) -> None:
         """Take what fits of the weight file `start`: a detector of single frames is the start of those with OFF."""
+        if not self.config.backbone_rate:
+            self.model.backbone.requires_grad_(False)
         if self.config.backbone:
             self.model.start_from(load_file(self.config.backbone))
         if self.config.start:

@@ -383,7 +383,7 @@ MODELS = {
     "dvc": Model("compression", _dvc),
     "dvc-epa": Model("compression", _dvc),
     "dvc-small": Model("compression", _dvc_small),
-    "dvc-epa-small": Model("compression", _dvc_small),
+    "dvc-epa-small": Model("compression", _dvc_small, weights="dvc-epa-small-3ae0b459.safetensors"),
 }
 
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by

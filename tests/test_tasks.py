@@ -170,7 +170,9 @@ def test_a_model_gives_what_its_contract_says_at_the_least_size_it_allows(name):
         again = model.found_in([model.see(picture) for picture in pictures], pictures, 0.05)
         assert found.boxes.shape == (len(found.scores), 4)
         assert found.labels.shape == found.scores.shape
-        torch.testing.assert_close(again.boxes, found.boxes, rtol=1e-3, atol=1e-2)
+        # an untrained detector scores many boxes alike, and their order says nothing
+        boxes = [torch.tensor(sorted(each.boxes.round(decimals=1).tolist())) for each in (again, found)]
+        torch.testing.assert_close(*boxes, rtol=0, atol=0.2)
     else:
         assert (
             model.network(model.prepare(clip)).shape

@@ -10,7 +10,6 @@ from cyclopts import App, Group, Parameter
 from refilm import options
 from refilm.cli.make import MANY, RUNNING, Paths, in_and_out, run_job, run_many_jobs
 from refilm.jobs.device import check_device
-from refilm.video.coded import SUFFIX
 
 _ENCODING = Annotated[
     options.Encoding, Parameter(name="*", group=Group("Encoding of the output, in FFmpeg's terms", sort_key=2))
@@ -54,6 +53,8 @@ def encode(
     check_device(running.device)
     wanted = asdict(own or options.Encode()) | {"model": model, "weights": weights} | asdict(running)
     if many.output_dir is not None:
+        from refilm.video.coded import SUFFIX  # imported here, because it loads NumPy
+
         many = replace(many, suffix=many.suffix or SUFFIX)
         return run_many_jobs("encode", paths, many, wanted, json, (SUFFIX,))
     return run_job("encode", *in_and_out(paths), wanted, json)

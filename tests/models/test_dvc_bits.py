@@ -149,7 +149,14 @@ def test_updating_gives_what_any_decoder_reads_and_the_same_bytes_each_time(code
     assert encoded(codec, frames, 6, 1) == [data]
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"\x09abc"])
+def test_a_picture_that_is_the_one_before_takes_a_byte(codec):
+    first = film(1)[0]
+    assert encoded(codec, [first, first, first], 6) == [b"\0", b"\0"]
+    assert torch.equal(codec.decoded, first)
+    assert torch.equal(decoded(codec, first, [b"\0"])[0], first)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0", b"\x09abc"])
 def test_what_cannot_be_a_picture_is_refused(codec, data):
     with pytest.raises(ValueError, match="qualit"):
         decoded(codec, film(1)[0], [data])

@@ -42,6 +42,7 @@ from refilm.models.bits import Tables, compressed, range_decoder, range_encoder
 from refilm.models.contract import Codec
 from refilm.models.dvc_updating import Start, updated
 
+REPEATED = 0  # in the place of a quality: the picture is the one before
 STRIDE = 16  # pixels of a frame for each place of a latent
 MOTION = DIS(refinement=5)  # of small sizes, at the encoder
 FLOW_UNIT = 8.0  # pixels; what coders of motion see is of about this size
@@ -231,17 +232,26 @@ class DVC(nn.Module, Codec):
         """See `Codec.compress`. Raises ValueError without a picture to refer to, or if that has another size."""
         if frame.shape != self.decoded.shape:
             raise ValueError(f"the picture is {list(frame.shape)}, and the one before {list(self.decoded.shape)}")
-        latents = self._latents(padded(frame[None].clamp(0, 1)), padded(self.decoded[None]), quality, effort)
+        before, frame = self.decoded, frame.clamp(0, 1)
+        latents = self._latents(padded(frame[None]), padded(before[None]), quality, effort)
         encoder = range_encoder()
         for tables, values, rows in self._parts(latents.motion, latents.z, quality):
             tables.encode(encoder, values, rows)
         rows = self.hyperprior.indices(latents.z, *latents.y.shape[2:])
         self._tables[-1].encode(encoder, latents.y, rows)
+        data = bytes([quality]) + compressed(encoder)
         self._reconstruct(latents.motion, latents.y, quality)
-        return bytes([quality]) + compressed(encoder)
+        change = (before - frame).square().mean() - (self.decoded - frame).square().mean()
+        if self.trade_off(quality) * float(change) > 8 * len(data) / before[0].numel():
+            return data
+        # the picture before is good enough, and costs nothing
+        self._reference = before
+        return bytes([REPEATED])
 
     @torch.no_grad()
     def decompress(self, data: bytes) -> Tensor:
+        if data == bytes([REPEATED]):
+            return self.decoded
         quality = data[0] if data else 0
         if not 1 <= quality <= self.qualities:
             raise ValueError(f"a picture of quality {quality}, and this codec has 1 to {self.qualities}")

@@ -27,7 +27,7 @@ from refilm.video.hevc_pictures import crf_for
 # What flow between crops is estimated by. Encoding takes more time for it.
 CROP_MOTION = DIS(refinement=1)
 TOGETHER = 4  # runs whose first frames go through one encoder, at the same quality
-FITTED_CLIPS, FITTED_FRAMES, FITTED_SIDE = 40, 3, 192  # of the training set, to which tables are fitted
+FITTED_CLIPS, FITTED_FRAMES, FITTED_SIDE = 32, 3, 160  # of the training set, to which tables are fitted
 QUICK = 5.0  # learning rate of distributions and gains, relative to the rest
 VALIDATED = 3  # the quality that validations code at, an index of `lambdas`
 

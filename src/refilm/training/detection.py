@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from refilm.data.composed_set import divided_backgrounds
@@ -23,8 +22,7 @@ from refilm.models.table import create_model
 from refilm.training.config import TrainConfig
 from refilm.training.detection_config import DetectionConfig
 from refilm.training.detection_losses import ABSENT, HIDDEN, Known, judged_losses, region_losses
-from refilm.training.problem import Problem
-from refilm.weights import load_weights
+from refilm.training.with_backbone import WithBackbone
 
 _MOST_OBJECTS = 8  # of a frame that are learned from
 _AT_ONCE = 8  # validation scenes that are computed at once
@@ -53,7 +51,7 @@ class Material(NamedTuple):
     shares: tuple[float, ...]
 
 
-class Detection(Problem):
+class Detection(WithBackbone):
     """Trains a detector on composed scenes, and on parts of films and photographs whose objects are known.
 
     A validation finds the objects of composed scenes: things that were not learned from, before other backgrounds.
@@ -112,21 +110,7 @@ class Detection(Problem):
         """Take what fits of the weight file `start`: a detector of single frames is the start of those with OFF."""
         if not self.config.backbone_rate:
             self.model.backbone.requires_grad_(False)
-        if self.config.backbone:
-            self.model.start_from(load_file(self.config.backbone))
-        if self.config.start:
-            own = self.model.state_dict()
-            state = load_weights(self.config.start).state
-            fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-            if not fits:
-                raise RefilmError(f"{self.config.start}: none of its weights fits {self.config.model}")
-            self.model.load_state_dict(fits, strict=False)
-            if new := [name for name in own if name not in fits]:
-                print(f"{len(new)} of {len(own)} tensors are not in {self.config.start}, such as {new[0]}", flush=True)
-
-    def relative_rates(self) -> dict[str, float]:
-        backbone = (name for name, _ in self.named_parameters() if ".backbone." in name)
-        return super().relative_rates() | dict.fromkeys(backbone, self.config.backbone_rate)
+        super().begin()
 
     @torch.no_grad()
     def draw(self, step: int) -> Batch:

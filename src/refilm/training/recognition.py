@@ -10,7 +10,6 @@ from fractions import Fraction
 from typing import Any, NamedTuple, Self
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,8 +28,7 @@ from refilm.models.contract import Sampling
 from refilm.stages.snippets import sample_times
 from refilm.training.config import RecognitionConfig, TrainConfig
 from refilm.training.losses import charbonnier
-from refilm.training.problem import Problem
-from refilm.weights import load_weights
+from refilm.training.with_backbone import WithBackbone
 
 Parts = Sequence[tuple[LabelledSet, Sequence[LabelledClip]]]  # sets, and which of their clips are meant
 
@@ -77,7 +75,7 @@ class Views(NamedTuple):
     unlearned: Tensor | None
 
 
-class Recognition(Problem):
+class Recognition(WithBackbone):
     """Trains on views of labelled clips; all classes are drawn equally often.
 
     Some, or all, of the clips are made from stills, see `CameraMotions`. A model with several classifiers has
@@ -165,27 +163,6 @@ class Recognition(Problem):
             fold = find_labelled(config.data).fold(config.fold)
             train, val = train + len(fold.train), len(fold.held_out)
         return min(train, config.train_clips or train), val
-
-    def begin(self) -> None:
-        """Take what fits of the weight file `start`: all tensors with the name and shape of one of the model's.
-
-        So a model may start from another one with fewer parts or with other classes.
-        """
-        if self.config.backbone:
-            self.model.start_from(load_file(self.config.backbone))
-        if self.config.start:
-            own = self.model.state_dict()
-            state = load_weights(self.config.start).state
-            fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-            if not fits:
-                raise RefilmError(f"{self.config.start}: none of its weights fits {self.config.model}")
-            self.model.load_state_dict(fits, strict=False)
-            if new := [name for name in own if name not in fits]:
-                print(f"{len(new)} of {len(own)} tensors are not in {self.config.start}, such as {new[0]}", flush=True)
-
-    def relative_rates(self) -> dict[str, float]:
-        backbone = (name for name, _ in self.named_parameters() if ".backbone." in name)
-        return super().relative_rates() | dict.fromkeys(backbone, self.config.backbone_rate)
 
     def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         if self.config.optimizer == "sgd":

@@ -44,8 +44,8 @@ class Coded(Protocol):
     def data(self) -> bytes: ...
 
 
-class PieceWriter:
-    """Encodes frames into one self-contained file: it begins with a key frame and refers to nothing outside.
+class _Piece:
+    """A self-contained file of packets, while it is written: it begins with a key frame and refers to nothing outside.
 
     `pts` lists the packets' times in ticks of `settings.time_base`, in the order of the file, whose own clock may be
     coarser or shifted; `durations` maps each to its frame's duration.
@@ -64,6 +64,26 @@ class PieceWriter:
                 self._container.close()
                 raise
 
+    def close(self) -> None:
+        """Finish the piece. After an exception call `abort` instead."""
+        with translated(self.path, "cannot be written"):
+            try:
+                self._flush()
+            finally:
+                self._container.close()
+
+    def abort(self) -> None:
+        # the piece is thrown away, and the error that led here is the one to report
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            self._container.close()
+
+    def _flush(self) -> None:
+        """Write what is held back."""
+
+
+class PieceWriter(_Piece):
+    """Encodes frames into a piece."""
+
     def write(self, frame: Frame) -> None:
         with translated(self.path, "cannot be written"):
             picture = to_picture(frame, self.settings)
@@ -72,18 +92,8 @@ class PieceWriter:
             self.durations[picture.pts] = round(frame.duration / self.settings.time_base)
             self._mux(self._stream.encode(picture))
 
-    def close(self) -> None:
-        """Finish the piece. After an exception call `abort` instead."""
-        with translated(self.path, "cannot be written"):
-            try:
-                self._mux(self._stream.encode(None))
-            finally:
-                self._container.close()
-
-    def abort(self) -> None:
-        # the piece is thrown away, and the error that led here is the one to report
-        with contextlib.suppress(av.error.FFmpegError, OSError):
-            self._container.close()
+    def _flush(self) -> None:
+        self._mux(self._stream.encode(None))
 
     def _mux(self, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
@@ -93,21 +103,8 @@ class PieceWriter:
             self._container.mux(packet)
 
 
-class CodedPieceWriter:
-    """Writes what a learned codec makes of frames into a piece, as packets of CARRIER. See `PieceWriter`."""
-
-    def __init__(self, path: Path, settings: EncoderSettings) -> None:
-        self.path, self.settings = path, settings
-        self.pts: list[int] = []
-        self.durations: dict[int, int] = {}
-        with translated(path, "cannot be written"):
-            self._container = open_piece(path, settings.codec)
-            try:
-                self._stream = add_video_stream(self._container, settings)
-                self._container.start_encoding()
-            except BaseException:
-                self._container.close()
-                raise
+class CodedPieceWriter(_Piece):
+    """Writes what a learned codec makes of frames into a piece, as packets of CARRIER."""
 
     def write(self, coded: Coded) -> None:
         tick = self.settings.time_base
@@ -119,15 +116,6 @@ class CodedPieceWriter:
             self.pts.append(packet.pts)
             self.durations[packet.pts] = packet.duration
             self._container.mux(packet)
-
-    def close(self) -> None:
-        """Finish the piece. After an exception call `abort` instead."""
-        with translated(self.path, "cannot be written"):
-            self._container.close()
-
-    def abort(self) -> None:
-        with contextlib.suppress(av.error.FFmpegError, OSError):
-            self._container.close()
 
 
 def open_piece(path: Path, codec: str) -> OutputContainer:

@@ -9,20 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-from refilm.errors import UsageError
-from refilm.jobs.event_file import EventWriter
-from refilm.jobs.job import expected_frames
-from refilm.jobs.one_file import Records
-from refilm.jobs.piped import JobAtOnce
+from refilm.jobs.event_file import Events, form_of, read_events
+from refilm.jobs.piped import JobOfEvents
 from refilm.jobs.source import Source
-from refilm.jobs.trial import stage_seconds
 from refilm.jobs.work_folder import FinishedPiece, sync
 from refilm.stages.detections import Detections, Unlinked
 from refilm.stages.linking import Linking
@@ -38,10 +33,9 @@ class _Settings:
 
 
 @dataclass(frozen=True)
-class DetectionFile(Records):
+class DetectionFile(Events):
     """The common base of files that grow with the film, and are written frame by frame. See Sink for its methods."""
 
-    form = ""
     head = ""
 
     def lines(self, found: Detections) -> str:
@@ -49,19 +43,7 @@ class DetectionFile(Records):
         raise NotImplementedError
 
     def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> _Settings:
-        return _Settings(source.start_time if source.cut is None else source.cut.film_start)
-
-    def identity(self, settings: _Settings) -> dict[str, Any]:
-        return {"format": self.form}
-
-    def described(self, settings: _Settings) -> dict[str, str]:
-        return {"format": self.form}
-
-    def rehearse(self, settings: _Settings, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
-        """Nothing to check: such a file can hold any objects."""
-
-    def writer(self, path: Path, settings: _Settings) -> EventWriter:
-        return EventWriter(path)
+        return _Settings(source.film_start)
 
     def join(
         self,
@@ -73,7 +55,7 @@ class DetectionFile(Records):
     ) -> None:
         with target.open("w", encoding="utf-8", newline="") as file:
             file.write(self.head)
-            for found in Linking().over(_read(path for path, _ in pieces), settings.zero):
+            for found in Linking().over(map(Unlinked.from_json, read_events(pieces)), settings.zero):
                 file.write(self.lines(found))
         sync(target)
 
@@ -124,12 +106,7 @@ def detection_sink(path: Path, form: str | None = None) -> DetectionFile:
 
     Raises UsageError if the ending says nothing.
     """
-    form = form or ENDINGS.get(path.suffix.lower())
-    if form is None:
-        raise UsageError(
-            f"{path}: cannot tell what to write from the name; take one of {', '.join(sorted(ENDINGS))}, or a video's"
-        )
-    return FORMS[form](path)
+    return FORMS[form_of(path, form, ENDINGS, or_else=", or a video's")](path)
 
 
 class ToldDetections(DetectionFile):
@@ -139,15 +116,10 @@ class ToldDetections(DetectionFile):
 
 
 @dataclass(frozen=True)
-class JobToTellDetections(JobAtOnce):
+class JobToTellDetections(JobOfEvents):
     """A job whose sink is ToldDetections. `tell` is called with each frame."""
 
     tell: Callable[[Detections], None] = lambda found: None
-    takes_interlaced: bool = True
-
-    def seconds_for(self, source: VideoInfo) -> float | None:
-        frames = expected_frames(source)
-        return None if frames is None else frames * stage_seconds(self.make_stage, source)
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[_Settings], _Teller]]:
@@ -161,10 +133,3 @@ class _Teller:
 
     def write(self, frame: Unlinked) -> None:
         self._tell(self._linking.of(frame, self._zero))
-
-
-def _read(paths: Iterable[Path]) -> Iterator[Unlinked]:
-    for path in paths:
-        with path.open("rb") as file:
-            for line in file:
-                yield Unlinked.from_json(json.loads(line))

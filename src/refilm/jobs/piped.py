@@ -30,6 +30,7 @@ from refilm.jobs.report import Report
 from refilm.jobs.segments import SegmentEnd, run_segments
 from refilm.jobs.source import Source, open_source
 from refilm.jobs.tally import Tally
+from refilm.jobs.trial import stage_seconds
 from refilm.jobs.work_folder import FinishedPiece, WorkFolder
 from refilm.options import Encoding, Running
 from refilm.stages.scene_cuts import SceneCuts
@@ -238,6 +239,17 @@ class JobAtOnce(Job):
             # so that no thread keeps waiting for a frame
             stack.callback(source.close)
             yield from results
+
+
+@dataclass(frozen=True)
+class JobOfEvents(JobAtOnce):
+    """A job whose events are told to a function, and not written."""
+
+    takes_interlaced: bool = True
+
+    def seconds_for(self, source: VideoInfo) -> float | None:
+        frames = expected_frames(source)
+        return None if frames is None else frames * stage_seconds(self.make_stage, source)
 
 
 @dataclass(frozen=True)

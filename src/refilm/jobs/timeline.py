@@ -10,21 +10,17 @@ import csv
 import io
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from refilm.errors import UsageError
-from refilm.jobs.event_file import EventWriter
-from refilm.jobs.job import expected_frames
-from refilm.jobs.one_file import Records
-from refilm.jobs.piped import JobAtOnce
+from refilm.jobs.event_file import Events, form_of, read_events
+from refilm.jobs.piped import JobOfEvents
 from refilm.jobs.source import Source
 from refilm.jobs.timeline_picture import MOST_CARDS, Card, draw
-from refilm.jobs.trial import stage_seconds
 from refilm.jobs.work_folder import FinishedPiece, sync
 from refilm.stages.stage import StreamShape
 from refilm.stages.table import Work
@@ -55,30 +51,18 @@ class TimelineSettings:
 
 
 @dataclass(frozen=True)
-class Timeline(Records):
+class Timeline(Events):
     """The common base. See Sink for its methods."""
 
     work: Work
 
-    form = ""
-
     def settings(self, source: VideoInfo, shape: StreamShape, threads: int) -> TimelineSettings:
-        zero = source.start_time if source.cut is None else source.cut.film_start
         shown = source.width * source.sample_aspect_ratio / source.height
         shown = 1 / shown if source.rotation % 180 else shown
-        return TimelineSettings(self.work.model.labels, self.work.options.topk, zero, float(shown))
+        return TimelineSettings(self.work.model.labels, self.work.options.topk, source.film_start, float(shown))
 
     def identity(self, settings: TimelineSettings) -> dict[str, Any]:
-        return {"format": self.form, "topk": settings.topk}
-
-    def described(self, settings: TimelineSettings) -> dict[str, str]:
-        return {"format": self.form}
-
-    def rehearse(self, settings: TimelineSettings, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
-        """Nothing to check: such a file can hold any event."""
-
-    def writer(self, path: Path, settings: TimelineSettings) -> EventWriter:
-        return EventWriter(path)
+        return super().identity(settings) | {"topk": settings.topk}
 
     def join(
         self,
@@ -88,7 +72,7 @@ class Timeline(Records):
         target: Path,
         warn: Callable[[str], None],
     ) -> None:
-        self.write(lambda: _read(path for path, _ in pieces), settings, source, target, warn)
+        self.write(lambda: map(Stretch.from_json, read_events(pieces)), settings, source, target, warn)
         sync(target)
 
     @abstractmethod
@@ -229,9 +213,7 @@ def timeline_sink(path: Path, work: Work, form: str | None, drop_streams: bool) 
 
     Raises UsageError if the ending says nothing.
     """
-    form = form or ENDINGS.get(path.suffix.lower())
-    if form is None:
-        raise UsageError(f"{path}: cannot tell what to write from the name; take one of {', '.join(sorted(ENDINGS))}")
+    form = form_of(path, form, ENDINGS)
     if form == ChapteredCopy.form:
         return ChapteredCopy(path, work, drop_streams)
     return FORMS[form](path, work)
@@ -254,7 +236,7 @@ class Told(Timeline):
 
 
 @dataclass(frozen=True)
-class JobToTell(JobAtOnce):
+class JobToTell(JobOfEvents):
     """A job whose sink is Told.
 
     tell     called with each event, a whole stretch, and what tells its labels
@@ -263,11 +245,6 @@ class JobToTell(JobAtOnce):
 
     tell: Callable[[Stretch, TimelineSettings], None] = lambda whole, settings: None
     alike: bool = False
-    takes_interlaced: bool = True
-
-    def seconds_for(self, source: VideoInfo) -> float | None:
-        frames = expected_frames(source)
-        return None if frames is None else frames * stage_seconds(self.make_stage, source)
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[TimelineSettings], _Teller]]:
@@ -293,13 +270,6 @@ class _Teller:
     def close(self) -> None:
         for whole in self._joining.flush():
             self._tell(whole)
-
-
-def _read(paths: Iterable[Path]) -> Iterator[Stretch]:
-    for path in paths:
-        with path.open("rb") as file:
-            for line in file:
-                yield Stretch.from_json(json.loads(line))
 
 
 def _srt(time: Fraction) -> str:

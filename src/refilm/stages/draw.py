@@ -37,8 +37,7 @@ class DrawStages:
     boxes: Path
 
     def __call__(self, source: VideoInfo, tile: int | None) -> Stage:
-        zero = source.start_time if source.cut is None else source.cut.film_start
-        return Draw(self.boxes, zero, source.rotation)
+        return Draw(self.boxes, source.film_start, source.rotation)
 
 
 class Draw:

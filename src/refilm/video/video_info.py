@@ -108,6 +108,11 @@ class VideoInfo:
         """Whether it is the file of a single picture, such as a.png."""
         return self.container.endswith("_pipe")
 
+    @property
+    def film_start(self) -> Fraction:
+        """When the film's first frame is shown, also where a part of it is read; seconds on the source's clock."""
+        return self.start_time if self.cut is None else self.cut.film_start
+
 
 def main_video(container: InputContainer, path: Path) -> VideoStream:
     """The stream a player would show: the default one, else the first that is not a cover picture."""

@@ -28,12 +28,13 @@ MAY_IMPORT = {
 
 
 # What else may be imported: by a package from the files beside it, and by those files from the packages.
-ALSO = {"cli": {"api", "detection"}, "ops": {"_native"}}
+ALSO = {"cli": {"api", "detection", "recognition"}, "ops": {"_native"}}
 FILES = {
     "api": {"models", "video", "stages", "jobs"},
     "detection": {"stages", "jobs", "api", "video"},
+    "recognition": {"stages", "jobs", "api", "video"},
     "stream": {"stages", "jobs", "api", "video"},
-    "__init__": {"models", "ops", "video", "stages", "comparison", "api", "detection", "stream"},
+    "__init__": {"models", "ops", "video", "stages", "comparison", "api", "detection", "recognition", "stream"},
     **{name: set() for name in LEAVES},
 }
 

@@ -31,14 +31,13 @@ if TYPE_CHECKING:
         enhance,
         interpolate,
         morph,
-        recognize,
-        timeline,
         upscale,
     )
     from refilm.api import frames as open
     from refilm.comparison.comparison import compare
     from refilm.detection import detect, detections
     from refilm.models import create_model, list_models
+    from refilm.recognition import recognize, timeline
     from refilm.stages.detections import Box, Detections
     from refilm.stages.timeline import Event, Label
     from refilm.video import probe
@@ -83,7 +82,8 @@ _LAZY = {
     "list_models": ("refilm.models", "list_models"),
     "compare": ("refilm.comparison.comparison", "compare"),
     **{name: ("refilm.api", name) for name in ("analyse", "deblock", "denoise", "enhance", "interpolate")},
-    **{name: ("refilm.api", name) for name in ("recognize", "timeline", "upscale")},
+    "upscale": ("refilm.api", "upscale"),
+    **{name: ("refilm.recognition", name) for name in ("recognize", "timeline")},
     **{name: ("refilm.detection", name) for name in ("detect", "detections")},
     **{name: ("refilm.stages.detections", name) for name in ("Box", "Detections")},
     **{name: ("refilm.stages.timeline", name) for name in ("Event", "Label")},

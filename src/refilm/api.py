@@ -16,31 +16,31 @@ from refilm.jobs.analysis import Analysis, look_at
 from refilm.jobs.bitstream_file import BitstreamFile
 from refilm.jobs.device import check_device
 from refilm.jobs.event_file import EventFile
-from refilm.jobs.job import Job, Start
-from refilm.jobs.pace import Progress
+from refilm.jobs.job import Job
 from refilm.jobs.piped import STANDARD_INPUT, STANDARD_OUTPUT, JobToPipe, Y4mOutput, refuse_parts, run_from_pipe
 from refilm.jobs.preview import run_preview
 from refilm.jobs.report import Report
 from refilm.jobs.sink import Sink
 from refilm.jobs.source import frames as frames
-from refilm.jobs.timeline import FORMS, JobToTell, TimelineSettings, Told, timeline_sink
 from refilm.jobs.trial import stage_seconds
 from refilm.jobs.video_file import encoded_sink
 from refilm.models import MODELS, create_model, default_model
 from refilm.models.table import named
 from refilm.options import Encoding, Running
-from refilm.stages.table import PicturedStages, TaskStages, Work
-from refilm.stages.timeline import Event, Stretch
+from refilm.stages.table import TaskStages, Work
 from refilm.tasks import TASKS, Task, of_verb
 from refilm.video.coded import is_coded
 
 Function = Callable[..., Report]
+Callbacks = list[Callable[..., None]]
 
-_COMMON = """
+_CARRIED = """
 Sound, subtitles, chapters, attachments and metadata are carried over. If the job is stopped, the same call continues
 it. Raises VideoError if the input cannot be read, JobError if the output cannot be written, WeightsError if weights are
 missing or damaged, and UsageError, a ValueError, for wrong arguments.
 
+"""
+_COMMON = f"""{_CARRIED}\
 path_in, path_out   a video file, or numbered pictures such as frames/%06d.png; "-" is standard input, and standard
                     output, which gets uncompressed video (y4m); a job with a pipe is not continued after a stop
 """
@@ -202,7 +202,7 @@ def encode(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any
     by_name(encode, (path_in, path_out), options.Encode, own, keywords)
     model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
     wanted, running = options.taken(options.Encode, keywords), options.taken(Running, keywords)
-    leave_finished, callbacks = _callbacks(keywords)
+    leave_finished, callbacks = keywords.pop("leave_finished", False), callbacks_of(keywords)
     options.check_all_known(keywords, (options.Encode, Running), "encode")
     source, output = Path(path_in), Path(path_out)
     if running.preview is not None or output == STANDARD_OUTPUT:
@@ -227,7 +227,7 @@ def encode(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any
 
 def decode(path_in: str | Path, path_out: str | Path, **keywords: Any) -> Report:
     encoding, running = options.taken(Encoding, keywords), options.taken(Running, keywords)
-    leave_finished, callbacks = _callbacks(keywords)
+    leave_finished, callbacks = keywords.pop("leave_finished", False), callbacks_of(keywords)
     options.check_all_known(keywords, (Encoding, Running), "decode")
     source, output = Path(path_in), Path(path_out)
     if source.is_file() and not is_coded(source):
@@ -247,24 +247,15 @@ def decode(path_in: str | Path, path_out: str | Path, **keywords: Any) -> Report
     return run(*callbacks)
 
 
-def _callbacks(keywords: dict[str, Any]) -> tuple[bool, list[Callable[..., None]]]:
-    """`leave_finished` and the callbacks of `Job.run`, which are removed from `keywords`."""
-    callbacks = [
-        keywords.pop(name, None) or (lambda _: None) for name in ("on_progress", "warn", "on_start", "on_step")
-    ]
-    return keywords.pop("leave_finished", False), callbacks
+def callbacks_of(keywords: dict[str, Any]) -> Callbacks:
+    """The callbacks of `Job.run`, in its order, which are removed from `keywords`."""
+    return [keywords.pop(name, None) or (lambda _: None) for name in ("on_progress", "warn", "on_start", "on_step")]
 
 
-_RVF = """
-Sound, subtitles, chapters, attachments and metadata are carried over. If the job is stopped, the same call continues
-it. Raises VideoError if the input cannot be read, JobError if the output cannot be written, WeightsError if weights are
-missing or damaged, and UsageError, a ValueError, for wrong arguments.
-
-"""
 describe(
     encode,
     _COMPRESSION.summary.partition("\n")[0]
-    + _RVF
+    + _CARRIED
     + "path_in    a video file, numbered pictures such as frames/%06d.png, or - for standard input\n"
     "path_out   a file that ends in .rfv, for `decode`, and for all else that reads videos here\n",
     ("path_in", "path_out"),
@@ -275,122 +266,12 @@ describe(
 describe(
     decode,
     "Turn a file that `encode` has made into one that any player shows."
-    + _RVF
+    + _CARRIED
     + "path_in    a file that `encode` has made\n"
     "path_out   a video file, or numbered pictures; - for standard output\n",
     ("path_in", "path_out"),
     keywords_of(Encoding, Running) | CALLBACKS,
     Encoding,
-    Report,
-)
-
-_RECOGNITION = TASKS["recognition"]
-_RECOGNIZE = """
-Windows follow each other from the film's first frame on. What is left at the end belongs to the last one if it is less
-than half of what the model sees at once. Scores are between 0 and 1, and those of all labels have the sum 1.
-
-"""
-_WINDOWED = """Raises VideoError if the film cannot be read, WeightsError if weights are missing or damaged, and
-UsageError, a ValueError, for wrong arguments.
-"""
-
-
-def told(path: str | Path, tell: Callable[[Stretch, TimelineSettings], None], **keywords: Any) -> Report:
-    """As `recognize`, but each event is told to `tell` as soon as it is complete; see `JobToTell`.
-
-    alike   whether neighbours of the same likeliest label are one event
-    """
-    alike = keywords.pop("alike", False)
-    work, running, callbacks = _recognition(path, keywords, "recognize")
-    if running.restart or running.overwrite:
-        raise UsageError("restart and overwrite are about a file that is written, and none is; leave them out")
-    job = JobToTell(
-        sink=Told(Path("standard output"), work), tell=tell, alike=alike, **_job_of(path, work, running, TaskStages)
-    )
-    return job.run(*callbacks)
-
-
-def recognize(path: str | Path, *own: Any, **keywords: Any) -> list[Event]:
-    by_name(recognize, (path,), options.Recognize, own, keywords)
-    found: list[Event] = []
-    told(path, lambda whole, settings: found.append(settings.event(whole)), **keywords)
-    return found
-
-
-def timeline(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any) -> Report:
-    by_name(timeline, (path_in, path_out), options.Recognize, own, keywords)
-    form, drop_streams = keywords.pop("form", None), keywords.pop("drop_streams", False)
-    leave_finished = keywords.pop("leave_finished", False)
-    if form is not None and form not in FORMS:
-        raise UsageError(f"form is one of {', '.join(FORMS)}; got {form!r}")
-    work, running, callbacks = _recognition(path_in, keywords, "timeline")
-    sink = timeline_sink(Path(path_out), work, form, drop_streams)
-    stages = PicturedStages if sink.form == "png" else TaskStages
-    job = Job(
-        sink=sink, leave_finished=leave_finished, takes_interlaced=True, **_job_of(path_in, work, running, stages)
-    )
-    return run_from_pipe(job, *callbacks) if Path(path_in) == STANDARD_INPUT else job.run(*callbacks)
-
-
-def _recognition(
-    path: str | Path, keywords: dict[str, Any], function: str
-) -> tuple[Work, Running, list[Callable[..., None]]]:
-    """The work, how it runs, and the callbacks of `Job.run`, from the keywords of a public function."""
-    model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
-    running = options.taken(Running, keywords)
-    callbacks = [
-        keywords.pop(name, None) or (lambda _: None) for name in ("on_progress", "warn", "on_start", "on_step")
-    ]
-    own = options.taken(options.Recognize, keywords)
-    options.check_all_known(keywords, (options.Recognize, Running), function)
-    if running.preview is not None:
-        raise UsageError("--preview makes a short film; to recognize a part, give --from and --to")
-    if own.shots and not running.scene_cuts:
-        raise UsageError("shots are found by their scene cuts; leave out one of --shots and --no-scene-cuts")
-    refuse_parts(Path(path), Path(), running)
-    check_device(running.device)
-    return work_of(_RECOGNITION, own, model, weights), running, callbacks
-
-
-def _job_of(path: str | Path, work: Work, running: Running, stages: type[TaskStages]) -> dict[str, Any]:
-    """What jobs of recognition have in common, as fields of Job. Scene cuts are looked for if shots are wanted."""
-    device = check_device(running.device)
-    return {
-        "source": Path(path),
-        "make_stage": stages((work,), running.device),
-        "settings": {work.task.verb: work.settings, "device": device, "tile": running.tile},
-        "weights": () if work.weights_file is None else (work.weights_file,),
-        "running": replace(running, scene_cuts=work.options.shots),
-    }
-
-
-describe(
-    recognize,
-    _RECOGNITION.summary.partition("\n")[0]
-    + "\n\nReturns a list of Events: start and end in seconds since the film's first frame, and the likeliest labels."
-    + _RECOGNIZE
-    + _WINDOWED,
-    ("path",),
-    keywords_of(options.Recognize, Running) | MODEL | {n: t for n, t in CALLBACKS.items() if n != "leave_finished"},
-    options.Recognize,
-    list[Event],
-)
-describe(
-    timeline,
-    "Write what happens in a film, and when: .csv, .srt, .jsonl, .png, or a copy of the film with chapters.\n\n"
-    "If the job is stopped, the same call continues it."
-    + _RECOGNIZE
-    + "Raises as the functions that make videos, see `refilm.denoise`.\n\n"
-    "path_in, path_out   the film, and what to write\n",
-    ("path_in", "path_out"),
-    keywords_of(options.Recognize, Running)
-    | MODEL
-    | CALLBACKS
-    | {
-        "form": (None, f"What to write: {', '.join(FORMS)}. Default: what the ending of path_out says."),
-        "drop_streams": (False, "Whether a copy leaves out streams that its container cannot hold."),
-    },
-    options.Recognize,
     Report,
 )
 
@@ -536,6 +417,42 @@ def work_of(task: Task, own: Any, model: str | None = None, weights: str | Path 
     return Work(task, name, weights if weights is None else str(weights), own)
 
 
+def asked_of(
+    task: Task, path: str | Path, keywords: dict[str, Any], function: str, part: str
+) -> tuple[Work, Running, Callbacks]:
+    """The work, how it runs, and the callbacks of `Job.run`, from the keywords of a function that looks at a film.
+
+    function   its name
+    part       what it does with a part of a film, for errors, such as "recognize a part"
+    """
+    model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
+    running, callbacks = options.taken(Running, keywords), callbacks_of(keywords)
+    own = options.taken(task.options, keywords)
+    options.check_all_known(keywords, (task.options, Running), function)
+    if running.preview is not None:
+        raise UsageError(f"--preview makes a short film; to {part}, give --from and --to")
+    refuse_parts(Path(path), Path(), running)
+    check_device(running.device)
+    return work_of(task, own, model, weights), running, callbacks
+
+
+def refuse_output(running: Running) -> None:
+    """Raises UsageError for what is about a file that is written, where none is."""
+    if running.restart or running.overwrite:
+        raise UsageError("restart and overwrite are about a file that is written, and none is; leave them out")
+
+
+def job_of(path: str | Path, work: Work, running: Running, stages: type[TaskStages] = TaskStages) -> dict[str, Any]:
+    """What jobs that look at a film have in common, as fields of Job."""
+    return {
+        "source": Path(path),
+        "make_stage": stages((work,), running.device),
+        "settings": {work.task.verb: work.settings, "device": check_device(running.device), "tile": running.tile},
+        "weights": () if work.weights_file is None else (work.weights_file,),
+        "running": running,
+    }
+
+
 def task_of(model: str) -> str:
     """The name of a model's task. Raises UsageError, with the nearest name, if there is no such model."""
     if model not in MODELS:
@@ -551,11 +468,7 @@ def _run(
 ) -> Report:
     """Run a job that does all `works` in one pass. `function` is the name of the public function."""
     encoding, running = options.taken(Encoding, keywords), options.taken(Running, keywords)
-    on_progress: Callable[[Progress], None] = keywords.pop("on_progress", None) or (lambda progress: None)
-    on_start: Callable[[Start], None] = keywords.pop("on_start", None) or (lambda start: None)
-    on_step: Callable[[str], None] = keywords.pop("on_step", None) or (lambda step: None)
-    warn: Callable[[str], None] = keywords.pop("warn", None) or (lambda message: None)
-    leave_finished = keywords.pop("leave_finished", False)
+    leave_finished, callbacks = keywords.pop("leave_finished", False), callbacks_of(keywords)
     own = options.Enhance if function == "enhance" else works[0].task.options
     options.check_all_known(keywords, (own, Encoding, Running), function)
     device = check_device(running.device)
@@ -578,7 +491,7 @@ def _run(
         run = partial(run_from_pipe, job)
     elif running.preview is not None:
         run = partial(run_preview, job)
-    return run(on_progress, warn, on_start, on_step)
+    return run(*callbacks)
 
 
 def _sink(path: Path, work: Work, encoding: Encoding) -> Sink:

@@ -9,25 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from refilm import options
-from refilm.api import CALLBACKS, MODEL, by_name, describe, keywords_of, work_of
+from refilm.api import (
+    CALLBACKS,
+    MODEL,
+    Callbacks,
+    asked_of,
+    by_name,
+    describe,
+    job_of,
+    keywords_of,
+    refuse_output,
+)
 from refilm.errors import JobError, UsageError
 from refilm.jobs.background import told
 from refilm.jobs.detections import FORMS, JobToTellDetections, ToldDetections, detection_sink
-from refilm.jobs.device import check_device
 from refilm.jobs.job import Job
-from refilm.jobs.piped import STANDARD_INPUT, refuse_parts, run_from_pipe
+from refilm.jobs.piped import STANDARD_INPUT, run_from_pipe
 from refilm.jobs.report import Report
 from refilm.jobs.video_file import encoded_sink
 from refilm.options import Encoding, Running
 from refilm.stages.detections import Detections
 from refilm.stages.draw import DrawStages
-from refilm.stages.table import TaskStages, Work
+from refilm.stages.table import Work
 from refilm.tasks import TASKS
 from refilm.video.joining import WRITABLE
 
 _TASK = TASKS["detection"]
 _AHEAD = 8  # frames whose objects wait to be taken
-Callbacks = list[Callable[..., None]]
 
 
 def detect(path: str | Path, *own: Any, **keywords: Any) -> Iterator[Detections]:
@@ -53,13 +61,13 @@ def detections(path_in: str | Path, path_out: str | Path, *own: Any, **keywords:
         raise UsageError(f"form is one of {', '.join(FORMS)}; got {form!r}")
     source, output = Path(path_in), Path(path_out)
     encoding = options.taken(Encoding, keywords)
-    work, running, callbacks = _wanted(path_in, keywords, "detections")
+    work, running, callbacks = _asked(path_in, keywords, "detections")
     if form is None and output.suffix.lower() in WRITABLE:
         return _draw(source, output, work, running, encoding, leave_finished, callbacks)
     sink = detection_sink(output, form)
     if encoding != Encoding():
         raise UsageError(f"{output}: the options of an encoding are about a film that boxes are drawn into")
-    job = Job(sink=sink, leave_finished=leave_finished, takes_interlaced=True, **_job_of(source, work, running))
+    job = Job(sink=sink, leave_finished=leave_finished, takes_interlaced=True, **job_of(source, work, running))
     return run_from_pipe(job, *callbacks) if source == STANDARD_INPUT else job.run(*callbacks)
 
 
@@ -89,7 +97,7 @@ def _draw(
         if not message.startswith(made_before):
             warn(message)
 
-    wanted = _job_of(source, work, replace(running, overwrite=False))
+    wanted = job_of(source, work, replace(running, overwrite=False))
     finding = Job(sink=detection_sink(beside), leave_finished=True, takes_interlaced=True, **wanted)
     try:
         finding.run(on_progress, warn_of_news, on_start, on_step)
@@ -113,38 +121,14 @@ def _draw(
 
 
 def _telling(path: str | Path, keywords: dict[str, Any]) -> tuple[JobToTellDetections, Callbacks]:
-    work, running, callbacks = _wanted(path, keywords, "detect")
-    if running.restart or running.overwrite:
-        raise UsageError("restart and overwrite are about a file that is written, and none is; leave them out")
+    work, running, callbacks = _asked(path, keywords, "detect")
+    refuse_output(running)
     sink = ToldDetections(Path("standard output"))
-    return JobToTellDetections(sink=sink, **_job_of(Path(path), work, running)), callbacks
+    return JobToTellDetections(sink=sink, **job_of(path, work, running)), callbacks
 
 
-def _wanted(path: str | Path, keywords: dict[str, Any], function: str) -> tuple[Work, Running, Callbacks]:
-    """The work, how it runs, and the callbacks of `Job.run`, from the keywords of a public function."""
-    model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
-    running = options.taken(Running, keywords)
-    callbacks = [
-        keywords.pop(name, None) or (lambda _: None) for name in ("on_progress", "warn", "on_start", "on_step")
-    ]
-    own = options.taken(options.Detect, keywords)
-    options.check_all_known(keywords, (options.Detect, Running), function)
-    if running.preview is not None:
-        raise UsageError("--preview makes a short film; to detect in a part, give --from and --to")
-    refuse_parts(Path(path), Path(), running)
-    check_device(running.device)
-    return work_of(_TASK, own, model, weights), running, callbacks
-
-
-def _job_of(source: Path, work: Work, running: Running) -> dict[str, Any]:
-    """What jobs of detection have in common, as fields of Job."""
-    return {
-        "source": source,
-        "make_stage": TaskStages((work,), running.device),
-        "settings": {work.task.verb: work.settings, "device": check_device(running.device), "tile": running.tile},
-        "weights": () if work.weights_file is None else (work.weights_file,),
-        "running": running,
-    }
+def _asked(path: str | Path, keywords: dict[str, Any], function: str) -> tuple[Work, Running, Callbacks]:
+    return asked_of(_TASK, path, keywords, function, "detect in a part")
 
 
 _SCORES = """

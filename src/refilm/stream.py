@@ -12,7 +12,7 @@ at, and two for scene cuts. Memory does not grow with length. Closing the genera
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from fractions import Fraction
 from itertools import chain
@@ -86,15 +86,7 @@ def _of_task(task: Task) -> Callable[..., Iterator[Any]]:
 
     def function(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Any]:
         by_name(function, (pictures,), task.options, own, given)
-        model, weights = given.pop("model", None), given.pop("weights", "default")
-        work = work_of(task, options.taken(task.options, given), model, weights)
-        running = Running(**{name: given.pop(name) for name in taken if name in given})
-        options.check_all_known(given, (task.options,), task.verb)
-        check_device(running.device)
-        use_threads(running.threads)
-        check_tile([work], running.tile)
-        work.stage(_ANY, running.device, tile=None)  # for errors
-        return _results(pictures, work, running, is_timed)
+        return _results(pictures, *_asked(task, taken, given), is_timed)
 
     function.__name__ = function.__qualname__ = task.verb
     summary = task.summary.partition("\n")[0]
@@ -106,6 +98,22 @@ def _of_task(task: Task) -> Callable[..., Iterator[Any]]:
 
 def _names(kind: type) -> list[str]:
     return [field.name for field in fields(kind)]
+
+
+def _asked(task: Task, taken: Sequence[str], given: dict[str, Any]) -> tuple[Work, Running]:
+    """The work and how it runs, from the keywords of a function. Raises for those that are wrong.
+
+    taken   fields of Running that the function takes
+    """
+    model, weights = given.pop("model", None), given.pop("weights", "default")
+    work = work_of(task, options.taken(task.options, given), model, weights)
+    running = Running(**{name: given.pop(name) for name in taken if name in given})
+    options.check_all_known(given, (task.options,), task.verb)
+    check_device(running.device)
+    use_threads(running.threads)
+    check_tile([work], running.tile)
+    work.stage(_ANY, running.device, tile=None)  # for errors
+    return work, running
 
 
 def _results(items: Iterable[Item], work: Work, running: Running, is_timed: bool) -> Iterator[Any]:
@@ -150,13 +158,7 @@ interpolate = _of_task(TASKS["interpolation"])
 
 def recognize(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Event]:
     by_name(recognize, (pictures,), options.Recognize, own, given)
-    model, weights = given.pop("model", None), given.pop("weights", "default")
-    work = work_of(TASKS["recognition"], options.taken(options.Recognize, given), model, weights)
-    running = Running(**{name: given.pop(name) for name in _WATCHING if name in given})
-    options.check_all_known(given, (options.Recognize,), "recognize")
-    check_device(running.device)
-    use_threads(running.threads)
-    work.stage(_ANY, running.device, tile=None)  # for errors
+    work, running = _asked(TASKS["recognition"], _WATCHING, given)
     return _events(pictures, work, replace(running, scene_cuts=work.options.shots))
 
 
@@ -181,14 +183,7 @@ describe(
 
 def detect(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Detections]:
     by_name(detect, (pictures,), options.Detect, own, given)
-    model, weights = given.pop("model", None), given.pop("weights", "default")
-    work = work_of(TASKS["detection"], options.taken(options.Detect, given), model, weights)
-    running = Running(**{name: given.pop(name) for name in _DETECTING if name in given})
-    options.check_all_known(given, (options.Detect,), "detect")
-    check_device(running.device)
-    use_threads(running.threads)
-    work.stage(_ANY, running.device, tile=None)  # for errors
-    return _objects(pictures, work, running)
+    return _objects(pictures, *_asked(TASKS["detection"], _DETECTING, given))
 
 
 def _objects(items: Iterable[Item], work: Work, running: Running) -> Iterator[Detections]:

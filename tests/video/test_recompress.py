@@ -18,5 +18,5 @@ def test_pictures_come_back_in_their_order(codec):
 
 
 def test_another_codec_is_refused():
-    with pytest.raises(ValueError, match="codec must be h264, hevc or jpeg2000, got 'vp9'"):
+    with pytest.raises(ValueError, match="codec must be h264, hevc, h264-intra or jpeg2000, got 'vp9'"):
         list(recompressed([flat(60)], "vp9", 30))

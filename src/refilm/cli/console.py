@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -60,6 +60,11 @@ class JobConsole:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    @property
+    def callbacks(self) -> dict[str, Any]:
+        """The callbacks of a job by which it shows itself here, as keywords of the public functions."""
+        return {"on_progress": self.progress, "warn": self.warn, "on_start": self.start, "on_step": self.step}
 
     def step(self, step: str) -> None:
         """Show what takes a while before and after the work, on a terminal alone."""

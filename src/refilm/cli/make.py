@@ -183,8 +183,7 @@ def run_job(verb: str, source: Path, output: Path, wanted: dict[str, Any], as_js
         raise UsageError("--json prints on standard output, which the video takes; name a file, or leave out --json")
     console = JobConsole(as_json)
     with console:
-        shown: dict[str, Any] = {"on_progress": console.progress, "warn": console.warn}
-        shown |= {"on_start": console.start, "on_step": console.step}
+        shown = console.callbacks
         if verb == "enhance":
             shown["on_analysis"] = lambda found: console.analysis(
                 found, found.command(output) if found.wanted else None

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Group, Parameter
 
 from refilm import options
-from refilm.cli.events import print_error
-from refilm.cli.make import MANY, RUNNING, run_job, run_many_jobs
-from refilm.errors import DONE, FAILED, RefilmError, UsageError, WeightsError
+from refilm.cli.make import MANY, RUNNING, run_job
+from refilm.cli.telling import print_all, write_many
+from refilm.errors import UsageError
 from refilm.jobs.device import check_device
 
 if TYPE_CHECKING:
@@ -88,55 +88,19 @@ def recognize(
     if drop_streams and chapters is None and many.output_dir is None:
         raise UsageError("--drop-streams is about what a copy with --chapters holds; leave it out")
     if many.output_dir is not None:
-        return _write_many(paths, many, writing, json)
+        from refilm.jobs.timeline import ENDINGS
+
+        return write_many("timeline", paths, many, writing, json, ENDINGS)
     if named:
         (form,) = named
         if len(paths) != 1 or paths[0].is_dir():
             raise UsageError(f"one file has one input; for more, give --output-dir FOLDER --suffix {_suffix_of(form)}")
         return run_job("timeline", paths[0], named[form], writing | {"form": form}, json)
-    return _print(paths, wanted, json)
+    return print_all(paths, json, lambda film, console: _print_one(film, wanted, console, json))
 
 
 def _suffix_of(form: str) -> str:
     return ".mkv" if form == "chapters" else f".{form}"
-
-
-def _write_many(paths: tuple[Path, ...], many: options.Many, wanted: dict[str, Any], as_json: bool) -> int:
-    from refilm.jobs.timeline import ENDINGS
-
-    if Path("-") in paths:
-        raise UsageError("- is standard input, which goes with one output, not with --output-dir")
-    endings = sorted(ENDINGS)
-    if many.suffix is None or many.suffix.lower() not in endings:
-        given = "" if many.suffix is None else f", got {many.suffix!r}"
-        raise UsageError(f"with --output-dir, --suffix says what to write: one of {', '.join(endings)}{given}")
-    return run_many_jobs("timeline", paths, many, wanted, as_json, endings)
-
-
-def _print(paths: tuple[Path, ...], wanted: dict[str, Any], as_json: bool) -> int:
-    """Print what happens in each film. An error about one film does not stop the others. -> exit code"""
-    from refilm.cli.console import JobConsole
-    from refilm.jobs.batch import videos
-    from refilm.jobs.piped import check_terminals
-
-    films = list(dict.fromkeys(film for path in paths for film in videos(path)))
-    for film in films:
-        check_terminals(film, Path())
-    if len(films) == 1:
-        _print_one(films[0], wanted, JobConsole(as_json), as_json)
-        return DONE
-    failed = 0
-    for film in films:
-        if not as_json:
-            print(film, flush=True)
-        try:
-            _print_one(film, wanted, JobConsole(as_json, film), as_json)
-        except (UsageError, WeightsError):  # they hold for all of them
-            raise
-        except RefilmError as error:
-            failed += 1
-            print_error(str(error), FAILED, as_json, film)
-    return FAILED if failed else DONE
 
 
 def _print_one(film: Path, wanted: dict[str, Any], console: JobConsole, as_json: bool) -> None:
@@ -144,10 +108,10 @@ def _print_one(film: Path, wanted: dict[str, Any], console: JobConsole, as_json:
         console.event(settings.event(whole))
 
     with console:
-        from refilm import api  # imported here, because torch takes seconds to load, and --help does not need it
+        from refilm import (
+            recognition,  # imported here, because torch takes seconds to load, and --help does not need it
+        )
 
-        shown: dict[str, Any] = {"on_progress": console.progress, "warn": console.warn}
-        shown |= {"on_start": console.start, "on_step": console.step}
-        report = api.told(film, tell, alike=not as_json, **shown, **wanted)
+        report = recognition.told(film, tell, alike=not as_json, **console.callbacks, **wanted)
     if as_json:
         console.report(report)

@@ -200,10 +200,11 @@ class Aggregation(nn.Module):
     def forward(self, features: Tensor, flows: Tensor, middle: int) -> Tensor:
         """[N, T, C, h, w]; [N, T, 2, h, w], from the frame in the middle to each, in places -> [N, C, h, w]"""
         count, length = features.shape[:2]
-        warped = backward_warp(features.flatten(0, 1).float(), flows.flatten(0, 1).float())
+        exact = next(self.parameters()).dtype  # automatic mixed precision may have given less precise features
+        warped = backward_warp(features.flatten(0, 1).to(exact), flows.flatten(0, 1).to(exact))
         embedded = F.normalize(self.embed(warped), dim=1).unflatten(0, (count, length))
         similarity = (embedded * embedded[:, middle : middle + 1]).sum(dim=2, keepdim=True)
-        return (similarity.float().softmax(dim=1) * warped.unflatten(0, (count, length))).sum(dim=1)
+        return (similarity.to(exact).softmax(dim=1) * warped.unflatten(0, (count, length))).sum(dim=1)
 
 
 class RFCN(nn.Module, Detector):

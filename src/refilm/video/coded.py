@@ -142,6 +142,8 @@ def placed(packet: bytes) -> Placed | None:
 
 def is_coded(path: Path) -> bool:
     """Whether it is a file of a learned codec."""
+    if not path.is_file():  # to open a pipe would wait for its writer
+        return False
     try:
         with path.open("rb") as file:
             return file.read(4) == b"\x1a\x45\xdf\xa3" and _OWN in file.read(_HEADER)

@@ -5,6 +5,7 @@ import cv2
 import pytest
 
 from refilm.evaluation import geodesic_results
+from refilm.evaluation.geodesic import WAYS
 from refilm.models import create_model
 from refilm.models.table import PARTS
 from refilm.weights import Weights, save_weights
@@ -30,9 +31,9 @@ def test_figures_a_table_and_pictures_are_written(only_some_ship, tmp_path):
     content = json.loads((tmp_path / "results" / "geodesic" / "geodesic.json").read_text())
     assert set(content["sets"]) == {"s-curve", "objects"}
     ways = content["sets"]["s-curve"]["ways"]
-    assert set(ways) == {"geodesic", "straight codes", "straight codes, respaced", "cross-fade"}
+    assert set(ways) == set(WAYS)
     assert ways["cross-fade"]["variation"] < 1e-3
-    assert len(notes) == 8
+    assert len(notes) == 2 * len(WAYS)
     text = table.read_text()
     assert "## s-curve" in text
     assert "| cross-fade |" in text

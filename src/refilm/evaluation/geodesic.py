@@ -1,7 +1,8 @@
 """What is measured of the ways from one sample to another: their speed, their length, and where the truth is known, it.
 
-Four ways are compared: the learned curve (`geodesic`); the straight line between the same codes; that line run through
-at constant speed, which shows what the course of the curve adds to its speed; and the cross-fade of the samples.
+Compared are the learned curve (`geodesic`) and the straight line between the same codes, each as it is and at moments
+between which it covers equal lengths (`respaced`), and the cross-fade of the samples. `refilm morph` shows the learned
+curve respaced. The straight line respaced shows what the course of the curve adds to its speed.
 """
 
 from __future__ import annotations
@@ -95,12 +96,21 @@ def straight_codes(model: Geodesic, pairs: Pairs) -> Seen:
     return _decoded(model, pairs, is_straight=True)
 
 
+def geodesic_respaced(model: Geodesic, pairs: Pairs) -> Seen:
+    """The learned curve, at moments between which it covers equal lengths."""
+    return _respaced(model, pairs, is_straight=False)
+
+
 def straight_codes_respaced(model: Geodesic, pairs: Pairs) -> Seen:
-    """The same way, at moments between which it covers equal lengths."""
+    """Linear interpolation of the codes, at moments between which it covers equal lengths."""
+    return _respaced(model, pairs, is_straight=True)
+
+
+def _respaced(model: Geodesic, pairs: Pairs, is_straight: bool) -> Seen:
     times = torch.linspace(0, 1, MOMENTS)
-    moments = torch.stack([evenly(speed, times, MOMENTS) for speed in straight_codes(model, pairs).speed])
-    seen = _decoded(model, pairs, is_straight=True, times=moments)
-    return with_speed_by_differences(seen)
+    speeds = _decoded(model, pairs, is_straight).speed
+    moments = torch.stack([evenly(speed, times, MOMENTS) for speed in speeds])
+    return with_speed_by_differences(_decoded(model, pairs, is_straight, moments))
 
 
 def cross_fade(model: Geodesic, pairs: Pairs) -> Seen:
@@ -113,6 +123,7 @@ def cross_fade(model: Geodesic, pairs: Pairs) -> Seen:
 
 WAYS: dict[str, Callable[[Geodesic, Pairs], Seen]] = {
     "geodesic": geodesic,
+    "geodesic, respaced": geodesic_respaced,
     "straight codes": straight_codes,
     "straight codes, respaced": straight_codes_respaced,
     "cross-fade": cross_fade,

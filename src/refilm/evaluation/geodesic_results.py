@@ -83,8 +83,8 @@ def _table(content: Mapping[str, Any]) -> str:
         "",
         f"Written by `refilm eval geodesic`; means over {content['pairs']} pairs of samples that no training has seen,",
         f"each way seen at {MOMENTS} moments. Variation: standard deviation of |dx/dt| over t by its mean. `straight",
-        "codes` is linear interpolation in the space, `respaced` the same way at constant speed, `cross-fade` linear",
-        "interpolation of the samples.",
+        "codes` is linear interpolation in the space, `respaced` the same way at moments between which it covers equal",
+        "lengths, `cross-fade` linear interpolation of the samples. `refilm morph` shows `geodesic, respaced`.",
     ]
     for name, entry in content["sets"].items():
         shown = [key for key in _COLUMNS if any(key in values for values in entry["ways"].values())]

@@ -4,8 +4,8 @@ python benchmarks/memory.py             # writes results/bench/memory.json and .
 python benchmarks/memory.py --only 4K   # only the rows that contain these words; prints them
 python benchmarks/memory.py --encoders  # bytes of memory for each byte of a picture, for jobs/budget.py
 
-The peak is that of the command and its reading process together, sampled every 20 ms as proportional set size, which
-counts shared memory once.
+The peak is that of the command and its reading process together, sampled every 20 ms as the report of a job does it:
+libraries count once and whole, also where other processes of the machine use them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import av
 import cv2
 import numpy as np
 from cyclopts import App, Parameter
+
+from refilm.jobs.memory_meter import family, in_use
 
 RESULTS = Path(__file__).parents[1] / "results" / "bench"
 SIZES = {"540p": (960, 540), "720p": (1280, 720), "1080p": (1920, 1080), "4K": (3840, 2160)}
@@ -103,10 +105,11 @@ def run_job(source: Path, picture: str, frames: int, command: str, budget: float
         stderr=subprocess.PIPE,
         text=True,
     )
-    peak, tile = 0.0, None
+    peak, files, tile = 0, 0, None
     plan = output.with_name(output.name + ".refilm") / "job.json"
     while process.poll() is None:
-        peak = max(peak, tree_bytes(process.pid))
+        memory, mapped = in_use(family(process.pid))
+        peak, files = max(peak, memory), max(files, mapped)
         if tile is None and plan.exists():
             tile = json.loads(plan.read_text())["tile"]
         time.sleep(0.02)
@@ -115,43 +118,27 @@ def run_job(source: Path, picture: str, frames: int, command: str, budget: float
     if process.returncode:
         return Row(picture, frames, command, budget, None, refused=said.splitlines()[-1].removeprefix("refilm: "))
     planned = json.loads(output.with_name(output.name + ".json").read_text())["planned_memory_mb"] * 1e6
-    return Row(picture, frames, command, budget, round(peak / 1e9, 2), round(planned / 1e9, 2), tile)
-
-
-def tree_bytes(root: int) -> float:
-    """Proportional set size of a process and its children."""
-    total = 0.0
-    waiting = [root]
-    while waiting:
-        process = waiting.pop()
-        try:
-            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += 1024 * int(line.split()[1])
-            for task in Path(f"/proc/{process}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-        except OSError:
-            continue  # ended meanwhile
-    return total
+    return Row(picture, frames, command, budget, round((peak + files) / 1e9, 2), round(planned / 1e9, 2), tile)
 
 
 def write_source(path: Path, width: int, height: int, frames: int) -> None:
-    """A moving picture with grain behind lettering at rest, cheap to make."""
-    generator = np.random.default_rng(0)
-    grain = generator.integers(60, 190, (height, width), dtype=np.uint8)
-    grain = (grain // 4 + np.linspace(0, 160, width, dtype=np.uint8)).astype(np.uint8)
+    """A texture that moves far behind lettering at rest, as the steps on record saw it (`refilm.stages.steps`)."""
+    step = 8 + height // 40
+    grain = np.random.default_rng(0).integers(0, 190, (height // (step + 4), width // (step + 4)), dtype=np.uint8)
+    texture = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24, options={"preset": "veryfast", "crf": "23"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(frames):
-            container.mux(stream.encode(grain_frame(grain, number)))
+            container.mux(stream.encode(frame_of(texture, number, step * number)))
         container.mux(stream.encode(None))
 
 
-def grain_frame(grain: np.ndarray, number: int) -> av.VideoFrame:
-    height, width = grain.shape
+def frame_of(texture: np.ndarray, number: int, shift: int) -> av.VideoFrame:
+    """A frame with the texture moved so far to the right, behind lettering."""
+    height, width = texture.shape
     gray = np.full((height // 2, width), 128, np.uint8)
-    luma = np.roll(grain, 4 * number, axis=1)
+    luma = np.roll(texture, shift, axis=1)
     cv2.putText(luma, "STAY HERE", (width // 5, height // 2), 0, height / 200, (235,), max(height // 96, 1))
     frame = av.VideoFrame.from_ndarray(np.concatenate([luma, gray]), format="yuv420p")
     frame.pts, frame.time_base = number, Fraction(1, 24)
@@ -185,7 +172,7 @@ def encode_and_measure(codec: str, preset: str | None) -> float:
             stream = container.add_stream(codec, rate=24, options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for number in range(frames):
-                container.mux(stream.encode(grain_frame(grain, number)))
+                container.mux(stream.encode(frame_of(grain, number, 4 * number)))
             container.mux(stream.encode(None))
         return (_status("VmHWM") - before) / (1.5 * width * height)
 

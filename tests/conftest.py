@@ -5,6 +5,9 @@ import signal
 
 # Idle OpenMP threads that spin take the cores from the encoder and from the other processes of a test run.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Where several tests share the cores, threads of a team would mostly wait for those of it that do not run.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import pytest

@@ -5,11 +5,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from media import CLIPS, even, write
 
 from refilm.cli.main import run
 
@@ -18,9 +20,9 @@ STEP = re.compile(r"^    (\S[^\n]*)$|^```python\n(.*?)^```$", re.MULTILINE | re.
 
 
 @pytest.fixture
-def at_home(media, tmp_path, monkeypatch):
+def at_home(tmp_path, monkeypatch):
     """The folder of a reader, with a film and a photograph in it."""
-    shutil.copy(media("companions-mkv").path, tmp_path / "film.mkv")
+    write(tmp_path / "film.mkv", replace(CLIPS["companions-mkv"], times=even(26, 24)))
     cv2.imwrite(str(tmp_path / "photo.png"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
     monkeypatch.chdir(tmp_path)
     return tmp_path

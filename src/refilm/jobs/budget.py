@@ -29,8 +29,9 @@ TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
 # Frames that may wait between decoding and computing, and between computing and encoding; the second if memory is
 # short.
 QUEUES = (8, 2)
-# Bytes for the interpreter and libraries of the reading process, and for codecs, whatever the size of the frames.
-_READER, _CODECS = 80e6, 60e6
+# Bytes for the interpreter and libraries of the reading process, for codecs, and for what the libraries of this process
+# keep once they have computed, whatever the size of the frames.
+_READER, _CODECS, _LIBRARIES = 80e6, 60e6, 60e6
 # Frames in the decoder, besides one for each thread: reference frames, and those in shared memory.
 _REFERENCES, _SLOTS = 6, 3
 
@@ -128,7 +129,7 @@ def around_stages(source: VideoInfo, context: int, writing: float, result: float
     before = resident()
     picture = picture_bytes(source.format, source.width, source.height)
     cores, frames = min(os.cpu_count() or 1, 16), source.frames or math.inf
-    fixed = before + _READER + _CODECS + (_REFERENCES + cores + _SLOTS) * picture + writing
+    fixed = before + _READER + _CODECS + _LIBRARIES + (_REFERENCES + cores + _SLOTS) * picture + writing
     fixed += min(context + 2, frames) * picture
     return lambda queue: fixed + min(queue, frames) * (picture + result)
 

@@ -145,6 +145,7 @@ def test_from_small_without_weights_says_what_to_do(film, monkeypatch, capsys):
 
 def test_a_small_film_is_enlarged_before_it_is_seen(film, tmp_path, capsys):
     assert run(["recognize", str(film), *MODEL, "--through", "vsr-ls3d-small", "--csv", str(tmp_path / "a.csv")]) == 0
+    assert f"model     vsr-ls3d-small ({MODELS['vsr-ls3d-small'].weights}), shade" in capsys.readouterr().err
     assert run(["recognize", str(film), *MODEL, "--csv", str(tmp_path / "b.csv")]) == 0
     first, second = ((tmp_path / name).read_text().splitlines() for name in ("a.csv", "b.csv"))
     told = [[row.split(",")[:4] for row in rows] for rows in (first, second)]

@@ -406,15 +406,25 @@ def work_of(task: Task, own: Any, model: str | None = None, weights: str | Path 
     own     the task's options
     model   name of the model, or a weight file; None: the model of `weights`, if that is a file, else the default one
 
-    Raises UsageError if the model is unknown or for another task, or if there is no default one; WeightsError if a
-    weight file cannot be read.
+    Raises UsageError if the model is unknown or for another task, if there is no default one, or if no weights ship for
+    a model that is to enlarge; WeightsError if a weight file cannot be read.
     """
     name, weights = named(model, weights)
     name = default_model(task.name) if name is None else name
     if task_of(name) != task.name:
         others = ", ".join(sorted(other for other in MODELS if task_of(other) == task.name)) or "none"
         raise UsageError(f"{name} is a model for {task_of(name)}, not for {task.name}; for that there are: {others}")
-    return Work(task, name, weights if weights is None else str(weights), own)
+    enlarging = own.enlarged_by if isinstance(own, options.Recognize) else ()
+    return Work(task, name, weights if weights is None else str(weights), own, tuple(map(_enlarging, enlarging)))
+
+
+def _enlarging(model: str) -> Work:
+    """What enlarges the frames that a recogniser sees. Raises UsageError if no weights ship for it."""
+    work = work_of(TASKS["super-resolution"], options.Upscale(), model)
+    if work.weights == "default" and MODELS[work.model_name].learned and work.weights_file is None:
+        name = default_model(work.task.name)
+        raise UsageError(f"no weights ship for {model}; name another model, or a weight file: --through {name}")
+    return work
 
 
 def asked_of(
@@ -448,7 +458,7 @@ def job_of(path: str | Path, work: Work, running: Running, stages: type[TaskStag
         "source": Path(path),
         "make_stage": stages((work,), running.device),
         "settings": {work.task.verb: work.settings, "device": check_device(running.device), "tile": running.tile},
-        "weights": () if work.weights_file is None else (work.weights_file,),
+        "weights": work.weights_files,
         "running": running,
     }
 

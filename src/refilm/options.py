@@ -230,13 +230,34 @@ class Recognize(Options):
     "Tell what happens in each shot, from one scene cut to the next, instead of in windows."
     topk: Whole = 5
     "Labels that are told of each, the likeliest first."
+    from_small: bool = False
+    "For a small film: enlarge what the model sees four times, by sosr-small for single frames, tosr-small for motion."
+    through: str | None = None
+    "As from-small, by this model for super-resolution, or A+B: A for what looks at single frames, B for motion."
 
     def __post_init__(self) -> None:
         _whole_and_positive(self, "topk")
+        if self.from_small and self.through is not None:
+            raise UsageError("from-small chooses the models that through names; give one of them")
+        if len(self.enlarged_by) > 2:
+            raise UsageError(f"through is a model, or two, A+B, for single frames and for motion, got {self.through}")
         if self.every is not None and self.shots:
             raise UsageError("every is the length of windows, and shots are as long as they are; give one of them")
         if self.length == 0:
             raise UsageError(f"every is the length of windows, above 0, got {self.every}")
+
+    @property
+    def enlarged_by(self) -> tuple[str, ...]:
+        """The models, or weight files, that enlarge what is seen: none, one, or those of SoSR and ToSR."""
+        if self.from_small:
+            return "sosr-small", "tosr-small"
+        return () if self.through is None else joined_by_plus(self.through)
+
+    def looks_for_cuts(self, scene_cuts: bool) -> bool:
+        """Whether scene cuts are looked for: for shots; and, unless they are not wanted, so that what enlarges a frame
+        looks at its own scene alone.
+        """
+        return self.shots or (scene_cuts and bool(self.enlarged_by))
 
     @property
     def length(self) -> Fraction | None:
@@ -247,7 +268,7 @@ class Recognize(Options):
         return moment(text[:-1].rstrip() if text.endswith("s") else self.every)
 
     def settings(self) -> dict[str, Any]:
-        """All but `topk`, which is a choice among what was found."""
+        """All but `topk`, which is a choice among what was found, and what enlarges, which is told with its weights."""
         return {"every": None if self.length is None else str(self.length), "shots": self.shots}
 
 
@@ -365,6 +386,11 @@ class Enhance(Denoise, Interpolate):
         if self.times is not None or self.fps is not None:
             found["interpolate"] = Interpolate(self.times, self.fps, self.drop_repeats)
         return found
+
+
+def joined_by_plus(text: str) -> tuple[str, ...]:
+    """The parts of "A+B", names of models or paths; a path that has a + in it is one part."""
+    return (text,) if Path(text).exists() else tuple(part.strip() for part in text.split("+"))
 
 
 def frame_rate(value: Fraction | float | str) -> Fraction:

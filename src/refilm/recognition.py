@@ -73,11 +73,11 @@ def timeline(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: A
 
 
 def _asked(path: str | Path, keywords: dict[str, Any], function: str) -> tuple[Work, Running, Callbacks]:
-    """See `asked_of`. Scene cuts are looked for if shots are wanted."""
+    """See `asked_of`. Scene cuts are looked for where they matter."""
     work, running, callbacks = asked_of(_TASK, path, keywords, function, "recognize a part")
     if work.options.shots and not running.scene_cuts:
         raise UsageError("shots are found by their scene cuts; leave out one of --shots and --no-scene-cuts")
-    return work, replace(running, scene_cuts=work.options.shots), callbacks
+    return work, replace(running, scene_cuts=work.options.looks_for_cuts(running.scene_cuts)), callbacks
 
 
 describe(

@@ -35,7 +35,7 @@ from refilm.video import Frame
 _ANY = StreamShape(64, 64, Fraction(25), Fraction(1, 25), Fraction(0))
 _RUNNING = ("device", "scene_cuts", "tile", "threads")
 _WATCHING = ("device", "threads", "input_fps")
-_OF_EVENTS = ("every", "shots", "topk", *_WATCHING)
+_OF_EVENTS = ("every", "shots", "topk", "from_small", "through", *_WATCHING)
 _DETECTING = ("device", "scene_cuts", "threads", "input_fps")
 _TEXT = """
 Takes an iterable of pictures, and returns a generator of as many results, in the same kind and dtype.
@@ -159,7 +159,7 @@ interpolate = _of_task(TASKS["interpolation"])
 def recognize(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Event]:
     by_name(recognize, (pictures,), options.Recognize, own, given)
     work, running = _asked(TASKS["recognition"], _WATCHING, given)
-    return _events(pictures, work, replace(running, scene_cuts=work.options.shots))
+    return _events(pictures, work, replace(running, scene_cuts=work.options.looks_for_cuts(running.scene_cuts)))
 
 
 def _events(items: Iterable[Item], work: Work, running: Running) -> Iterator[Event]:

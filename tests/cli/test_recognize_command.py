@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,10 @@ def test_chapters_of_a_copy_are_found_by_ffprobe(film, tmp_path):
         (["a.mp4", "--drop-streams"], 2, "--drop-streams is about what a copy with --chapters holds"),
         (["a.mp4", "--every", "2s", "--shots"], 2, "give one of them"),
         (["a.mp4", "--every", "0"], 2, "above 0"),
+        (["a.mp4", *MODEL, "--from-small", "--through", "vsr-ls3d-small"], 2, "give one of them"),
+        (["a.mp4", *MODEL, "--through", "a+b+c"], 2, "a model, or two, A+B"),
+        (["a.mp4", *MODEL, "--through", "vdn-ls3d-small"], 2, "is a model for denoising, not for super-resolution"),
+        (["a.mp4", *MODEL, "--through", "nothing"], 2, "no model is called 'nothing'"),
         (["a.mp4", "--model", "flow-blend"], 2, "flow-blend is a model for interpolation, not for recognition"),
         (["a.mp4", *MODEL, "--overwrite"], 2, "restart and overwrite are about a file that is written"),
         (["missing.mp4", *MODEL], 1, "missing.mp4: no such file"),
@@ -129,6 +134,25 @@ def test_wrong_usage_is_told_in_one_line(arguments, code, message, tmp_path, mon
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_from_small_without_weights_says_what_to_do(film, monkeypatch, capsys):
+    monkeypatch.setitem(MODELS, "sosr-small", replace(MODELS["sosr-small"], weights=None))
+    assert run(["recognize", str(film), *MODEL, "--from-small"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no weights ship for sosr-small; name another model, or a weight file: --through vsr-ls3d-small" in line
+
+
+def test_a_small_film_is_enlarged_before_it_is_seen(film, tmp_path, capsys):
+    assert run(["recognize", str(film), *MODEL, "--through", "vsr-ls3d-small", "--csv", str(tmp_path / "a.csv")]) == 0
+    assert f"model     vsr-ls3d-small ({MODELS['vsr-ls3d-small'].weights}), shade" in capsys.readouterr().err
+    assert run(["recognize", str(film), *MODEL, "--csv", str(tmp_path / "b.csv")]) == 0
+    first, second = ((tmp_path / name).read_text().splitlines() for name in ("a.csv", "b.csv"))
+    told = [[row.split(",")[:4] for row in rows] for rows in (first, second)]
+    assert told[0] == told[1], "flat pictures look as they did"
+    report = json.loads((tmp_path / "a.csv.json").read_text())
+    assert report["weights"] == [MODELS["vsr-ls3d-small"].weights]
+    assert report["settings"]["recognize"]["through"][0]["model"] == "vsr-ls3d-small"
 
 
 def test_help_has_examples(capsys):

@@ -16,6 +16,7 @@ from refilm.data.degradations import (
     gaussian_down,
     gaussian_noise,
     motion_blur,
+    small_and_enlarged,
 )
 from refilm.errors import RefilmError
 from refilm.video import Colour
@@ -82,6 +83,15 @@ def test_bicubic_is_pytorchs_antialiased_away_from_the_border(scale):
     expected = F.interpolate(frames, scale_factor=scale, mode="bicubic", antialias=True)
     inside = (..., slice(2 * scale, -2 * scale), slice(2 * scale, -2 * scale))
     torch.testing.assert_close(bicubic_up(frames, scale)[inside], expected[inside], rtol=0, atol=1e-5)
+
+
+def test_small_and_enlarged_is_a_reduction_and_an_enlargement_in_8_bit():
+    frames = torch.randint(0, 256, (2, 3, 16, 24), dtype=torch.uint8)
+    small = bicubic_down(frames.float() / 255).clamp(0, 1).mul(255).round() / 255
+    expected = bicubic_up(small).clamp(0, 1).mul(255)
+    torch.testing.assert_close(small_and_enlarged(frames, 4, 6).float(), expected, atol=0.501, rtol=0)
+    assert torch.equal(small_and_enlarged(frames, 40, 60), frames), "a film that is larger loses nothing"
+    assert small_and_enlarged(frames, 5, 7).shape == frames.shape
 
 
 def test_bicubic_mirrors_at_the_border_as_matlab_does():

@@ -1,8 +1,9 @@
 import cv2
 import numpy as np
+import pytest
 import torch
 
-from refilm.evaluation.plots import Line, plot, sheet, write_picture
+from refilm.evaluation.plots import COLOURS, Bars, Line, bars, plot, sheet, write_picture
 
 
 def test_a_line_is_drawn_in_its_axes():
@@ -22,3 +23,12 @@ def test_a_sheet_has_a_row_of_pictures_for_each_way(tmp_path):
     assert picture.shape == (32, 150 + 64, 3)
     write_picture(tmp_path / "new" / "a.png", picture)
     assert cv2.imread(str(tmp_path / "new" / "a.png")).shape == picture.shape
+
+
+def test_bars_are_as_long_as_their_values():
+    groups = [Bars("one", [(100.0, None), (50.0, 10.0)]), Bars("other", [(0.0, 0.0), (25.0, None)])]
+    picture = bars(groups, ["a", "b"], "title").astype(int)
+    red, blue = (((picture - np.array(colour)) == 0).all(axis=2) for colour in COLOURS[:2])
+    above = slice(0, picture.shape[0] - 30)  # without the legend
+    longest = [max(int(row.sum()) for row in mask[above]) for mask in (red, blue)]
+    assert longest[0] == pytest.approx(2 * longest[1], rel=0.03), "the bar of 100 % is twice that of 50 %"

@@ -160,16 +160,6 @@ def test_scores_of_mirrored_views_go_to_the_mirrored_labels(films):
     assert method._unmirrored(torch.tensor([1.0, 2.0])).isnan().all()
 
 
-@pytest.mark.parametrize(
-    "name", ["sigma25", "sigma25-denoised", "h264-crf37", "h264-crf37-deblocked", "quarter", "quarter-upscaled"]
-)
-def test_damaged_and_restored_clips_are_recognised(name, films, tmp_path):
-    file = weights(tmp_path, "4")
-    result = evaluate("glance", films, f"recognition-{name}", tmp_path / "results", weights=file)
-    assert result.mean("top1") == 100.0
-    assert ("restored by the default model" in result.description) == ("-" in name.removeprefix("h264-"))
-
-
 def test_what_a_protocol_cannot_do_is_told(films, tmp_path):
     with pytest.raises(UsageError, match="measures whole clips; leave out every"):
         evaluate("glance", films, every=4, weights=weights(tmp_path))

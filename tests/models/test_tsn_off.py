@@ -69,6 +69,26 @@ def test_the_score_is_the_sum_of_the_backbones_and_the_last_levels():
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize(
+    ("fields", "sees"),
+    [
+        ({}, ("rgb", "rgb OFF")),
+        ({"appearance": False}, ("rgb OFF",)),
+        (
+            {"streams": ("rgb", "flow", "difference"), "off": ("rgb",), "weights": (1.0, 1.5, 0.5)},
+            ("rgb", "rgb OFF", "flow", "difference"),
+        ),
+    ],
+)
+def test_streams_add_up_to_the_score(fields, sees):
+    model = network(**fields)
+    clip = torch.rand(2, 3, model.sampling.frames, 32, 32)
+    found = model.by_stream(clip)
+    assert model.sees == tuple(found) == sees
+    torch.testing.assert_close(sum(found.values()), model(clip))
+
+
+@torch.inference_mode()
 def test_the_backbones_score_is_that_of_tsn():
     model = network()
     fields = {name: SMALL[name] for name in ("backbone", "labels", "segments")}

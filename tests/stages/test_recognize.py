@@ -12,10 +12,14 @@ import torch
 from frames import gray_frame, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
 from toys.shade import CENTRES, Shade
 
 from refilm.jobs.segments import SegmentEnd, run_segments
+from refilm.models.contract import Restorer
 from refilm.stages.recognize import Recognize
+from refilm.stages.running import stand_in
 from refilm.stages.snippets import SmallFrame, chosen
 from refilm.stages.stage import StreamShape
 from refilm.stages.timeline import Joining
@@ -35,6 +39,41 @@ class Noting(Shade):
     def forward(self, clip):
         self.seen.append([round(float(frame.mean()) * 219 + 16) for frame in clip[0].unbind(1)])
         return super().forward(clip)
+
+
+class Mean(nn.Module, Restorer):
+    """The mean of a frame and its neighbours, at four times the size."""
+
+    task = "super-resolution"
+    window, scale, size_multiple, reach = 3, 4, 1, 0
+    temporal_filter = None
+
+    def forward(self, clip):
+        return F.interpolate(clip.mean(dim=2), scale_factor=4)
+
+
+class Flat(Mean):
+    """Frames of one level."""
+
+    def __init__(self, level):
+        super().__init__()
+        self.level = level
+
+    def forward(self, clip):
+        return torch.full_like(super().forward(clip), self.level)
+
+
+class TwoStreams(Shade):
+    """Two streams, of which that which looks at motion counts twice."""
+
+    sees = ("rgb", "motion")
+
+    def by_stream(self, clip):
+        logits = super().forward(clip)
+        return {"rgb": logits, "motion": 2 * logits}
+
+    def forward(self, clip):
+        return sum(self.by_stream(clip).values())
 
 
 def run(stage, frames):
@@ -153,13 +192,14 @@ def films(draw):
     length=st.sampled_from([1, 2, 5, 16]),
     every=st.sampled_from([None, Fraction(1, 3), Fraction(5, 2)]),
     shots=st.booleans(),
+    through=st.sampled_from([(), (Mean(),)]),
 )
-def test_segments_together_equal_the_whole_film_wherever_a_run_begins(film, length, every, shots):
+def test_segments_together_equal_the_whole_film_wherever_a_run_begins(film, length, every, shots, through):
     frames, shape = film
     model = Noting()
 
     def make():
-        return Recognize(model, shape, every=None if shots else every, shots=shots)
+        return Recognize(model, shape, every=None if shots else every, shots=shots, through=through)
 
     whole = run(make(), frames)
     at_once, model.seen = model.seen, []
@@ -169,7 +209,8 @@ def test_segments_together_equal_the_whole_film_wherever_a_run_begins(film, leng
     ends = [item for item in items if isinstance(item, SegmentEnd)]
     assert sum(end.frames_in for end in ends) == len(frames)
     for number, end in enumerate(ends[:-1], start=1):
-        rest = list(run_segments(iter(frames[end.next_start.index :]), make, length, lead=3, first=number))
+        behind = 0 if end.next_start is None else end.next_start.index
+        rest = list(run_segments(iter(frames[behind:]), make, length, lead=3, first=number))
         begin = frames[number * length].time
         assert [item for item in rest if not isinstance(item, SegmentEnd)] == [s for s in whole if s.time >= begin]
         assert [item for item in rest if isinstance(item, SegmentEnd)] == ends[number:]
@@ -190,6 +231,48 @@ def test_stretches_cover_the_film_without_gaps_and_are_of_use(film, shots):
         if stretch.time not in cuts and stretch.time != frames[0].time:
             assert (stretch.time - frames[0].time).denominator == 1, "on the grid"
             assert stretch.end - stretch.time >= Fraction(1, 2)
+
+
+def test_frames_that_the_model_sees_are_enlarged_with_their_neighbours_of_the_same_scene():
+    model = Noting()
+    levels = [30 + n * n * 7 % 190 for n in range(60)]
+    cuts = {26}
+    frames = [gray_frame(level, n * SECOND / 25, cut=n in cuts) for n, level in enumerate(levels)]
+    found = run(Recognize(model, SHAPE, through=[Mean()]), frames)
+    times = [frame.time for frame in frames]
+    for seen, span in zip(model.seen, spans(found), strict=True):
+        for level, place in zip(seen, chosen(model.sampling, times, *span), strict=True):
+            first, last = (0, 25) if place < 26 else (26, 59)
+            near = [levels[n] for n in stand_in(range(place - 1, place + 2), first, last)]
+            assert level == pytest.approx(sum(near) / 3, abs=1)
+
+
+def test_streams_are_shown_what_their_own_model_made():
+    (stretch,) = run(Recognize(TwoStreams(), SHAPE, through=[Flat(0.2), Flat(0.7)]), stream(25))
+    logits = torch.tensor([-20 * (abs(0.2 - centre) + 2 * abs(0.7 - centre)) for centre in CENTRES])
+    assert stretch.scores == pytest.approx(logits.softmax(0).tolist(), abs=0.03)
+    # a recogniser that only looks at single frames is shown what the first one made
+    (stretch,) = run(Recognize(Shade(), SHAPE, through=[Flat(0.0), Flat(1.0)]), stream(25))
+    assert stretch.scores[0] > 0.99
+
+
+def test_for_enlarging_frames_are_held_in_their_own_size_and_no_more_the_longer_the_film():
+    def held(count):
+        stage = Recognize(Shade(), SHAPE, through=[Mean()])
+        for frame in stream(count):
+            list(stage.push(frame))
+        return len(stage._held)
+
+    assert held(260) == held(60) <= 2.5 * 25
+    stage = Recognize(Shade(), SHAPE, through=[Mean()])
+    assert (stage.past, stage.future) == (1, 0)
+    assert stage.seconds_a_frame(SHAPE) > 0
+    small, large = (
+        Recognize(Shade(), SHAPE, through=[Mean()]).demands(replace(SHAPE, width=side, height=side)) for side in (8, 16)
+    )
+    assert large[0].held > small[0].held, "planned by the size of the film"
+    assert len(small) == 2
+    assert small[1].whole > 0, "and so is what the model takes"
 
 
 def test_what_it_holds_is_planned_by_the_size_of_the_model_and_not_of_the_film():

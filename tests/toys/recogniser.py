@@ -51,3 +51,11 @@ class Glance(nn.Module, Recognizer):
     def forward(self, clip: Tensor) -> Tensor:
         heads = self.heads(clip)
         return heads["level"] + heads["change"]
+
+    @property
+    def sees(self) -> tuple[str, ...]:
+        return ("rgb", "change")
+
+    def by_stream(self, clip: Tensor) -> dict[str, Tensor]:
+        heads = self.heads(clip)
+        return {"rgb": heads["level"], "change": heads["change"]}

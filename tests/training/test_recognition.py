@@ -1,7 +1,7 @@
 """Training of recognition, with a toy that learns to tell brighter from darker."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -90,6 +90,23 @@ def test_the_same_step_draws_the_same_batch(films, recipe):
         assert problem.model.labels[target] == ("brighter" if rises else "darker")
 
 
+def test_a_share_of_the_views_looks_as_if_their_films_were_small(films, recipe):
+    texture = torch.randint(0, 256, (9, 3, 19, 29), dtype=torch.uint8)
+
+    def views(*settings):
+        problem = quiet(read_recipe(recipe, list(settings), data=films))
+        assert {clip.film for clip in problem.train_clips.clips} == {(32, 48)}
+        clips = [replace(clip, frames_u8=texture) for clip in problem.train_clips.clips]
+        problem.train_clips = replace(problem.train_clips, clips=clips)
+        return torch.cat([problem.draw(step).clips for step in range(10)])
+
+    detail = views().diff(dim=4).abs().mean(dim=(1, 2, 3, 4))
+    small = views("shrunk=1").diff(dim=4).abs().mean(dim=(1, 2, 3, 4))
+    half = views("shrunk=0.5").diff(dim=4).abs().mean(dim=(1, 2, 3, 4))
+    assert small.max() < 0.7 * detail.min()
+    assert 0.2 < (half < 0.7 * detail.min()).float().mean() < 0.8
+
+
 def test_what_is_held_out_is_not_learned_from(films, recipe):
     problem = create_problem(read_recipe(recipe, ["fold=2"], films))
     levels = {int(clip.frames_u8[0, 0, 0, 0]) for clip in problem.train_clips.clips}
@@ -161,6 +178,7 @@ def test_a_backbone_starts_from_a_file_of_its_own_and_learns_at_its_own_rate(fil
         ('flips=["sideways"]', "no flip is called 'sideways'"),
         ("smoothing=1.0", "smoothing must lie in"),
         ("aspect=0.5", "aspect must be at least 1"),
+        ("shrunk=1.5", "shrunk must lie in"),
         ('optimizer="adam"', 'optimizer must be "adamw" or "sgd"'),
     ],
 )

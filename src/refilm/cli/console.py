@@ -229,6 +229,8 @@ def report_table(report: Report) -> Table:
 
 
 def _models(report: Report) -> Iterator[str]:
+    """The models of a job with their weights; those that enlarge for a recogniser come before it."""
     for settings in report.settings.values():
         if isinstance(settings, dict) and "model" in settings:
-            yield settings["model"] + (f" ({settings['weights']})" if settings["weights"] else "")
+            for each in (*settings.get("through", ()), settings):
+                yield each["model"] + (f" ({each['weights']})" if each["weights"] else "")

@@ -190,6 +190,7 @@ def evaluate(
     vmaf: bool = False,
     lpips: bool = False,
     fold: str = "",
+    through: str | None = None,
 ) -> int:
     """Measure a model and the baselines of its task on videos, and write tables of the results.
 
@@ -210,10 +211,8 @@ def evaluate(
         interpolation-deblurring-exact, denoising-sigma15, denoising-sigma15-blind,
         denoising-sigma25, denoising-sigma25-blind, denoising-clean, deblocking-h264-crf37, deblocking-jpeg2000-q40,
         deblocking-jpeg2000-q20, deblocking-clean, super-resolution-x4-bi, super-resolution-x4-bd,
-        recognition-center, recognition-tsn-25x10, recognition-i3d-10x3; or recognition of damaged clips, as they are
-        and restored: recognition-sigma25, recognition-sigma25-denoised, recognition-h264-crf37,
-        recognition-h264-crf37-deblocked, recognition-quarter, recognition-quarter-upscaled;
-        detection-frames; or compression-rd. Default: the one by which models of the task are ranked.
+        recognition-center, recognition-tsn-25x10, recognition-i3d-10x3, detection-frames; or compression-rd. Default:
+        the one by which models of the task are ranked.
     every
         Measure only the first two of every so many frames, to save time, or of detection one; not for interpolation.
     results
@@ -225,13 +224,20 @@ def evaluate(
         Where the model runs: cpu, cuda, ...
     pictures
         Folder for strips of frames. Interpolation: frame before, real frame, result, frame after. Restoration: input,
-        baseline, result, original. Detection: a sheet with a frame of each film.
+        baseline, result, original. Detection: a sheet with a frame of each film. With --through: for the first clip of
+        each class, crops, a row over time, and the optical flow.
     vmaf
         Measure VMAF as well, which wants an FFmpeg with libvmaf.
     lpips
         Measure LPIPS as well, of which less is better.
     fold
         Recognition: whose held-out clips are measured. Default: that of the weights, or the set's first.
+    through
+        Recognition: measure on clips that are made small, noisy or compressed, as they are and after models have
+        restored them: names or weight files, such as sosr-small,tosr-small; or upscale, denoise, deblock for default
+        models. A+B: A for what looks at single frames, B for what looks at motion; of two models, their pair is
+        measured as well. MODEL may then also be two, RGB+FLOW, whose scores are fused, and each a folder of weight
+        files. Writes RESULTS/recognition/SET.md.
     """
     from refilm.jobs.device import check_device
 
@@ -245,8 +251,14 @@ def evaluate(
         raise UsageError(f"name the folder of videos on which {model} is measured: refilm eval {model} FOLDER")
     from refilm import evaluation
 
-    options: dict[str, Any] = {"every": every, "weights": weights, "device": device, "pictures": pictures}
-    options |= {"further": ["vmaf"] * vmaf + ["lpips"] * lpips, "fold": fold, "note": _note}
+    options: dict[str, Any] = {"weights": weights, "device": device, "pictures": pictures, "fold": fold, "note": _note}
+    further = ["vmaf"] * vmaf + ["lpips"] * lpips
+    if through is not None:
+        if every is not None or further:
+            raise UsageError("--through shows whole clips to recognisers; leave out --every, --vmaf and --lpips")
+        print(evaluation.evaluate_through(model, data, through, protocol, results, **options).read_text())
+        return DONE
+    options |= {"every": every, "further": further}
     try:
         result = evaluation.evaluate(model, data, protocol, results, **options)
     except ValueError as error:  # no such model or protocol

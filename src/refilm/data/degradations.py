@@ -98,6 +98,17 @@ def bicubic_up(frames: Tensor, scale: int = 4) -> Tensor:
     return _resize(frames, frames.shape[-2] * scale, frames.shape[-1] * scale)
 
 
+def small_and_enlarged(frames_u8: Tensor, height: int, width: int) -> Tensor:
+    """Frames after a bicubic reduction to this size (BI) and a bicubic enlargement to their own, in 8 bit each time.
+
+    [..., H, W], uint8 -> same. Where `height` or `width` is not below their own, nothing is lost in that direction.
+    """
+    own = frames_u8.shape[-2:]
+    size = (min(height, own[0]), min(width, own[1]))
+    small = _resize(frames_u8.float(), *size).round().clamp(0, 255)
+    return _resize(small, *own).round().clamp(0, 255).byte()
+
+
 @_exactly
 def gaussian_down(frames: Tensor, scale: int = 4, sigma: float = 1.6) -> Tensor:
     """BD, Gaussian blur and subsampling: [..., H, W] -> [..., H/scale, W/scale], for H and W above 6.

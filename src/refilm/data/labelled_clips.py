@@ -35,11 +35,13 @@ class TimedFrames:
     frames_u8   [T, 3, h, w], RGB
     times       of each frame, in seconds since the first one
     seconds     length of the clip
+    film        (height, width) of the pictures that the frames were made from, upright; None where there are none
     """
 
     frames_u8: Tensor
     times: tuple[Fraction, ...]
     seconds: Fraction
+    film: tuple[int, int] | None = None
 
 
 def read_timed(footage: Footage, see: See, rate: Fraction | None = None) -> TimedFrames:
@@ -52,7 +54,7 @@ def read_timed(footage: Footage, see: See, rate: Fraction | None = None) -> Time
     pictures: list[Tensor] = []
     times: list[Fraction] = []
     many = len(footage.files) > 1
-    number, end = 0, Fraction(0)
+    number, end, film = 0, Fraction(0), (0, 0)
     for path in footage.files:
         # in this process, as in `pack.read_footage`
         decoder = Decoder(path, None, on_packet=lambda: None)
@@ -63,11 +65,13 @@ def read_timed(footage: Footage, see: See, rate: Fraction | None = None) -> Time
             end = time + (1 / footage.rate if many else frame.duration)
             if number % step == 0:
                 pictures.append(see(frame, decoder.info.rotation))
+                turned = decoder.info.rotation % 180 != 0
+                film = (frame.width, frame.height) if turned else (frame.height, frame.width)
                 times.append(time)
             number += 1
     if len({picture.shape for picture in pictures}) > 1:
         raise VideoError(f"{footage.source}: its pictures differ in size")
-    return TimedFrames(torch.stack(pictures), tuple(time - times[0] for time in times), end - times[0])
+    return TimedFrames(torch.stack(pictures), tuple(time - times[0] for time in times), end - times[0], film)
 
 
 def read_all(clips: Sequence[LabelledClip], see: See, rate: Fraction) -> list[TimedFrames]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,17 @@ from refilm.evaluation.recognition import (
     Recognition,
     baseline_verdicts,
     division,
+    files_of,
     fold_to_measure,
+    learned_by,
     verdict_of,
 )
-from refilm.evaluation.results import Result, write_result
+from refilm.evaluation.results import Result, device_name, write_result
 from refilm.evaluation.stopwatch import Stopwatch
 from refilm.models.defaults import read_results
 from refilm.models.table import MODELS, create_model, named, weights_name
 from refilm.tasks import TASKS
 from refilm.video.vmaf import program as vmaf_program
-from refilm.weights import load_weights
 
 # an `interpolators.Interpolator` or a `restorers.Restorer`, depending on the protocol
 Method = Any
@@ -160,7 +161,7 @@ def _compressed(
     note: Callable[[str], None],
 ) -> Result:
     """As `evaluate`, of a codec, which computes on the CPU. Baselines that were measured are not measured again."""
-    described = _describe(torch.device("cpu"))
+    described = device_name(torch.device("cpu"))
     blank = Result(model, protocol.name, protocol.description, refilm.__version__, described)
     sources = [clip.source for clip in clips]
     held = {name: curves for name, curves in read_curves(target).items() if list(curves) == sources}
@@ -205,20 +206,16 @@ def _recognised(
     """As `evaluate`, of a recogniser."""
     for line in labelled.notes:
         note(line)
-    files: list[str | Path | None] = [weights]
-    if weights not in (None, "default") and Path(str(weights)).is_dir():
-        files = [*sorted(Path(str(weights)).glob("*.safetensors"))]
-        if not files:
-            raise UsageError(f"{weights}: no weight files here")
+    files = files_of(weights)
     of_fold: dict[str, str | Path | None] = {}
     for file in files:
-        learned = {} if model in protocol.baselines else _learned(model, file)
+        learned = {} if model in protocol.baselines else learned_by(model, file)
         found = fold_to_measure(labelled, learned, fold, file)
         if found in of_fold:
             raise UsageError(f"{weights}: {of_fold[found]} and {file} have the same clips held out, fold {found}")
         of_fold[found] = file
     folds = {name: division(labelled, name) for name in of_fold}
-    described = _describe(torch.device(device))
+    described = device_name(torch.device(device))
     blank = Result(model, protocol.name, protocol.description, refilm.__version__, described)
     for baseline in protocol.baselines:
         verdicts = baseline_verdicts(baseline, labelled.labels, folds)
@@ -276,7 +273,7 @@ def _detected(
         protocol.name,
         protocol.description,
         refilm.__version__,
-        _describe(where),
+        device_name(where),
         weights=weights_name(model, weights),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         ms_per_frame=stopwatch.median_ms,
@@ -287,16 +284,6 @@ def _detected(
     if pictures is not None:
         write_sheet(Path(pictures) / protocol.name / f"{model}.png", measured, network.labels)
     return result
-
-
-def _learned(model: str, weights: str | Path | None) -> Mapping[str, Any]:
-    """What weights say of their training. Raises WeightsError as `create_model`."""
-    if weights is None:
-        return {}
-    if weights == "default":
-        shipped = MODELS[model].weights
-        return {} if shipped is None else load_weights(shipped).recipe
-    return load_weights(weights).recipe
 
 
 def _named(model: str, files: Sequence[str | Path | None]) -> str | None:
@@ -343,7 +330,7 @@ class _Measuring:
 
     def _result(self, name: str, device: str, is_baseline: bool) -> Result:
         protocol = self.protocol
-        where = _describe(torch.device(device))
+        where = device_name(torch.device(device))
         return Result(name, protocol.name, protocol.description, refilm.__version__, where, is_baseline)
 
     def _measured(self, result: Result, method: Method, pictures: Path | None) -> Result:
@@ -364,9 +351,3 @@ class _Measuring:
         """The entry of a model for this protocol in the results folder; {} if there is none."""
         held = {r["model"]: r["protocols"].get(self.protocol.name, {}) for r in read_results(self.target)}
         return held.get(model, {})
-
-
-def _describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)

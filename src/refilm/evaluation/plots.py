@@ -1,4 +1,4 @@
-"""Plots for results/: curves over an axis, and paths in a plane, drawn by OpenCV."""
+"""Plots for results/: curves over an axis, paths in a plane, bars, and sheets of pictures, drawn by OpenCV."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def plot(
         cv2.polylines(picture, [at(line.points)], False, colour, 1, cv2.LINE_AA, _FINE)
     corner, end = (_MARGIN, height - _MARGIN), (width - 14, _MARGIN)
     cv2.rectangle(picture, corner, end, INK, 1)
-    _write(picture, title, (_MARGIN, 18), 0.45)
+    write_text(picture, title, (_MARGIN, 18), 0.45)
     for axis, values in enumerate(zip(low, high, strict=True)):
         for share, value in zip((0.0, 1.0), values, strict=True):
             place = (
@@ -58,11 +58,45 @@ def plot(
                 if axis == 0
                 else (4, int(height - _MARGIN - share * (inside[1] - 10)))
             )
-            _write(picture, f"{value:.3g}", place, 0.36)
+            write_text(picture, f"{value:.3g}", place, 0.36)
     for number, line in enumerate(unique for unique in lines if unique.name):
         place = (_MARGIN + 130 * number, height - 10)
         cv2.line(picture, place, (place[0] + 14, place[1]), COLOURS[line.colour % len(COLOURS)], 2)
-        _write(picture, line.name, (place[0] + 18, place[1] + 4), 0.38)
+        write_text(picture, line.name, (place[0] + 18, place[1] + 4), 0.38)
+    return picture
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A group of bars: its name, and for each bar its value in % and the spread of that, or None."""
+
+    name: str
+    values: Sequence[tuple[float, float | None]]
+
+
+def bars(groups: Sequence[Bars], names: Sequence[str], title: str, width: int = 720) -> np.ndarray:
+    """Groups of horizontal bars from 0 to 100 %, one bar for each of `names`. -> [H, W, 3], blue, green, red"""
+    thick, gap, left, right = 12, 10, 230, 110
+    each = thick * len(names) + gap
+    picture = np.full((2 * _MARGIN + each * len(groups), width, 3), 255, np.uint8)
+    scale = (width - left - right) / 100
+    write_text(picture, title, (8, 18), 0.45)
+    for row, group in enumerate(groups):
+        top = _MARGIN + row * each
+        write_text(picture, group.name, (8, top + (each - gap) // 2 + 4), 0.4)
+        for number, (value, spread) in enumerate(group.values):
+            y = top + number * thick
+            end = round(left + scale * value)
+            cv2.rectangle(picture, (left, y + 1), (end, y + thick - 2), COLOURS[number % len(COLOURS)], -1)
+            if spread is not None:
+                low, high = (round(left + scale * min(max(v, 0), 100)) for v in (value - spread, value + spread))
+                cv2.line(picture, (low, y + thick // 2), (high, y + thick // 2), INK, 1)
+                end = max(end, high)
+            write_text(picture, f"{value:.1f}", (end + 5, y + thick - 2), 0.36)
+    for number, name in enumerate(names):
+        place = (left + 110 * number, picture.shape[0] - 14)
+        cv2.rectangle(picture, (place[0], place[1] - 8), (place[0] + 14, place[1]), COLOURS[number % len(COLOURS)], -1)
+        write_text(picture, name, (place[0] + 18, place[1]), 0.38)
     return picture
 
 
@@ -80,7 +114,7 @@ def sheet(rows: Sequence[Tensor], names: Sequence[str], enlarge: int) -> np.ndar
         codes = flat.mul(255).round().byte().numpy()[..., ::-1]
         strip = cv2.resize(np.ascontiguousarray(codes), None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_NEAREST)
         label = np.full((strip.shape[0], 150, 3), 255, np.uint8)
-        _write(label, name, (4, strip.shape[0] // 2 + 4), 0.38)
+        write_text(label, name, (4, strip.shape[0] // 2 + 4), 0.38)
         drawn.append(np.concatenate([label, strip], axis=1))
     return np.concatenate(drawn)
 
@@ -91,5 +125,6 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     cv2.imwrite(str(path), picture)
 
 
-def _write(picture: np.ndarray, text: str, place: tuple[int, int], size: float) -> None:
+def write_text(picture: np.ndarray, text: str, place: tuple[int, int], size: float) -> None:
+    """Write a line into a picture; `place` (x, y) is where it begins, at the foot of its letters."""
     cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)

@@ -16,7 +16,7 @@ from refilm.evaluation.detection import Detection
 from refilm.evaluation.interpolation import Interpolation
 from refilm.evaluation.metrics import PERFECT_DB, as_shown
 from refilm.evaluation.rate_distortion import RateDistortion
-from refilm.evaluation.recognition import Damage, Recognition
+from refilm.evaluation.recognition import Recognition
 from refilm.evaluation.restoration import Restoration
 from refilm.evaluation.restorers import DEBLOCKERS, DENOISERS, ENLARGERS, as_it_is
 from refilm.stages.damage import CodingJudge, NoiseJudge
@@ -83,12 +83,6 @@ def _enlargement(name: str, words: str) -> Restoration:
     )
 
 
-def _recognition_through(name: str, spoil: Damage, restored: str, done: str) -> tuple[Recognition, ...]:
-    """Recognition of damaged clips, and of the same clips after the default model for some task has restored them."""
-    damaged = Recognition(f"recognition-{name}", VIEWS["center"], spoil)
-    return damaged, replace(damaged, name=f"{damaged.name}-{done}", damage=replace(spoil, restored=restored))
-
-
 _ALL: tuple[Protocol, ...] = (
     Interpolation("interpolation-x2", step=2),
     Interpolation("interpolation-x4", step=4),
@@ -114,30 +108,6 @@ _ALL: tuple[Protocol, ...] = (
     _enlargement("bi", "MATLAB's bicubic (BI)"),
     _enlargement("bd", "a Gaussian blur of sigma 1.6, then the first pixel of every 4 (BD)"),
     *(Recognition(f"recognition-{name}", views) for name, views in VIEWS.items()),
-    *_recognition_through(
-        "sigma25",
-        Damage(
-            lambda frames_u8, seed: as_shown(gaussian_noise(frames_u8.float() / 255, 25, seed)),
-            "Gaussian noise of sigma 25 (of 255) on RGB, 8 bit",
-        ),
-        "denoising",
-        "denoised",
-    ),
-    *_recognition_through(
-        "h264-crf37",
-        Damage(lambda frames_u8, _: compress(frames_u8, "h264", 37).float() / 255, "x264 at crf 37, preset medium"),
-        "deblocking",
-        "deblocked",
-    ),
-    *_recognition_through(
-        "quarter",
-        Damage(
-            lambda frames_u8, _: as_shown(bicubic_down(frames_u8.float() / 255)),
-            "reduction to a quarter of the size by MATLAB's bicubic (BI), 8 bit",
-        ),
-        "super-resolution",
-        "upscaled",
-    ),
     Detection(),
     RateDistortion(),
 )

@@ -156,12 +156,22 @@ class Restoration:
 
     def _pair(self, clip: Footage) -> tuple[Tensor, Tensor]:
         """(the original clip as uint8 [T, 3, H, W], the degraded one [T, 3, h, w]). VideoError if it is too small."""
-        truth_u8 = read_footage(clip)
-        height, width = (side // self.scale * self.scale for side in truth_u8.shape[-2:])
+        return self.pair(read_footage(clip), clip.source)
+
+    def pair(self, frames_u8: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """A clip [T, 3, H, W], uint8, cropped so that it can be reduced, and the degraded one [T, 3, h, w].
+
+        What is random in the degradation is drawn by the clip's name. Raises VideoError if the clip is too small.
+        """
+        height, width = (side // self.scale * self.scale for side in frames_u8.shape[-2:])
         if min(height, width) < 2 * self.border + 11:
-            raise VideoError(f"{clip.source}: {self.name} needs at least {2 * self.border + 11} pixels a side")
-        truth_u8 = truth_u8[..., :height, :width]
-        return truth_u8, self.spoil(truth_u8, torch.Generator().manual_seed(zlib.crc32(clip.source.encode())))
+            raise VideoError(f"{name}: {self.name} needs at least {2 * self.border + 11} pixels a side")
+        truth_u8 = frames_u8[..., :height, :width]
+        return truth_u8, self.spoil(truth_u8, torch.Generator().manual_seed(zlib.crc32(name.encode())))
+
+    def psnr_db(self, result: Tensor, truth: Tensor) -> float:
+        """PSNR of one frame [3, H, W], as this protocol compares frames."""
+        return psnr_db(self._compared(result), self._compared(truth))
 
     def _compared(self, frame: Tensor) -> Tensor:
         return luma(as_shown(self._inner(frame))) if self.on_luma else self._inner(frame)

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from refilm.evaluation.accuracy import recall
 from refilm.models.defaults import read_results
 from refilm.tasks import TASKS, Figure
@@ -98,6 +100,13 @@ class Result:
                 "clips": {name: asdict(clip) for name, clip in self.clips.items()},
             }
         )
+
+
+def device_name(device: torch.device) -> str:
+    """What something was measured on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
 
 
 def mean(values: Sequence[float]) -> float:

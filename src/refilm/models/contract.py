@@ -34,6 +34,7 @@ from refilm.layers.temporal_filter import TemporalFilter
 
 # The values that are taken for RGB in [0, 1]: those of codes beyond black and white, and of noise, lie within.
 LEAST, MOST = -4.0, 5.0
+APPEARANCE = "rgb"  # the stream of a recogniser that looks at single frames
 
 
 class Runnable(Protocol):
@@ -249,6 +250,7 @@ class Recognizer(Runnable, Protocol):
     labels     names of the classes, in the order of the logits
     sampling   the frames that it wants, and their size; `window` is their number. A model with segment consensus also
                takes clips of more or fewer segments
+    sees       the names of its streams, see `by_stream`
     """
 
     @property
@@ -262,6 +264,17 @@ class Recognizer(Runnable, Protocol):
     @property
     def window(self) -> int:
         return self.sampling.frames
+
+    @property
+    def sees(self) -> tuple[str, ...]:
+        return (APPEARANCE,)
+
+    def by_stream(self, clip: Tensor) -> dict[str, Tensor]:
+        """The logits of each stream, which add up to those of the call. Arguments and shapes as for the call.
+
+        The stream APPEARANCE is what single frames show; any other sees how frames change.
+        """
+        return {APPEARANCE: self(clip)}
 
     def unlearned(self, clip: Tensor) -> Tensor | None:
         """What training begins with that does not learn, such as optical flow; None if there is nothing.

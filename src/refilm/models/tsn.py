@@ -150,9 +150,9 @@ class Stream(nn.Module):
         return logits
 
     @property
-    def scored(self) -> tuple[str, ...]:
-        """The heads whose logits are summed."""
-        return (self.modality,)
+    def scored(self) -> dict[str, tuple[str, ...]]:
+        """The heads whose logits are summed, by what they see."""
+        return {self.modality: (self.modality,)}
 
     @torch.no_grad()
     def flow_planes(self, snippets: Tensor) -> Tensor:
@@ -224,13 +224,24 @@ class TSN(nn.Module, Recognizer):
 
     def fused(self, heads: Mapping[str, Tensor]) -> Tensor:
         """The scores of the model [N, K], from those of its heads."""
+        return torch.stack([score for scores in self._scores(heads).values() for score in scores]).sum(dim=0)
+
+    @property
+    def sees(self) -> tuple[str, ...]:
+        return tuple(name for stream in self._streams() for name in stream.scored)
+
+    def by_stream(self, clip: Tensor) -> dict[str, Tensor]:
+        """See `Recognizer.by_stream`; the OFF of a stream is one by itself."""
+        return {name: torch.stack(scores).sum(dim=0) for name, scores in self._scores(self.heads(clip)).items()}
+
+    def _scores(self, heads: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+        """What the scores of the model are the sum of, by stream."""
         weights = self.config.weights or (1.0,) * len(self.config.streams)
-        scores = [
-            weight * heads[name]
+        return {
+            name: [weight * heads[head] for head in scored]
             for weight, stream in zip(weights, self._streams(), strict=True)
-            for name in stream.scored
-        ]
-        return torch.stack(scores).sum(dim=0)
+            for name, scored in stream.scored.items()
+        }
 
     def snippets(self, clip: Tensor) -> Tensor:
         """The checked clip as snippets, [N, 3, S * L, H, W] -> [N, S, L, 3, H, W]."""

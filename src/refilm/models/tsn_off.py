@@ -181,10 +181,10 @@ class OFFStream(Stream):
                         module.conv3.weight.mul_(BRANCH_AT_START)
 
     @property
-    def scored(self) -> tuple[str, ...]:
+    def scored(self) -> dict[str, tuple[str, ...]]:
         """The backbone's classifier, and that of the last level (4.3); without the backbone's, those of all levels."""
-        of_off = tuple(self._name(number) for number in range(len(self.levels)))
-        return (self.modality, of_off[-1]) if self.config.appearance else of_off
+        of_off, off = tuple(self._name(number) for number in range(len(self.levels))), f"{self.modality} OFF"
+        return super().scored | {off: of_off[-1:]} if self.config.appearance else {off: of_off}
 
     def heads(self, snippets: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
         """See `Stream.heads`; a head for each level beside that of the backbone."""

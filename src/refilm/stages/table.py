@@ -22,12 +22,14 @@ class Work:
 
     weights   as for `create_model`: "default", the path of a file, or None for random initialisation
     options   the task's own options, an instance of `task.options`
+    through   the works whose models make what this one's model is shown, see `options.Recognize.through`
     """
 
     task: Task
     model_name: str
     weights: str | None
     options: Any
+    through: tuple[Work, ...] = ()
 
     @cached_property
     def model(self) -> Any:
@@ -40,7 +42,14 @@ class Work:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that the result of the task depends on, for the identity of a job."""
-        return {"model": self.model_name, "weights": self.weights_file, **self.options.settings()}
+        through = {"through": [work.settings for work in self.through]} if self.through else {}
+        return {"model": self.model_name, "weights": self.weights_file, **self.options.settings(), **through}
+
+    @property
+    def weights_files(self) -> tuple[str, ...]:
+        """`weights_file` of this work and of those that it works through, as far as they have weights."""
+        files = (*(work.weights_file for work in self.through), self.weights_file)
+        return tuple(file for file in files if file is not None)
 
     @cached_property
     def weights_file(self) -> str | None:
@@ -155,7 +164,8 @@ def _recognize(work: Work, source: StreamShape, device: str, _: int | None) -> S
     from refilm.stages.recognize import Recognize  # loads torch
 
     own = work.options
-    return Recognize(work.model, source, device, own.length, own.shots)
+    through = [each.model.to(device) for each in work.through]
+    return Recognize(work.model, source, device, own.length, own.shots, through)
 
 
 def _detect(work: Work, source: StreamShape, device: str, _: int | None) -> Stage:

@@ -308,6 +308,8 @@ class RecognitionConfig(TrainConfig):
     flips          flips that half of the views have where the label allows it: "mirror", "upside_down", "reversal";
                    what they do to labels is data, see `refilm.data.flips`
     kept_scale     frames are kept in memory at this many times the size that the model sees, along each side
+    shrunk         share of the views of films that look as if the film was a quarter of its size, along each side, and
+                   had been enlarged bicubically: recognisers of mixed resolutions (SoSR and ToSR, Fig. 8)
 
     Raises ValueError for values out of range.
     """
@@ -331,6 +333,7 @@ class RecognitionConfig(TrainConfig):
     colour: float = 0.3
     flips: tuple[str, ...] = ("mirror",)
     kept_scale: float = 1.2
+    shrunk: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -343,6 +346,8 @@ class RecognitionConfig(TrainConfig):
             raise ValueError(f"no flip is called {unknown[0]!r}; there are: {', '.join(FLIPS)}")
         if not 0 <= self.synthetic <= 1:
             raise ValueError(f"synthetic must lie in [0, 1], got {self.synthetic:g}")
+        if not 0 <= self.shrunk <= 1:
+            raise ValueError(f"shrunk must lie in [0, 1], got {self.shrunk:g}")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing must lie in [0, 1), got {self.smoothing:g}")
         if self.aspect < 1 or not 0 <= self.colour < 1:

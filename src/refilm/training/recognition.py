@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refilm.data.camera_motion import CameraMotions, MadeClip, MovingClip, read_motions
+from refilm.data.degradations import small_and_enlarged
 from refilm.data.drawn_figures import DrawnFigures
 from refilm.data.draws import between, chance
 from refilm.data.flips import Flips
@@ -34,6 +35,8 @@ Parts = Sequence[tuple[LabelledSet, Sequence[LabelledClip]]]  # sets, and which 
 
 # Validation clips that are computed at once.
 _AT_ONCE = 8
+# How much smaller films look by `shrunk`, along each side.
+SHRUNK_BY = 4
 # Pixels of flow that count as much as 1 in other losses.
 _FLOW_UNIT = 4.0
 
@@ -204,6 +207,8 @@ class Recognition(WithBackbone):
         places = drawn(sampling, clip.times, first, first + length, shifts)
         label, flips = self.train_clips.labels[number], self.train_clips.flips[number]
         frames = clip.frames_u8[places]
+        if self.config.shrunk and clip.film is not None and chance(random, self.config.shrunk):
+            frames = small_and_enlarged(frames, *(max(1, side // SHRUNK_BY) for side in clip.film))
         return random_view(frames, label, sampling.height, sampling.width, self._looks, flips, random)
 
     def loss(self, views: Views, step: int) -> Tensor:

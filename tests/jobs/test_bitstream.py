@@ -106,15 +106,20 @@ def test_it_holds_all_that_lies_beside_the_pictures(media, tmp_path):
     assert (one.chapters, len(one.others)) == (two.chapters, len(two.others))
 
 
-@pytest.mark.parametrize("name", ["rotated", "anamorphic", "odd-420", "vfr"])
-def test_rotation_aspect_and_odd_sizes_survive(media, tmp_path, name):
+@pytest.mark.parametrize("codec", ["libx264", "ffv1"])
+@pytest.mark.parametrize("name", ["rotated", "anamorphic", "anamorphic-turned", "odd-420", "vfr"])
+def test_rotation_aspect_colour_and_odd_sizes_survive(media, tmp_path, name, codec):
+    """FFV1 says nothing of them in its packets."""
     film = media(name).path
     compression(film, tmp_path / "film.rfv")
-    decompression(tmp_path / "film.rfv", tmp_path / "out.mkv", pix_fmt="yuv444p" if "odd" in name else None)
+    wider = {"crf": 0, "pix_fmt": "yuv444p" if "odd" in name else None} if codec == "libx264" else {"crf": None}
+    decompression(tmp_path / "film.rfv", tmp_path / "out.mkv", codec=codec, **wider)
     for one, two in ((film, tmp_path / "film.rfv"), (film, tmp_path / "out.mkv")):
         a, b = refilm.probe(one), refilm.probe(two)
         for field in ("width", "height", "rotation", "sample_aspect_ratio"):
             assert getattr(a, field) == getattr(b, field), field
+        assert (a.tags.matrix, a.tags.primaries, a.tags.transfer) == (b.tags.matrix, b.tags.primaries, b.tags.transfer)
+        assert a.colour == b.colour or a.format != b.format
     times = [[frame.time for frame in refilm.open(path)] for path in (film, tmp_path / "film.rfv")]
     assert times[0] == times[1]
 

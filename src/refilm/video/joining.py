@@ -39,8 +39,11 @@ from refilm.video.encoder_log import refusals_told
 from refilm.video.handles import STANDARD_INPUT
 from refilm.video.marks import mark
 from refilm.video.picture_sequence import PictureSequence
+from refilm.video.pixel_shape import write_pixel_shape
 from refilm.video.trial import holds_codec
 from refilm.video.video_info import VideoInfo
+
+_CANNOT_TURN = ("mpegts", "nut")  # containers that have no place for a display matrix
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,8 @@ def _begun(
         output = stack.enter_context(av.open(as_file(target), "w", format=format_name, options=options))
         video = add_video_stream(output, settings)
         video.set_display_matrix(source.display_matrix)
+        if source.display_matrix is not None and format_name in _CANNOT_TURN:
+            warn(f"{format_name} cannot say how pictures are turned when shown, as the source does; .mkv and .mp4 can")
         video.metadata.update(settings.metadata)
         carriers: dict[int, Carrier] = {}
         if original is not None:
@@ -195,6 +200,8 @@ def _begun(
                 f"the {format_name} container refuses this combination of streams ({error.strerror}){elsewhere}"
             ) from error
         yield output, video, original, carriers
+    if format_name in ("matroska", "webm") and settings.sample_aspect_ratio != 1:
+        write_pixel_shape(target, settings.width, settings.height, settings.sample_aspect_ratio)
 
 
 def _companions(source: VideoInfo, format_name: str, policy: StreamPolicy) -> list[Companion]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from contextlib import suppress
 from itertools import pairwise
 
@@ -19,6 +20,7 @@ from refilm.stages.coded_pictures import CodedPictures
 from refilm.video import VideoReader
 from refilm.video.coded import Picture, is_coded, packet_of, placed
 from refilm.video.coded_file import CodedFile
+from refilm.video.part import Part
 
 KEYS = 8  # frames from key picture to key picture
 
@@ -92,6 +94,28 @@ def test_the_bitstream_itself_has_the_exact_times_of_its_source(source, bitstrea
     """Though the container's clock counts milliseconds."""
     for frame, other in zip(refilm.open(source), refilm.open(bitstream), strict=True):
         assert (frame.time, frame.duration) == (other.time, other.duration)
+
+
+@pytest.mark.parametrize("name", ["audio-late-start", "companions"])
+def test_sound_keeps_its_place_beside_the_pictures(media, tmp_path, name):
+    """Also where it begins before 0, which Matroska cannot hold: there all is moved."""
+    film = media(name).path
+    compression(film, tmp_path / "film.rfv")
+    report = decompression(tmp_path / "film.rfv", tmp_path / "out.mp4")
+    assert abs(sound_after_picture(film) - sound_after_picture(tmp_path / "out.mp4")) <= 0.001
+    assert abs(report.av_drift) <= 0.001
+
+
+def sound_after_picture(path):
+    """By how many seconds the first packet of sound is later than the first picture."""
+    import av
+
+    first = {}
+    with av.open(str(path)) as container:
+        for packet in container.demux():
+            if packet.size and packet.stream.type in ("video", "audio"):
+                first.setdefault(packet.stream.type, float(packet.pts * packet.time_base))
+    return first["audio"] - first["video"]
 
 
 def test_it_holds_all_that_lies_beside_the_pictures(media, tmp_path):
@@ -277,10 +301,15 @@ def test_an_end_that_is_missing_is_told(bitstream, tmp_path):
     [
         (lambda content: content.replace(b"V_RFV1", b"V_RFV2"), "no decoder|cannot be read"),
         (lambda content: content[:1000], "cannot be read|damaged|breaks off"),
-        (lambda content: content.replace(b'"version": 1', b'"version": 2'), "in version 2 of the format"),
         (lambda content: content.replace(b'"width"', b'"wodth"'), "what it says of its pictures is damaged"),
         (
-            lambda content: content.replace(b'"squeeze"', b'"squeezr"'),
+            lambda content: content.replace(b'aspect_ratio": "1"', b'aspect_ratio": "2"'),
+            "what it says of its pictures is damaged",
+        ),
+        (lambda content: told(content, b'"width"', b'"wodth"'), "what it says of its pictures is damaged"),
+        (lambda content: told(content, b'"version": 1', b'"version": 2'), "in version 2 of the format"),
+        (
+            lambda content: told(content, b'"squeeze"', b'"squeezr"'),
             "made by squeezr, which this refilm does not have",
         ),
     ],
@@ -292,19 +321,33 @@ def test_what_is_no_bitstream_or_too_little_of_one_is_refused(bitstream, tmp_pat
         list(refilm.open(source))
 
 
+def told(content, one, other):
+    """The content of a file that says of its pictures something else of the same length."""
+    text = re.search(rb'\{"version".*?, "crc32": "[0-9a-f]{8}"\}', content)[0]
+    head, check, _ = text.replace(one, other).rpartition(b', "crc32": ')
+    assert len(one) == len(other)
+    assert one in text
+    return content.replace(text, head + check + b'"%08x"}' % zlib.crc32(head))
+
+
 def test_a_bitstream_of_weights_that_are_not_here_is_refused_by_their_name(bitstream, tmp_path):
-    source = tmp_path / "other.rfv"
-    told = rb'"weights": null, "width": (\d+), "height": (\d+), "format": '
-    source.write_bytes(re.sub(told, _with_weights, bitstream.read_bytes()))
-    with pytest.raises(refilm.WeightsError, match=r"squeeze, which are not here; put that file beside it"):
+    source, name = tmp_path / "other.rfv", b'"weights":"squeeze-01234567.safetensors"'
+    content = bitstream.read_bytes()
+    rest = re.search(rb'"weights": null, ("width": \d+, "height": \d+, "format": )', content)
+    shorter = rest[1].replace(b" ", b"")
+    source.write_bytes(told(content, rest[0], (name[: len(rest[0]) - len(shorter) - 2] + b'",' + shorter)))
+    with pytest.raises(refilm.WeightsError, match=r"squeeze[-0-9]*, which are not here; put that file beside it"):
         list(refilm.open(source))
 
 
-def _with_weights(found):
-    """The same length of text, naming a weight file; what follows is in another order."""
-    text = b'"weights":"squeeze","width":%s,"height":%s,"format":' % found.groups()
-    assert len(text) <= len(found[0])
-    return text.ljust(len(found[0]))
+@pytest.mark.parametrize("number", range(30))
+def test_any_picture_is_found_by_decoding_less_than_a_group_before_it(bitstream, number):
+    """Also a key picture whose time the container has rounded down or up."""
+    times = [frame.time for frame in refilm.open(bitstream)]
+    part = Part(times[number] - times[0], None)
+    file = CodedFile(bitstream, on_packet=lambda: None, part=part)
+    read = [coded.time for coded, _ in file.frames(None)]
+    assert read[0] == times[number - number % KEYS]
 
 
 def test_a_number_of_bits_can_be_asked_for_instead_of_a_quality(source, tmp_path):

@@ -24,6 +24,9 @@ from refilm.video.hevc_pictures import decode_picture
 from refilm.video.part import Cut, Part
 from refilm.video.video_info import BITSTREAM, VideoInfo, describe_stream, duration_tag
 
+_TICK = Fraction(1, 1000)  # the tick of Matroska's clock
+_LOOKED_AT = 16  # packets by which clocks are compared
+
 
 class CodedPicture(NamedTuple):
     """A picture on its way to the codec. Times are in seconds.
@@ -89,6 +92,8 @@ class CodedFile:
         self.stream = CodedStream.from_json(self._stream.metadata[TAG], path)
         if self.stream.width * self.stream.height > MAX_PIXELS:
             raise VideoError(f"{path}: declares pictures of more than {MAX_PIXELS} pixels; the file is damaged")
+        self._ahead = self._measured_ahead()
+        self._reopen()
         first = next(self._found(), None)
         if first is None:
             raise VideoError(f"{path}: is damaged, none of its pictures can be decoded")
@@ -168,6 +173,17 @@ class CodedFile:
             return False
         return True
 
+    def _measured_ahead(self) -> Fraction:
+        """By how much the container's clock is ahead: where sound begins before 0, Matroska's muxer moves all to 0."""
+        found = []
+        for packet in itertools.islice(self._packets(), _LOOKED_AT):
+            at = placed(bytes(packet))
+            if at is not None and packet.pts is not None and packet.time_base is not None:
+                found.append(packet.pts * packet.time_base - self._time(at))
+        # a damaged one among them does not matter; less than a tick is but rounding
+        middle = sorted(found)[len(found) // 2] if found else Fraction(0)
+        return middle if abs(middle) >= _TICK else Fraction(0)
+
     def _packets(self) -> Iterator[av.Packet]:
         try:
             for packet in self._container.demux(self._stream):
@@ -179,15 +195,17 @@ class CodedFile:
 
     def _from_key_before(self, time: Fraction) -> Iterator[_Found]:
         """From the last key picture that is shown at `time` or before it."""
-        try:
-            milliseconds = math.floor(time * 1000)
-            self._container.seek(milliseconds, stream=self._stream, backward=True)
+        # the container has times rounded, by which a key picture at `time` itself may lie on either side of it
+        stamp = (time + self._ahead) / _TICK
+        for place in (math.floor(stamp) + 1, math.ceil(stamp) - 1):
+            try:
+                self._container.seek(place, stream=self._stream, backward=True)
+            except (av.error.FFmpegError, OSError):
+                break
             found = self._found()
             first = next(found, None)
             if first is not None and self._time(first.placed) <= time:
                 return itertools.chain([replace(first, lost=0)], found)
-        except (av.error.FFmpegError, OSError):
-            pass
         self._reopen()
         return self._found()
 
@@ -229,6 +247,7 @@ class CodedFile:
 
     def _described(self, start: Fraction) -> VideoInfo:
         told, container = self.stream, self._container
+        ends = duration_tag(self._stream.metadata)
         return VideoInfo(
             path=self.path,
             container=BITSTREAM,
@@ -250,11 +269,12 @@ class CodedFile:
             frame_rate=told.frame_rate,
             time_base=told.time_base,
             start_time=start,
-            duration=None if (ends := duration_tag(self._stream.metadata)) is None else max(ends - start, Fraction(0)),
+            duration=None if ends is None else max(ends - self._ahead - start, Fraction(0)),
             frames=None,
             alpha=False,
             video_index=self._stream.index,
             others=tuple(describe_stream(each) for each in container.streams if each.index != self._stream.index),
             chapters=len(container.chapters()),
             coded=told,
+            ahead=self._ahead,
         )

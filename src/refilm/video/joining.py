@@ -32,7 +32,7 @@ from refilm.video.companions import (
     tell_fates,
 )
 from refilm.video.containers import as_file, open_input, translated
-from refilm.video.copying import copied_packets, decode_time
+from refilm.video.copying import copied_packets, decode_time, moved
 from refilm.video.drift import DriftMeter
 from refilm.video.encoder import EncoderSettings, add_video_stream
 from refilm.video.encoder_log import refusals_told
@@ -137,9 +137,9 @@ def join(
             meter = DriftMeter(original, source.video_index, copied[0]) if copied else None
             end = max(map(add, pieces[-1].pts, pieces[-1].durations)) * settings.time_base
             cut = None if source.cut is None else replace(source.cut, end=end)
-            others = copied_packets(original, carriers, format_name, meter, warn, cut)
+            others = copied_packets(original, carriers, format_name, meter, warn, cut, source.ahead)
         number = 0
-        for packet in shifted(heapq.merge(packets, others, key=decode_time), shown_from_0(source, original)):
+        for packet in moved(heapq.merge(packets, others, key=decode_time), shown_from_0(source, original)):
             if settings.codec == CARRIER and packet.stream_index == video.index:
                 packet, number = _placed(packet, number, video), number + 1
             output.mux(packet)
@@ -311,16 +311,6 @@ def _reordering(pts: Sequence[int]) -> int:
     """How many packets a frame is decoded ahead of its turn to be shown, at most."""
     rank = {value: place for place, value in enumerate(sorted(pts))}
     return max((place - rank[value] for place, value in enumerate(pts)), default=0)
-
-
-def shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:
-    """The packets with `shift`, in seconds, added to their times."""
-    for packet in packets:
-        if shift:
-            ticks = round(shift / (packet.time_base or 1))
-            packet.pts = None if packet.pts is None else packet.pts + ticks
-            packet.dts = None if packet.dts is None else packet.dts + ticks
-        yield packet
 
 
 def _shown_time(packet: av.Packet) -> int:

@@ -215,8 +215,7 @@ def test_a_damaged_byte_loses_no_picture_beyond_the_next_key_picture(bitstream, 
     rest, losses = frames(changed(bitstream, place, tmp_path / "damaged.rfv"))
     next_key = min(-(-(picture + 1) // KEYS) * KEYS, 30)
     assert rest == whole[:picture] + whole[next_key:]
-    if picture and next_key < 30:
-        assert losses.damaged_packets == next_key - picture
+    assert losses.damaged_packets == next_key - picture
 
 
 def test_a_picture_that_is_missing_is_noticed(bitstream, tmp_path):
@@ -270,7 +269,7 @@ def test_whatever_is_done_to_a_file_no_picture_is_garbage(bitstream, tmp_path, c
             assert [frame for frame in found if frame not in whole] == []
             assert found == sorted(found, key=lambda frame: frame[0])
             gone = len(whole) - len(found)
-            assert gone == 0 or any(losses) or found in (whole[gone:], whole[: len(found)]), "told, or at an end"
+            assert gone == 0 or any(losses) or found == whole[: len(found)], "told, or its declared end is lost too"
             read += 1
         path.unlink()
     assert read > count / 2

@@ -89,7 +89,7 @@ def make(name: str, folder: Path) -> None:
     """The film through the command, and what is read from it."""
     model, _, quality = name.rpartition("-q")
     write_clip(folder / "film.mp4", film(), crf=4)
-    options = {"model": model, "quality": int(quality), "gop": GOP, "scene_cuts": False, "force": True}
+    options = {"model": model, "quality": int(quality), "gop": GOP, "scene_cuts": False, "overwrite": True}
     refilm.encode(folder / "film.mp4", FOLDER / f"{name}.rfv", **options)
     (FOLDER / f"{name}.rfv.json").unlink(missing_ok=True)  # the report of the job
     checksums, last = decoded(FOLDER / f"{name}.rfv")

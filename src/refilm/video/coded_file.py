@@ -88,6 +88,7 @@ class CodedFile:
         self.path, self._on_packet = path, on_packet
         self._context = open_input(path)
         self._container: InputContainer = self._context.__enter__()
+        self._behind = 0  # packets since the last picture that can be decoded
         self._stream = self._main()
         self.stream = CodedStream.from_json(self._stream.metadata[TAG], path)
         if self.stream.width * self.stream.height > MAX_PIXELS:
@@ -107,7 +108,7 @@ class CodedFile:
         end = None if self.info.cut is None else self.info.cut.end
         if start is None and self.info.cut is None:
             self._reopen()
-            found = self._found()
+            found = self._found(last=-1)
         else:
             found = self._from_key_before(begin)
         yield from self._given(found, end)
@@ -121,11 +122,10 @@ class CodedFile:
         held: CodedPicture | None = None
         lost, reached = 0, Fraction(0)
         for each in found:
+            lost += each.lost
             if held is not None:
-                yield held, {"damaged_packets": each.lost} if each.lost else {}
+                yield held, {"damaged_packets": lost} if lost else {}
                 lost = 0
-            else:
-                lost = each.lost
             picture = self._picture(each.placed)
             reached = picture.time + picture.duration
             if end is not None and picture.time >= end:
@@ -135,13 +135,14 @@ class CodedFile:
                 picture = picture._replace(duration=min(picture.duration, longest))
             held = picture
         if held is not None:
-            yield held, {"damaged_packets": lost} if lost else {} | self._missing(reached)
+            lost += self._behind
+            yield held, ({"damaged_packets": lost} if lost else {}) | self._missing(reached)
 
     def _missing(self, end: Fraction) -> dict[str, float]:
         if self.info.duration is None or self.info.cut is not None:
             return {}
         missing = self.info.start_time + self.info.duration - end
-        return {"missing_seconds": float(missing)} if missing > max(Fraction(1, 2), 2 / self.info.frame_rate) else {}
+        return {"missing_seconds": float(missing)} if missing > 1 / self.info.frame_rate / 2 else {}
 
     def _picture(self, at: Placed) -> CodedPicture:
         tick, coded = self.stream.time_base, at.picture
@@ -151,18 +152,20 @@ class CodedFile:
         data = b"" if planes is not None else coded.data
         return CodedPicture(at.ticks * tick, at.duration * tick, coded.is_key, coded.checksum, data, planes)
 
-    def _found(self) -> Iterator[_Found]:
-        """The pictures from where the container stands that can be decoded; the first is a key picture."""
+    def _found(self, last: int | None = None) -> Iterator[_Found]:
+        """The pictures from where the container stands that can be decoded; the first is a key picture.
+
+        last   number of the picture before those, from which on missing ones are counted; None: from the first found
+        """
         after: int | None = None  # number of the next picture, if it is to refer to the one before
-        last: int | None = None
+        self._behind = 0
         for packet in self._packets():
             at = placed(bytes(packet))
-            if at is None or (not at.picture.is_key and at.number != after):
-                after = None
+            is_next = at is not None and (at.picture.is_key or at.number == after)
+            if at is None or not is_next or (at.picture.how == BY_HEVC and not self._decodes(at)):
+                after, self._behind = None, self._behind + 1
                 continue
-            if at.picture.how == BY_HEVC and not self._decodes(at):
-                after = None
-                continue
+            self._behind = 0
             yield _Found(at, at.number - last - 1 if last is not None and at.number > last else 0)
             last, after = at.number, at.number + 1
 

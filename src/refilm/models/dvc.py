@@ -302,11 +302,15 @@ class DVC(nn.Module, Codec):
     def _reconstruct(self, motion: Tensor, y: Tensor, quality: int) -> Tensor:
         """The decoded picture, which the next one refers to. Encoder and decoder call this alike."""
         height, width = self.decoded.shape[1:]
-        # in one layout, with which goes the order of summation in convolutions
-        motion, y = motion.contiguous(), y.contiguous()
+        # in one layout, with which goes the order of summation in convolutions; in this one they are a tenth faster
+        motion, y, before = (
+            each.contiguous(memory_format=torch.channels_last) for each in (motion, y, padded(self.decoded[None]))
+        )
         q = torch.tensor([quality - 1], device=y.device)
-        _, prediction = self.prediction(self.decoded_motion(motion, q), padded(self.decoded[None]))
-        picture = self.completed(y, prediction, q)[0, :, :height, :width].nan_to_num(0.0)  # of damaged bytes
+        _, prediction = self.prediction(self.decoded_motion(motion, q), before)
+        picture = (
+            self.completed(y, prediction, q)[0, :, :height, :width].nan_to_num(0.0).contiguous()
+        )  # of damaged bytes
         self._reference = picture.mul(self.levels).round().div(self.levels)
         return self._reference
 
@@ -394,7 +398,7 @@ class ResBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
+        out: Tensor = self.conv2(F.relu_(self.conv1(F.relu(x))))
         return x + out
 
 

@@ -28,7 +28,8 @@ types: .venv/installed
 slow: .venv/installed
 	$(BIN)/pytest -m slow
 
-# Mutated inputs and injected faults, at length; writes results/reliability.md. INPUTS=100 makes it short.
+# Mutated inputs and injected faults, at length; writes results/reliability.md. INPUTS=100 makes it short;
+# half as many files of the learned codec are tried, by `tests/torture.py --only-bitstreams` these alone.
 INPUTS ?= 1000
 torture: .venv/installed
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/torture.py --inputs $(INPUTS)

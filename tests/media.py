@@ -380,6 +380,9 @@ CLIPS: dict[str, Clip] = {
     "audio-late-start": Clip(times=irregular(30, SECOND), last=Fraction(1, 30), options=_PLAIN, audio=("eng",)),
     "rotated": Clip(options=_PLAIN, rotation=90),
     "anamorphic": Clip(options=_PLAIN, sample_aspect_ratio=Fraction(4, 3)),
+    "anamorphic-turned": Clip(
+        times=even(6, 24), options=_PLAIN, tags=BT601, sample_aspect_ratio=Fraction(10, 11), rotation=90
+    ),
     "odd-444": Clip(options=_PLAIN | {"qp": "0"}, pix_fmt="yuv444p", width=97, height=55),
     "odd-420": Clip(".mkv", codec="ffv1", width=97, height=55),
     "untagged": Clip(options=_PLAIN, tags=Tags()),

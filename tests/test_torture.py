@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from fractions import Fraction
 
 import pytest
 import rare_files
@@ -17,6 +19,29 @@ def test_sixty_hostile_inputs_end_as_promised(tmp_path):
     assert sum(outcomes.values()) == 60
     ends = {outcome for _, outcome in outcomes}
     assert {"done", "done, with a warning", "VideoError"} <= ends, "the mutations reach all of them"
+
+
+def test_thirty_hostile_bitstreams_end_as_promised(tmp_path):
+    said = []
+    outcomes = torture.hostile_bitstreams(30, seed=4, folder=tmp_path, tell=said.append)
+    assert not any(outcome == "FAULT" for _, outcome in outcomes), said
+    assert {"done", "done, with a warning"} <= {outcome for _, outcome in outcomes}
+
+
+def test_a_picture_that_is_garbage_or_missing_without_a_word_is_a_fault(tmp_path, monkeypatch):
+    whole = [(Fraction(n), bytes([n])) for n in range(9)]
+    for found, told, is_fault in (
+        (whole, [], False),
+        (whole[2:], [], True),
+        (whole[:-2], [], False),
+        (whole[:3] + whole[5:], [], True),
+        (whole[:3] + whole[5:], ["2 damaged packets"], False),
+        ([*whole[:8], (Fraction(8), b"garbage")], [], True),
+        (whole[::-1], ["1 damaged packet"], True),
+    ):
+        monkeypatch.setattr(torture, "shown", lambda _, found=found, told=told: (found, told))
+        with pytest.raises(AssertionError) if is_fault else contextlib.nullcontext():
+            torture.read_as_promised(tmp_path, whole)
 
 
 def test_a_kill_before_any_change_to_the_disk_loses_nothing(tmp_path):
@@ -43,4 +68,5 @@ def test_the_command_writes_its_counts(tmp_path, monkeypatch):
     arguments = ["--inputs", "2", "--rounds", "0", "--samples", str(tmp_path), "--results", str(results)]
     monkeypatch.setattr("sys.argv", ["torture.py", *arguments])
     torture.main()
-    assert "2 hostile inputs, 1 injected faults and 1 rare files, of which 0 broke a promise" in results.read_text()
+    told = "2 hostile inputs, 1 hostile bitstreams, 1 injected faults and 1 rare files, of which 0 broke a promise"
+    assert told in results.read_text()

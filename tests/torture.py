@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import resource
@@ -32,6 +33,7 @@ import av
 import rare_files
 from media import CLIPS, even, write
 
+import refilm
 from refilm.errors import JobError, RefilmError, VideoError
 from refilm.jobs.job import Job, Progress
 from refilm.jobs.video_file import encoded_sink
@@ -150,6 +152,104 @@ def hostile_inputs(count: int, seed: int, folder: Path, tell: Callable[[str], No
             shutil.rmtree(work)
         if (number + 1) % 50 == 0:
             tell(f"{number + 1} inputs")
+    return outcomes
+
+
+# --- learned bitstreams -----------------------------------------------------------------------------------------------
+
+_BITSTREAMS = {
+    "rfv": replace(CLIPS["companions-mkv"], times=even(12, 24), **_TINY),
+    "rfv-vfr": replace(CLIPS["audio-late-start"], times=CLIPS["audio-late-start"].times[:12], **_TINY),
+}
+_GOP = 4
+
+
+def blocks(path: Path) -> list[tuple[int, int]]:
+    """Where the coded pictures of a bitstream begin and end in the file."""
+    content, found, place = path.read_bytes(), [], 0
+    with av.open(str(path)) as container:
+        video = next(stream for stream in container.streams if stream.type == "video")
+        for packet in container.demux(video):
+            if packet.size:
+                place = content.index(bytes(packet), place)
+                found.append((place, place + packet.size))
+    return found
+
+
+def changed_pictures(
+    rng: random.Random, contents: dict[str, bytes], places: dict[str, list[tuple[int, int]]]
+) -> Iterator[tuple[str, str, bytes]]:
+    """(kind, name, contents) without end: the coded pictures of bitstreams changed, where `mutations` seldom hits."""
+    while True:
+        name = rng.choice(sorted(contents))
+        data, (start, end) = bytearray(contents[name]), rng.choice(places[name])
+        kind = rng.choice(["pictures swapped", "a picture of another film", "a bit of a picture", "a zeroed picture"])
+        if kind == "pictures swapped":  # of one length, so that the container stays whole
+            other, until = rng.choice(places[name])
+            length = min(end - start, until - other)
+            one, two = bytes(data[start : start + length]), bytes(data[other : other + length])
+            data[start : start + length], data[other : other + length] = two, one
+        elif kind == "a picture of another film":
+            film = rng.choice(sorted(contents))
+            other, until = rng.choice(places[film])
+            length = min(end - start, until - other)
+            data[start : start + length] = contents[film][other : other + length]
+        elif kind == "a bit of a picture":
+            data[rng.randrange(start, end)] ^= 1 << rng.randrange(8)
+        else:
+            place = rng.randrange(start, end)
+            data[place:end] = bytes(end - place)
+        yield kind, name, bytes(data)
+
+
+def shown(path: Path) -> tuple[list[tuple[Fraction, bytes]], list[str]]:
+    """(time and samples of each picture, what is told of those that are missing)"""
+    with VideoReader(path) as reader:
+        found = [(frame.time, b"".join(plane.tobytes() for plane in frame.planes)) for frame in reader]
+        return found, reader.losses.warnings()
+
+
+def read_as_promised(source: Path, *films: list[tuple[Fraction, bytes]]) -> None:
+    """AssertionError if pictures are garbage, of none of these films, or are missing without a word."""
+    try:
+        found, told = shown(source)
+    except RefilmError:
+        return
+    assert told or all(any(each in film for film in films) for each in found), "no picture is garbage without a word"
+    assert all(one[0] < two[0] for one, two in itertools.pairwise(found)), "times rise"
+    # only if its declared end is damaged as well is it not known that the end is missing
+    assert told or any(found == film[: len(found)] for film in films), "no picture is missing without a word"
+
+
+def hostile_bitstreams(count: int, seed: int, folder: Path, tell: Callable[[str], None]) -> Counter[tuple[str, str]]:
+    """As `hostile_inputs`, for files of the codec that ships; their pictures are compared with those of whole files."""
+    rng = random.Random(seed)
+    files = {name: folder / f"{name}.rfv" for name in _BITSTREAMS}
+    for name, clip in _BITSTREAMS.items():
+        film = write(folder / f"{name}{clip.suffix}", clip).path
+        refilm.encode(film, files[name], quality=4, gop=_GOP, scene_cuts=False, threads=1)
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    whole = {name: shown(path)[0] for name, path in files.items()}
+    ways = mutations(rng, contents), changed_pictures(rng, contents, {name: blocks(files[name]) for name in files})
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for number in range(count):
+        kind, name, data = next(rng.choice(ways))
+        work = folder / f"{number:05d}"
+        work.mkdir()
+        source = work / "in.rfv"
+        source.write_bytes(data)
+        try:
+            # a spliced file may go on with the pictures of the other one
+            read_as_promised(source, *(whole.values() if "spliced" in kind else [whole[name]]))
+            outcome = survived(source, work / "out.mkv")
+        except Exception as error:
+            tell(f"bitstream {number} ({kind} of {name}) in {work}: {error!r}")
+            outcomes[kind, "FAULT"] += 1
+        else:
+            outcomes[kind, outcome] += 1
+            shutil.rmtree(work)
+        if (number + 1) % 50 == 0:
+            tell(f"{number + 1} bitstreams")
     return outcomes
 
 
@@ -478,6 +578,7 @@ def table(titles: tuple[str, str, str], outcomes: Counter[tuple[str, str]]) -> l
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=1000, help="mutated files")
+    parser.add_argument("--bitstreams", type=int, help="mutated files of a learned codec; half as many as --inputs")
     parser.add_argument("--rounds", type=int, default=20, help="of each fault")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -487,7 +588,9 @@ def main() -> None:
         help="folder of the rare files; those are left out without it",
     )
     parser.add_argument("--results", type=Path, default=Path("results/reliability.md"))
+    parser.add_argument("--only-bitstreams", action="store_true", help="try those alone, and write no results")
     chosen = parser.parse_args()
+    bitstream_count = chosen.inputs // 2 if chosen.bitstreams is None else chosen.bitstreams
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
 
     def tell(line: str) -> None:
@@ -496,12 +599,20 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
     began = time.monotonic()
     (folder / "inputs").mkdir()
+    (folder / "bitstreams").mkdir()
     (folder / "faults").mkdir()
     (folder / "rare").mkdir()
+    bitstreams = hostile_bitstreams(bitstream_count, chosen.seed, folder / "bitstreams", tell)
+    if chosen.only_bitstreams:
+        tell("\n".join(table(("kind", "outcome", "files"), bitstreams)))
+        if any(outcome == "FAULT" for _, outcome in bitstreams):
+            sys.exit(f"promises broken; the files are in {folder}")
+        shutil.rmtree(folder)
+        return
     faults = injected_faults(chosen.rounds, chosen.seed, folder / "faults", tell)
     inputs = hostile_inputs(chosen.inputs, chosen.seed, folder / "inputs", tell)
     rare = list(rare_files.outcomes(chosen.samples, folder / "rare")) if chosen.samples.is_dir() else []
-    broken = sum(count for (_, outcome), count in (inputs + faults).items() if outcome == "FAULT")
+    broken = sum(count for (_, outcome), count in (inputs + bitstreams + faults).items() if outcome == "FAULT")
     broken += sum(outcome.startswith("FAULT") for _, outcome in rare)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
     total: Counter[str] = Counter()
@@ -510,9 +621,9 @@ def main() -> None:
     text = [
         "# Reliability",
         "",
-        f"Written by `make torture` (seed {chosen.seed}): {inputs.total()} hostile inputs, {faults.total()} "
-        f"injected faults and {len(rare)} rare files, of which {broken} broke a promise. It took "
-        f"{time.monotonic() - began:.0f} s; the largest process {peak} MiB.",
+        f"Written by `make torture` (seed {chosen.seed}): {inputs.total()} hostile inputs, {bitstreams.total()} "
+        f"hostile bitstreams, {faults.total()} injected faults and {len(rare)} rare files, of which {broken} broke "
+        f"a promise. It took {time.monotonic() - began:.0f} s; the largest process {peak} MiB.",
         "",
         "## Hostile inputs",
         "",
@@ -523,6 +634,14 @@ def main() -> None:
         "In all: " + ", ".join(f"{outcome} {count}" for outcome, count in sorted(total.items())) + ".",
         "",
         *table(("kind", "outcome", "inputs"), inputs),
+        "",
+        "## Hostile bitstreams",
+        "",
+        "Small files of the learned codec that ships, changed in the same ways, and in their coded pictures, which are "
+        "also swapped and put into other films. Promised beside the above: each picture that is shown is one of the "
+        "whole file, at its own time, and it is said if pictures are missing or differ.",
+        "",
+        *table(("kind", "outcome", "files"), bitstreams),
         "",
         "## Faults",
         "",

@@ -172,6 +172,25 @@ def test_rotation_and_pixel_shape_survive(media, tmp_path, suffix):
     assert ffprobe(wide, *shown)["streams"][0]["sample_aspect_ratio"] == "4:3"
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mkv", "ffv1"), ("a.mkv", "prores_ks"), ("a.webm", "libvpx-vp9"), ("a.mov", "prores_ks")]
+)
+def test_shape_turn_and_colour_survive_in_codecs_that_do_not_say_them(media, tmp_path, name, codec):
+    """The container then has to."""
+    source, output = media("anamorphic-turned").path, tmp_path / name
+    smooth(source, output, times=2, codec=codec)
+    one, two = refilm.probe(source), refilm.probe(output)
+    for field in ("sample_aspect_ratio", "rotation"):
+        assert getattr(one, field) == getattr(two, field), field
+    names = ("matrix", "primaries", "transfer")
+    assert [getattr(one.tags, name) for name in names] == [getattr(two.tags, name) for name in names]
+
+
+def test_a_container_that_cannot_turn_pictures_is_told_of(media, tmp_path):
+    _, warnings = smooth(media("rotated").path, tmp_path / "out.ts", times=2)
+    assert any("mpegts cannot say how pictures are turned" in words for words in warnings)
+
+
 def test_odd_sizes_keep_every_pixel(media, tmp_path):
     smooth(media("odd-444").path, tmp_path / "out.mp4", times=2, **LOSSLESSLY)
     assert frame_hashes(tmp_path / "out.mp4")[::2] == frame_hashes(media("odd-444").path)

@@ -115,8 +115,11 @@ class Predicted(NamedTuple):
     bits: Tensor
 
 
-class _Latents(NamedTuple):
-    """What is written of a frame, rounded: of its motion, of the side information, and of the residual."""
+class Latents(NamedTuple):
+    """What is written of a frame, rounded: of its motion, of the side information, and of the residual.
+
+    motion [N, motion_latents, h, w], z [N, channels, ceil(h / MULTIPLE), ...], y [N, latents, h, w]; h = H / STRIDE
+    """
 
     motion: Tensor
     z: Tensor
@@ -252,6 +255,15 @@ class DVC(nn.Module, Codec):
     def decompress(self, data: bytes) -> Tensor:
         if data == bytes([REPEATED]):
             return self.decoded
+        quality, latents = self.read(data)
+        return self._reconstruct(latents.motion, latents.y, quality)
+
+    @torch.no_grad()
+    def read(self, data: bytes) -> tuple[int, Latents]:
+        """The quality of a picture, and the whole numbers that are written of it: the same on every machine.
+
+        Raises ValueError for bytes that the codec cannot have made.
+        """
         quality = data[0] if data else 0
         if not 1 <= quality <= self.qualities:
             raise ValueError(f"a picture of quality {quality}, and this codec has 1 to {self.qualities}")
@@ -264,7 +276,7 @@ class DVC(nn.Module, Codec):
             tables.decode(decoder, rows).float().to(device) for tables, _, rows in self._parts(motion, z, quality)
         )
         y = self._tables[-1].decode(decoder, self.hyperprior.indices(z, rows, columns)).float().to(device)
-        return self._reconstruct(motion, y, quality)
+        return quality, Latents(motion, z, y)
 
     @cached_property
     def _tables(self) -> tuple[list[Tables], Tables, Tables]:
@@ -277,7 +289,7 @@ class DVC(nn.Module, Codec):
         for tables, values in ((of_motion[quality - 1], motion), (of_z, z)):
             yield tables, values, _channels(values)
 
-    def _latents(self, frame: Tensor, reference: Tensor, quality: int, effort: int) -> _Latents:
+    def _latents(self, frame: Tensor, reference: Tensor, quality: int, effort: int) -> Latents:
         q = torch.tensor([quality - 1], device=frame.device)
         flow = self.estimated_motion(frame, reference)
         motion = self.motion_encoder(flow / FLOW_UNIT) * self.motion_gains.before(q)
@@ -285,16 +297,20 @@ class DVC(nn.Module, Codec):
         y = self.residual_encoder(frame - prediction) * self.residual_gains.before(q)
         if effort:
             motion, y = updated(self, frame, reference, quality, effort, Start(motion, y))
-        return _Latents(motion.round(), self.hyperprior.analysed(y).round(), y.round())
+        return Latents(motion.round(), self.hyperprior.analysed(y).round(), y.round())
 
     def _reconstruct(self, motion: Tensor, y: Tensor, quality: int) -> Tensor:
         """The decoded picture, which the next one refers to. Encoder and decoder call this alike."""
         height, width = self.decoded.shape[1:]
-        # in one layout, with which goes the order of summation in convolutions
-        motion, y = motion.contiguous(), y.contiguous()
+        # in one layout, with which goes the order of summation in convolutions; in this one they are a tenth faster
+        motion, y, before = (
+            each.contiguous(memory_format=torch.channels_last) for each in (motion, y, padded(self.decoded[None]))
+        )
         q = torch.tensor([quality - 1], device=y.device)
-        _, prediction = self.prediction(self.decoded_motion(motion, q), padded(self.decoded[None]))
-        picture = self.completed(y, prediction, q)[0, :, :height, :width].nan_to_num(0.0)  # of damaged bytes
+        _, prediction = self.prediction(self.decoded_motion(motion, q), before)
+        picture = (
+            self.completed(y, prediction, q)[0, :, :height, :width].nan_to_num(0.0).contiguous()
+        )  # of damaged bytes
         self._reference = picture.mul(self.levels).round().div(self.levels)
         return self._reference
 
@@ -382,7 +398,7 @@ class ResBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
+        out: Tensor = self.conv2(F.relu_(self.conv1(F.relu(x))))
         return x + out
 
 

@@ -22,6 +22,7 @@ from refilm.video.tags import ColourTags
 SUFFIX = ".rfv"
 CARRIER = "snow"  # FFmpeg's name of a codec that nobody uses, with a name in Matroska of the same length
 _CARRIED, _OWN = b"\x86\x86V_SNOW", b"\x86\x86V_RFV1"  # the element CodecID: its number, its length, its content
+_CHECK = ', "crc32": '  # in a tag, what comes before the checksum of all before this
 _HEADER = 1 << 22  # bytes in which the description of the streams lies
 TAG = "REFILM"
 VERSION = 1
@@ -53,18 +54,21 @@ class CodedStream:
 
     def to_json(self) -> str:
         plain = {key: str(value) if isinstance(value, Fraction) else value for key, value in asdict(self).items()}
-        return json.dumps({"version": VERSION, **plain})
+        text = json.dumps({"version": VERSION, **plain})[:-1]
+        return f'{text}{_CHECK}"{zlib.crc32(text.encode()):08x}"}}'
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> CodedStream:
         """Raises VideoError for a text that `to_json` did not make, or another version's."""
         try:
             told = json.loads(text)
-            version = told.pop("version")
+            version, checksum = told.pop("version"), told.pop("crc32", None)
             if version != VERSION:
                 raise VideoError(
                     f"{path}: is in version {version} of the format, and this refilm reads version {VERSION}"
                 )
+            if checksum != f"{zlib.crc32(text.rpartition(_CHECK)[0].encode()):08x}":
+                raise ValueError("the checksum is another one")
             for key in ("sample_aspect_ratio", "frame_rate", "time_base"):
                 told[key] = Fraction(told[key])
             for key, kind in (("format", PixelFormat), ("colour", Colour), ("tags", ColourTags)):

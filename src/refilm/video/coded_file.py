@@ -24,6 +24,9 @@ from refilm.video.hevc_pictures import decode_picture
 from refilm.video.part import Cut, Part
 from refilm.video.video_info import BITSTREAM, VideoInfo, describe_stream, duration_tag
 
+_TICK = Fraction(1, 1000)  # the tick of Matroska's clock
+_LOOKED_AT = 16  # packets by which clocks are compared
+
 
 class CodedPicture(NamedTuple):
     """A picture on its way to the codec. Times are in seconds.
@@ -85,10 +88,13 @@ class CodedFile:
         self.path, self._on_packet = path, on_packet
         self._context = open_input(path)
         self._container: InputContainer = self._context.__enter__()
+        self._behind = 0  # packets since the last picture that can be decoded
         self._stream = self._main()
         self.stream = CodedStream.from_json(self._stream.metadata[TAG], path)
         if self.stream.width * self.stream.height > MAX_PIXELS:
             raise VideoError(f"{path}: declares pictures of more than {MAX_PIXELS} pixels; the file is damaged")
+        self._ahead = self._measured_ahead()
+        self._reopen()
         first = next(self._found(), None)
         if first is None:
             raise VideoError(f"{path}: is damaged, none of its pictures can be decoded")
@@ -102,7 +108,7 @@ class CodedFile:
         end = None if self.info.cut is None else self.info.cut.end
         if start is None and self.info.cut is None:
             self._reopen()
-            found = self._found()
+            found = self._found(last=-1)
         else:
             found = self._from_key_before(begin)
         yield from self._given(found, end)
@@ -116,11 +122,10 @@ class CodedFile:
         held: CodedPicture | None = None
         lost, reached = 0, Fraction(0)
         for each in found:
+            lost += each.lost
             if held is not None:
-                yield held, {"damaged_packets": each.lost} if each.lost else {}
+                yield held, {"damaged_packets": lost} if lost else {}
                 lost = 0
-            else:
-                lost = each.lost
             picture = self._picture(each.placed)
             reached = picture.time + picture.duration
             if end is not None and picture.time >= end:
@@ -130,13 +135,14 @@ class CodedFile:
                 picture = picture._replace(duration=min(picture.duration, longest))
             held = picture
         if held is not None:
-            yield held, {"damaged_packets": lost} if lost else {} | self._missing(reached)
+            lost += self._behind
+            yield held, ({"damaged_packets": lost} if lost else {}) | self._missing(reached)
 
     def _missing(self, end: Fraction) -> dict[str, float]:
         if self.info.duration is None or self.info.cut is not None:
             return {}
         missing = self.info.start_time + self.info.duration - end
-        return {"missing_seconds": float(missing)} if missing > max(Fraction(1, 2), 2 / self.info.frame_rate) else {}
+        return {"missing_seconds": float(missing)} if missing > 1 / self.info.frame_rate / 2 else {}
 
     def _picture(self, at: Placed) -> CodedPicture:
         tick, coded = self.stream.time_base, at.picture
@@ -146,18 +152,20 @@ class CodedFile:
         data = b"" if planes is not None else coded.data
         return CodedPicture(at.ticks * tick, at.duration * tick, coded.is_key, coded.checksum, data, planes)
 
-    def _found(self) -> Iterator[_Found]:
-        """The pictures from where the container stands that can be decoded; the first is a key picture."""
+    def _found(self, last: int | None = None) -> Iterator[_Found]:
+        """The pictures from where the container stands that can be decoded; the first is a key picture.
+
+        last   number of the picture before those, from which on missing ones are counted; None: from the first found
+        """
         after: int | None = None  # number of the next picture, if it is to refer to the one before
-        last: int | None = None
+        self._behind = 0
         for packet in self._packets():
             at = placed(bytes(packet))
-            if at is None or (not at.picture.is_key and at.number != after):
-                after = None
+            is_next = at is not None and (at.picture.is_key or at.number == after)
+            if at is None or not is_next or (at.picture.how == BY_HEVC and not self._decodes(at)):
+                after, self._behind = None, self._behind + 1
                 continue
-            if at.picture.how == BY_HEVC and not self._decodes(at):
-                after = None
-                continue
+            self._behind = 0
             yield _Found(at, at.number - last - 1 if last is not None and at.number > last else 0)
             last, after = at.number, at.number + 1
 
@@ -167,6 +175,17 @@ class CodedFile:
         except VideoError:
             return False
         return True
+
+    def _measured_ahead(self) -> Fraction:
+        """By how much the container's clock is ahead: where sound begins before 0, Matroska's muxer moves all to 0."""
+        found = []
+        for packet in itertools.islice(self._packets(), _LOOKED_AT):
+            at = placed(bytes(packet))
+            if at is not None and packet.pts is not None and packet.time_base is not None:
+                found.append(packet.pts * packet.time_base - self._time(at))
+        # a damaged one among them does not matter; less than a tick is but rounding
+        middle = sorted(found)[len(found) // 2] if found else Fraction(0)
+        return middle if abs(middle) >= _TICK else Fraction(0)
 
     def _packets(self) -> Iterator[av.Packet]:
         try:
@@ -179,15 +198,17 @@ class CodedFile:
 
     def _from_key_before(self, time: Fraction) -> Iterator[_Found]:
         """From the last key picture that is shown at `time` or before it."""
-        try:
-            milliseconds = math.floor(time * 1000)
-            self._container.seek(milliseconds, stream=self._stream, backward=True)
+        # the container has times rounded, by which a key picture at `time` itself may lie on either side of it
+        stamp = (time + self._ahead) / _TICK
+        for place in (math.floor(stamp) + 1, math.ceil(stamp) - 1):
+            try:
+                self._container.seek(place, stream=self._stream, backward=True)
+            except (av.error.FFmpegError, OSError):
+                break
             found = self._found()
             first = next(found, None)
             if first is not None and self._time(first.placed) <= time:
                 return itertools.chain([replace(first, lost=0)], found)
-        except (av.error.FFmpegError, OSError):
-            pass
         self._reopen()
         return self._found()
 
@@ -229,6 +250,7 @@ class CodedFile:
 
     def _described(self, start: Fraction) -> VideoInfo:
         told, container = self.stream, self._container
+        ends = duration_tag(self._stream.metadata)
         return VideoInfo(
             path=self.path,
             container=BITSTREAM,
@@ -250,11 +272,12 @@ class CodedFile:
             frame_rate=told.frame_rate,
             time_base=told.time_base,
             start_time=start,
-            duration=None if (ends := duration_tag(self._stream.metadata)) is None else max(ends - start, Fraction(0)),
+            duration=None if ends is None else max(ends - self._ahead - start, Fraction(0)),
             frames=None,
             alpha=False,
             video_index=self._stream.index,
             others=tuple(describe_stream(each) for each in container.streams if each.index != self._stream.index),
             chapters=len(container.chapters()),
             coded=told,
+            ahead=self._ahead,
         )

@@ -35,12 +35,14 @@ def copied_packets(
     meter: DriftMeter | None,
     warn: Callable[[str], None],
     cut: Cut | None = None,
+    ahead: Fraction = Fraction(0),
 ) -> Iterator[av.Packet]:
     """The packets of the source's streams for the output.
 
     carriers   by the indices of the streams
     meter      is told of pictures and of the sound that it measures
     cut        the part that is copied; a packet of sound is in it if it begins in it, and subtitles are shortened
+    ahead      see VideoInfo; their times are the pictures' in the end
     """
     if not carriers:
         return
@@ -50,7 +52,7 @@ def copied_packets(
     if cut is not None and cut.was_sought:
         original.seek(math.floor((cut.begin - _SHOWN_FOR) * av.time_base))
     try:
-        for packet in clock.corrected(_noted(original.demux(), meter)):
+        for packet in clock.corrected(_noted(moved(original.demux(), -ahead), meter)):
             way = ways.get(packet.stream_index)
             if cut is not None and not (way is not None and way.is_cover):
                 if cut.end is not None and decode_time(packet) > cut.end + _INTERLEAVED:
@@ -147,6 +149,16 @@ class _Way:
         if self._has_moved or stream.duration is None or stream.time_base is None:
             return Fraction(0)
         return ((stream.start_time or 0) + stream.duration - self._next) * stream.time_base
+
+
+def moved(packets: Iterable[av.Packet], later: Fraction) -> Iterator[av.Packet]:
+    """The packets with `later`, in seconds, added to their times."""
+    for packet in packets:
+        if later:
+            ticks = round(later / (packet.time_base or 1))
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
+        yield packet
 
 
 def decode_time(packet: av.Packet) -> Fraction:

@@ -32,15 +32,18 @@ from refilm.video.companions import (
     tell_fates,
 )
 from refilm.video.containers import as_file, open_input, translated
-from refilm.video.copying import copied_packets, decode_time
+from refilm.video.copying import copied_packets, decode_time, moved
 from refilm.video.drift import DriftMeter
 from refilm.video.encoder import EncoderSettings, add_video_stream
 from refilm.video.encoder_log import refusals_told
 from refilm.video.handles import STANDARD_INPUT
 from refilm.video.marks import mark
 from refilm.video.picture_sequence import PictureSequence
+from refilm.video.pixel_shape import write_pixel_shape
 from refilm.video.trial import holds_codec
 from refilm.video.video_info import VideoInfo
+
+_CANNOT_TURN = ("mpegts", "nut")  # containers that have no place for a display matrix
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,9 @@ def join(
             meter = DriftMeter(original, source.video_index, copied[0]) if copied else None
             end = max(map(add, pieces[-1].pts, pieces[-1].durations)) * settings.time_base
             cut = None if source.cut is None else replace(source.cut, end=end)
-            others = copied_packets(original, carriers, format_name, meter, warn, cut)
+            others = copied_packets(original, carriers, format_name, meter, warn, cut, source.ahead)
         number = 0
-        for packet in shifted(heapq.merge(packets, others, key=decode_time), shown_from_0(source, original)):
+        for packet in moved(heapq.merge(packets, others, key=decode_time), shown_from_0(source, original)):
             if settings.codec == CARRIER and packet.stream_index == video.index:
                 packet, number = _placed(packet, number, video), number + 1
             output.mux(packet)
@@ -170,6 +173,8 @@ def _begun(
         output = stack.enter_context(av.open(as_file(target), "w", format=format_name, options=options))
         video = add_video_stream(output, settings)
         video.set_display_matrix(source.display_matrix)
+        if source.display_matrix is not None and format_name in _CANNOT_TURN:
+            warn(f"{format_name} cannot say how pictures are turned when shown, as the source does; .mkv and .mp4 can")
         video.metadata.update(settings.metadata)
         carriers: dict[int, Carrier] = {}
         if original is not None:
@@ -195,6 +200,8 @@ def _begun(
                 f"the {format_name} container refuses this combination of streams ({error.strerror}){elsewhere}"
             ) from error
         yield output, video, original, carriers
+    if format_name in ("matroska", "webm") and settings.sample_aspect_ratio != 1:
+        write_pixel_shape(target, settings.width, settings.height, settings.sample_aspect_ratio)
 
 
 def _companions(source: VideoInfo, format_name: str, policy: StreamPolicy) -> list[Companion]:
@@ -304,16 +311,6 @@ def _reordering(pts: Sequence[int]) -> int:
     """How many packets a frame is decoded ahead of its turn to be shown, at most."""
     rank = {value: place for place, value in enumerate(sorted(pts))}
     return max((place - rank[value] for place, value in enumerate(pts)), default=0)
-
-
-def shifted(packets: Iterable[av.Packet], shift: Fraction) -> Iterator[av.Packet]:
-    """The packets with `shift`, in seconds, added to their times."""
-    for packet in packets:
-        if shift:
-            ticks = round(shift / (packet.time_base or 1))
-            packet.pts = None if packet.pts is None else packet.pts + ticks
-            packet.dts = None if packet.dts is None else packet.dts + ticks
-        yield packet
 
 
 def _shown_time(packet: av.Packet) -> int:

@@ -146,5 +146,7 @@ def to_picture(frame: Frame, settings: EncoderSettings) -> VideoFrame:
     picture = picture_of(planes, replace(held, name=settings.format) if is_jpeg else held)
     if held.name != settings.format and not is_jpeg:  # the encoder's packed or semi-planar twin of the held format
         picture = picture.reformat(format=settings.format)
-    picture.colorspace, picture.color_range = settings.tags.matrix, settings.tags.range
+    tags = settings.tags  # ProRes's encoder takes them from the picture, others from their parameters
+    picture.colorspace, picture.color_range = tags.matrix, tags.range
+    picture.color_primaries, picture.color_trc = tags.primaries, tags.transfer
     return picture

@@ -24,8 +24,8 @@ from refilm.video.companions import (
     tell_fates,
 )
 from refilm.video.containers import as_file, open_input, translated
-from refilm.video.copying import copied_packets
-from refilm.video.joining import has_streams, shifted, shown_from_0
+from refilm.video.copying import copied_packets, moved
+from refilm.video.joining import has_streams, shown_from_0
 from refilm.video.trial import first_packets, holds
 from refilm.video.video_info import VideoInfo, describe_stream
 
@@ -84,7 +84,7 @@ def copy_with_chapters(
     whole = _whole(source)
     with _begun(chapters, policy, whole, target, format_name, lambda _: None) as (output, original, carriers):
         packets = copied_packets(original, carriers, format_name, None, warn)
-        for packet in shifted(packets, shown_from_0(whole, original)):
+        for packet in moved(packets, shown_from_0(whole, original)):
             output.mux(packet)
             on_packet()
         on_source_read()

@@ -71,6 +71,7 @@ class VideoInfo:
     alpha       transparency, which is lost
     cut         the part that is read; then `start_time` and `duration` are the part's, and `frames` is None
     coded       of the file of a learned codec, how its pictures are decoded
+    ahead       by how much the clock of the other streams is ahead of the pictures', in seconds; 0 elsewhere
     """
 
     path: Path
@@ -102,6 +103,7 @@ class VideoInfo:
     has_times: bool = True
     cut: Cut | None = None
     coded: CodedStream | None = None
+    ahead: Fraction = Fraction(0)
 
     @property
     def is_picture(self) -> bool:

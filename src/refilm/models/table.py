@@ -404,11 +404,15 @@ PARTS = {
         partial(_geodesic, shape=(3,), code=2, width=96, halvings=0),
         weights="geodesic-s-curve-beb9db98.safetensors",
     ),
-    "geodesic-objects": Model("morphing", partial(_geodesic, shape=(3, 24, 24), code=4, width=160, halvings=0)),
+    "geodesic-objects": Model(
+        "morphing",
+        partial(_geodesic, shape=(3, 24, 24), code=2, width=160, halvings=0),
+        weights="geodesic-objects-f544fece.safetensors",
+    ),
     "geodesic-digits": Model(
         "morphing",
         partial(_geodesic, shape=(1, 8, 8), code=8, width=192, halvings=0),
-        weights="geodesic-digits-fcd1e2e1.safetensors",
+        weights="geodesic-digits-e924cdbf.safetensors",
     ),
     "geodesic-slant": Model(
         "morphing",

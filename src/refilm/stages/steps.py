@@ -31,7 +31,7 @@ _SIDES, _LARGER_SIDES = (96, 192), (192, 448)
 # glibc asks the system for each block of more than 32 MB, and gives it back. Smaller ones share heaps, in which gaps
 # remain: 1080p takes up to a third more in a job than each step does by itself.
 _LARGE_BLOCK = 1 << 25
-_MARGIN, _MARGIN_WITH_GAPS = 1.08, 1.35
+_MARGIN, _MARGIN_WITH_GAPS = 1.15, 1.35
 # The name of the temporal filter in the record.
 FILTER = "temporal filter"
 

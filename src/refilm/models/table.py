@@ -378,7 +378,11 @@ MODELS = {
     "fgfa-r101": Model("detection", partial(_rfcn, temporal="fgfa")),
     "rfcn-mobilenet": Model("detection", _rfcn_small, weights="rfcn-mobilenet-8385911b.safetensors"),
     "rfcn-mobilenet-off": Model("detection", partial(_rfcn_small, temporal="off")),
-    "rfcn-mobilenet-off-ms": Model("detection", partial(_rfcn_small, temporal="off", finer=("6",))),
+    "rfcn-mobilenet-off-ms": Model(
+        "detection",
+        partial(_rfcn_small, temporal="off", finer=("6",)),
+        weights="rfcn-mobilenet-off-ms-8347b05f.safetensors",
+    ),
     "fgfa-mobilenet": Model("detection", partial(_rfcn_small, temporal="fgfa")),
     "dvc": Model("compression", _dvc),
     "dvc-epa": Model("compression", _dvc),

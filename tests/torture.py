@@ -24,7 +24,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -136,22 +136,39 @@ def hostile_inputs(count: int, seed: int, folder: Path, tell: Callable[[str], No
     files["ts-joined"] = files["ts"].with_stem("ts-joined")  # times jump back in the middle
     files["ts-joined"].write_bytes(2 * files["ts"].read_bytes())
     contents = {name: path.read_bytes() for name, path in files.items()}
+    changed = itertools.islice(mutations(rng, contents), count)
+
+    def attempt(source: Path, kind: str, name: str) -> str:
+        return survived(source, source.with_name("out.mkv"))
+
+    return tried("input", changed, files, folder, tell, attempt)
+
+
+def tried(
+    what: str,
+    changed: Iterable[tuple[str, str, bytes]],
+    files: Mapping[str, Path],
+    folder: Path,
+    tell: Callable[[str], None],
+    attempt: Callable[[Path, str, str], str],
+) -> Counter[tuple[str, str]]:
+    """Outcomes of `attempt(path, kind, name)` on changed files, by kind; those that fail are kept, as "FAULT"."""
     outcomes: Counter[tuple[str, str]] = Counter()
-    for number, (kind, name, data) in zip(range(count), mutations(rng, contents), strict=False):
+    for number, (kind, name, data) in enumerate(changed):
         work = folder / f"{number:05d}"
         work.mkdir()
         source = work / f"in{files[name].suffix}"
         source.write_bytes(data)
         try:
-            outcome = survived(source, work / "out.mkv")
-        except Exception as error:
-            tell(f"input {number} ({kind} of {name}) in {work}: {error!r}")
+            outcome = attempt(source, kind, name)
+        except Exception as error:  # whatever it is, it breaks the promise
+            tell(f"{what} {number} ({kind} of {name}) in {work}: {error!r}")
             outcomes[kind, "FAULT"] += 1
         else:
             outcomes[kind, outcome] += 1
             shutil.rmtree(work)
         if (number + 1) % 50 == 0:
-            tell(f"{number + 1} inputs")
+            tell(f"{number + 1} {what}s")
     return outcomes
 
 
@@ -231,26 +248,14 @@ def hostile_bitstreams(count: int, seed: int, folder: Path, tell: Callable[[str]
     contents = {name: path.read_bytes() for name, path in files.items()}
     whole = {name: shown(path)[0] for name, path in files.items()}
     ways = mutations(rng, contents), changed_pictures(rng, contents, {name: blocks(files[name]) for name in files})
-    outcomes: Counter[tuple[str, str]] = Counter()
-    for number in range(count):
-        kind, name, data = next(rng.choice(ways))
-        work = folder / f"{number:05d}"
-        work.mkdir()
-        source = work / "in.rfv"
-        source.write_bytes(data)
-        try:
-            # a spliced file may go on with the pictures of the other one
-            read_as_promised(source, *(whole.values() if "spliced" in kind else [whole[name]]))
-            outcome = survived(source, work / "out.mkv")
-        except Exception as error:
-            tell(f"bitstream {number} ({kind} of {name}) in {work}: {error!r}")
-            outcomes[kind, "FAULT"] += 1
-        else:
-            outcomes[kind, outcome] += 1
-            shutil.rmtree(work)
-        if (number + 1) % 50 == 0:
-            tell(f"{number + 1} bitstreams")
-    return outcomes
+
+    def attempt(source: Path, kind: str, name: str) -> str:
+        # a spliced file may go on with the pictures of the other one
+        read_as_promised(source, *(whole.values() if "spliced" in kind else [whole[name]]))
+        return survived(source, source.with_name("out.mkv"))
+
+    changed = (next(rng.choice(ways)) for _ in range(count))
+    return tried("bitstream", changed, files, folder, tell, attempt)
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------

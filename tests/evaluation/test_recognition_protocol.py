@@ -1,12 +1,11 @@
 """Evaluation of recognition, with a toy whose weights are made by hand."""
 
-import csv
 import json
 
 import pytest
 import torch
-from toys.films import ramps, write_levels
-from toys.recogniser import Glance, GlanceConfig
+from toys.films import ramps, write_labelled
+from toys.recogniser import Glance, GlanceConfig, seeing_change
 
 import refilm
 from refilm.data.flips import Flips
@@ -35,35 +34,13 @@ def glance(monkeypatch):
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
     """Four clips that get brighter and two that get darker, in two parts; the fourth of the brighter ones dims."""
-    folder = tmp_path_factory.mktemp("films") / "ramps"
-    folder.mkdir()
-    rows = [("brighter", 5), ("brighter", 5), ("brighter", 5), ("brighter", -5), ("darker", -5), ("darker", -5)]
-    with (folder / "index.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("file", "label", "serial"))
-        for number, (label, step) in enumerate(rows):
-            name = f"{number}.mkv"
-            write_levels(folder / name, ramps(110, [(9, step)]))
-            table.writerow((name, label, number))
-    return folder
-
-
-def seeing(**fields):
-    """A model that tells brighter from darker by the change of the mean level."""
-    model = Glance(GlanceConfig(**fields)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        model.backbone[0].weight.fill_(1)
-        model.backbone[1].weight.fill_(1)
-        rises = model.labels.index("brighter")
-        model.change.weight[rises] = 1
-        model.change.weight[1 - rises] = -1
-    return model
+    kinds = [("brighter", 5), ("brighter", 5), ("brighter", 5), ("brighter", -5), ("darker", -5), ("darker", -5)]
+    rows = [(f"{n}.mkv", label, n, ramps(110, [(9, step)])) for n, (label, step) in enumerate(kinds)]
+    return write_labelled(tmp_path_factory.mktemp("films") / "ramps", rows)
 
 
 def weights(folder, fold="0", sets=None, **fields):
-    model = seeing(**fields)
+    model = seeing_change(**fields)
     config = {"labels": model.labels, "segments": model.config.segments, "snippet": model.config.snippet}
     recipe = {"sets": {"ramps": fold} if sets is None else sets}
     return save_weights(Weights("glance", config, model.state_dict(), recipe), folder)
@@ -145,7 +122,7 @@ def test_published_protocols_show_more_and_agree_where_the_clip_is_plain(name, f
             return super().heads(clip[:, :, spread])
 
     model = Any25()
-    model.load_state_dict(seeing().state_dict())
+    model.load_state_dict(seeing_change().state_dict())
     method = ModelRecogniser(model.eval(), torch.device("cpu"), protocol, labelled.flips)
     seen = method(labelled.clips[0])
     assert seen.frames == shown
@@ -154,9 +131,9 @@ def test_published_protocols_show_more_and_agree_where_the_clip_is_plain(name, f
 
 def test_scores_of_mirrored_views_go_to_the_mirrored_labels(films):
     flips = Flips(mirror={"brighter": "darker", "darker": "brighter"})
-    method = ModelRecogniser(seeing(), torch.device("cpu"), PROTOCOLS["recognition-tsn-25x10"], flips)
+    method = ModelRecogniser(seeing_change(), torch.device("cpu"), PROTOCOLS["recognition-tsn-25x10"], flips)
     assert method._unmirrored(torch.tensor([1.0, 2.0])).tolist() == [2.0, 1.0]
-    method = ModelRecogniser(seeing(), torch.device("cpu"), PROTOCOLS["recognition-tsn-25x10"], Flips())
+    method = ModelRecogniser(seeing_change(), torch.device("cpu"), PROTOCOLS["recognition-tsn-25x10"], Flips())
     assert method._unmirrored(torch.tensor([1.0, 2.0])).isnan().all()
 
 

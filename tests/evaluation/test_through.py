@@ -1,6 +1,5 @@
 """Recognition through restoration, with toys: a recogniser of two streams, and models that keep what it sees or not."""
 
-import csv
 import json
 
 import cv2
@@ -9,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from toys.films import ramps, write_levels
-from toys.recogniser import Glance, GlanceConfig
+from toys.films import ramps, write_labelled
+from toys.recogniser import Glance, GlanceConfig, seeing_change
 
 from refilm.cli.main import run
 from refilm.errors import RefilmError, UsageError, WeightsError
@@ -49,30 +48,17 @@ def toys(monkeypatch):
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
     """Clips that get brighter and are bright, and such that get darker and are dark, in both folds 0 and 1."""
-    folder = tmp_path_factory.mktemp("films") / "ramps"
-    folder.mkdir()
-    with (folder / "index.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("file", "label", "serial"))
-        for number, (label, start, step) in enumerate(
-            [("brighter", 150, 5), ("brighter", 150, 5), ("darker", 90, -5), ("darker", 90, -5)]
-        ):
-            write_levels(folder / f"{number}.mkv", ramps(start, [(9, step)]))
-            table.writerow((f"{number}.mkv", label, number % 2))
-    return folder
+    kinds = [("brighter", 150, 5), ("brighter", 150, 5), ("darker", 90, -5), ("darker", 90, -5)]
+    rows = [(f"{n}.mkv", label, n % 2, ramps(start, [(9, step)])) for n, (label, start, step) in enumerate(kinds)]
+    return write_labelled(tmp_path_factory.mktemp("films") / "ramps", rows)
 
 
 def weights(folder, fold="0", **fields):
     """A model whose stream of single frames tells bright from dark, and the other brighter from darker."""
-    model = Glance(GlanceConfig(**fields)).eval()
+    model = seeing_change(**fields)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        model.backbone[0].weight.fill_(1)
-        model.backbone[1].weight.fill_(1)
         rises = model.labels.index("brighter")
-        for layer, factor in ((model.level, 0.01), (model.change, 1.0)):
-            layer.weight[rises], layer.weight[1 - rises] = factor, -factor
+        model.level.weight[rises], model.level.weight[1 - rises] = 0.01, -0.01
         model.level.bias[rises] = -0.01 * 12 * model.window * 1.5  # middle gray, of three channels
         model.level.bias[1 - rises] = -model.level.bias[rises]
     config = {"labels": model.labels, "segments": model.config.segments, "snippet": model.config.snippet}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,18 @@ def write_levels(path: Path, levels: Iterable[int], size: tuple[int, int] = (32,
             container.mux(stream.encode(av.VideoFrame.from_ndarray(samples, format="yuv420p")))
         container.mux(stream.encode(None))
     return path
+
+
+def write_labelled(folder: Path, rows: Iterable[tuple[str, str, int, Sequence[int]]]) -> Path:
+    """A set of labelled films: (name, label, serial number, levels) of each, in index.csv. -> `folder`, which is new"""
+    folder.mkdir()
+    with (folder / "index.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("file", "label", "serial"))
+        for name, label, serial, levels in rows:
+            write_levels(folder / name, levels)
+            table.writerow((name, label, serial))
+    return folder
 
 
 def read_levels(path: Path) -> list[int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from refilm.models.contract import Recognizer, Sampling
@@ -59,3 +61,16 @@ class Glance(nn.Module, Recognizer):
     def by_stream(self, clip: Tensor) -> dict[str, Tensor]:
         heads = self.heads(clip)
         return {"rgb": heads["level"], "change": heads["change"]}
+
+
+def seeing_change(**fields: Any) -> Glance:
+    """A model that tells brighter from darker by the change of the mean level."""
+    model = Glance(GlanceConfig(**fields)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for layer in model.backbone:
+            layer.weight.fill_(1)
+        rises = model.labels.index("brighter")
+        model.change.weight[rises], model.change.weight[1 - rises] = 1, -1
+    return model

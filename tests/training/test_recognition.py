@@ -1,6 +1,5 @@
 """Training of recognition, with a toy that learns to tell brighter from darker."""
 
-import csv
 from dataclasses import dataclass, replace
 
 import cv2
@@ -11,7 +10,7 @@ import torch
 pytest.importorskip("lightning")
 
 from safetensors.torch import save_file
-from toys.films import ramps, write_levels
+from toys.films import ramps, write_labelled, write_levels
 from toys.recogniser import Glance, GlanceConfig
 
 from refilm.data.camera_motion import LABELS
@@ -42,17 +41,12 @@ def glance(monkeypatch):
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
     """Clips that get brighter or darker, five of each, with a serial number each."""
-    folder = tmp_path_factory.mktemp("films") / "ramps"
-    folder.mkdir()
-    with (folder / "index.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(("file", "label", "serial"))
-        for serial in range(5):
-            for label, step in (("brighter", 6), ("darker", -6)):
-                name = f"{label}{serial}.mkv"
-                write_levels(folder / name, ramps(100 + 10 * serial, [(8, step)]))
-                table.writerow((name, label, serial))
-    return folder
+    rows = [
+        (f"{label}{serial}.mkv", label, serial, ramps(100 + 10 * serial, [(8, step)]))
+        for serial in range(5)
+        for label, step in (("brighter", 6), ("darker", -6))
+    ]
+    return write_labelled(tmp_path_factory.mktemp("films") / "ramps", rows)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ python benchmarks/memory.py             # writes results/bench/memory.json and .
 python benchmarks/memory.py --only 4K   # only the rows that contain these words; prints them
 python benchmarks/memory.py --encoders  # bytes of memory for each byte of a picture, for jobs/budget.py
 
-The peak is that of the command and its reading process together, sampled every 20 ms as the report of a job does it:
-libraries count once and whole, also where other processes of the machine use them.
+The peak is that of the command and its reading process together, measured as for the report of a job: libraries count
+once and whole, also where other processes of the machine use them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from cyclopts import App, Parameter
 
-from refilm.jobs.memory_meter import family, in_use
+from refilm.jobs.memory_meter import MemoryMeter
 
 RESULTS = Path(__file__).parents[1] / "results" / "bench"
 SIZES = {"540p": (960, 540), "720p": (1280, 720), "1080p": (1920, 1080), "4K": (3840, 2160)}
@@ -105,20 +105,19 @@ def run_job(source: Path, picture: str, frames: int, command: str, budget: float
         stderr=subprocess.PIPE,
         text=True,
     )
-    peak, files, tile = 0, 0, None
+    tile = None
     plan = output.with_name(output.name + ".refilm") / "job.json"
-    while process.poll() is None:
-        memory, mapped = in_use(family(process.pid))
-        peak, files = max(peak, memory), max(files, mapped)
-        if tile is None and plan.exists():
-            tile = json.loads(plan.read_text())["tile"]
-        time.sleep(0.02)
+    with MemoryMeter(process.pid) as meter:
+        while process.poll() is None:
+            if tile is None and plan.exists():
+                tile = json.loads(plan.read_text())["tile"]
+            time.sleep(0.02)
     assert process.stderr is not None
     said = process.stderr.read().strip()
     if process.returncode:
         return Row(picture, frames, command, budget, None, refused=said.splitlines()[-1].removeprefix("refilm: "))
     planned = json.loads(output.with_name(output.name + ".json").read_text())["planned_memory_mb"] * 1e6
-    return Row(picture, frames, command, budget, round((peak + files) / 1e9, 2), round(planned / 1e9, 2), tile)
+    return Row(picture, frames, command, budget, round(meter.peak / 1e9, 2), round(planned / 1e9, 2), tile)
 
 
 def write_source(path: Path, width: int, height: int, frames: int) -> None:

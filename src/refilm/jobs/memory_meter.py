@@ -29,12 +29,15 @@ class Resident(NamedTuple):
 class MemoryMeter:
     """Measures while it is open, in a thread of its own. A context manager.
 
+    root   the process whose memory, and that of all it has started, is measured; None: this one
+
     peak   bytes so far. Files and shared memory are counted once, as the most that any of the processes has in use of
            them; files as the most at any time, since a busy system takes their pages back. Where the system does not
            tell (it has no /proc), the sum of the peaks of this process and of its largest child that has ended
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: int | None = None) -> None:
+        self._root = os.getpid() if root is None else root
         self._peak = self._files = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._measure, name="refilm-memory", daemon=True)
@@ -53,7 +56,7 @@ class MemoryMeter:
 
     def _measure(self) -> None:
         while True:
-            processes = family(os.getpid())
+            processes = family(self._root)
             for _ in range(_SAMPLES_A_SEARCH):
                 memory, files = in_use(processes)
                 self._peak, self._files = max(self._peak, memory), max(self._files, files)

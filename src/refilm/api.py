@@ -414,8 +414,7 @@ def work_of(task: Task, own: Any, model: str | None = None, weights: str | Path 
     if task_of(name) != task.name:
         others = ", ".join(sorted(other for other in MODELS if task_of(other) == task.name)) or "none"
         raise UsageError(f"{name} is a model for {task_of(name)}, not for {task.name}; for that there are: {others}")
-    enlarging = own.enlarged_by if isinstance(own, options.Recognize) else ()
-    return Work(task, name, weights if weights is None else str(weights), own, tuple(map(_enlarging, enlarging)))
+    return Work(task, name, weights if weights is None else str(weights), own, tuple(map(_enlarging, own.enlarged_by)))
 
 
 def _enlarging(model: str) -> Work:

@@ -147,7 +147,14 @@ class Many:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one task."""
+    """The options of one task.
+
+    enlarged_by   models for super-resolution, or weight files, that enlarge what the task's model is shown
+    """
+
+    @property
+    def enlarged_by(self) -> tuple[str, ...]:
+        return ()
 
     def settings(self) -> dict[str, Any]:
         """The options that the result depends on, for the identity of a job."""
@@ -248,7 +255,7 @@ class Recognize(Options):
 
     @property
     def enlarged_by(self) -> tuple[str, ...]:
-        """The models, or weight files, that enlarge what is seen: none, one, or those of SoSR and ToSR."""
+        """See Options: none, one, or those of SoSR and ToSR."""
         if self.from_small:
             return "sosr-small", "tosr-small"
         return () if self.through is None else joined_by_plus(self.through)

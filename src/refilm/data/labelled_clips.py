@@ -65,8 +65,7 @@ def read_timed(footage: Footage, see: See, rate: Fraction | None = None) -> Time
             end = time + (1 / footage.rate if many else frame.duration)
             if number % step == 0:
                 pictures.append(see(frame, decoder.info.rotation))
-                turned = decoder.info.rotation % 180 != 0
-                film = (frame.width, frame.height) if turned else (frame.height, frame.width)
+                film = frame.upright_size(decoder.info.rotation)
                 times.append(time)
             number += 1
     if len({picture.shape for picture in pictures}) > 1:

@@ -100,8 +100,7 @@ def kept_around(height: int, width: int) -> See:
     """Frames with their aspect, a little larger than a recogniser wants them, so that crops can be taken."""
 
     def see(frame: Frame, rotation: int) -> Tensor:
-        turned = rotation % 180 != 0
-        tall, wide = (frame.width, frame.height) if turned else (frame.height, frame.width)
+        tall, wide = frame.upright_size(rotation)
         ratio = _LARGER * max(Fraction(height, tall), Fraction(width, wide))
         return codes(reduced(frame, round(ratio * tall), round(ratio * wide), rotation))
 

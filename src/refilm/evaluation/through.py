@@ -450,9 +450,7 @@ def _of_files(recogniser: Recogniser) -> str | None:
 
 def _upright(frame: Frame, rotation: int) -> Tensor:
     """The whole frame, uint8 RGB [3, H, W]."""
-    turned = rotation % 180 != 0
-    height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
-    return codes(reduced(frame, height, width, rotation))
+    return codes(reduced(frame, *frame.upright_size(rotation), rotation))
 
 
 def _frame(picture: Tensor) -> Frame:

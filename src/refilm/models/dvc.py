@@ -308,9 +308,8 @@ class DVC(nn.Module, Codec):
         )
         q = torch.tensor([quality - 1], device=y.device)
         _, prediction = self.prediction(self.decoded_motion(motion, q), before)
-        picture = (
-            self.completed(y, prediction, q)[0, :, :height, :width].nan_to_num(0.0).contiguous()
-        )  # of damaged bytes
+        picture = self.completed(y, prediction, q)[0, :, :height, :width].contiguous()
+        picture = picture.nan_to_num(0.0)  # of damaged bytes
         self._reference = picture.mul(self.levels).round().div(self.levels)
         return self._reference
 

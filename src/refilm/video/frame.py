@@ -49,6 +49,10 @@ class Frame:
     def width(self) -> int:
         return self.planes[0].shape[1]
 
+    def upright_size(self, rotation: int) -> tuple[int, int]:
+        """(height, width) as shown by a player that turns the picture by so many degrees, a multiple of 90."""
+        return (self.width, self.height) if rotation % 180 else (self.height, self.width)
+
     @property
     def rgb(self) -> Tensor:
         """The picture as [3, H, W] float32, nominal range [0, 1] (codes beyond black and white lie outside).

@@ -32,6 +32,8 @@ _SIDES, _LARGER_SIDES = (96, 192), (192, 448)
 # remain: 1080p takes up to a third more in a job than each step does by itself.
 _LARGE_BLOCK = 1 << 25
 _MARGIN, _MARGIN_WITH_GAPS = 1.15, 1.35
+# Bytes for each pixel of the blocks that most of a step's memory consists of: flows, and maps of 32 channels.
+_FLOW, _MAPS = 8, 128
 # The name of the temporal filter in the record.
 FILTER = "temporal filter"
 
@@ -44,12 +46,14 @@ class Step:
     given   given(width, height) makes what the step works on, whose memory is not the step's
     run     the step
     sides   of the pictures on which it is measured
+    block   bytes for each pixel of the blocks that most of its memory consists of
     """
 
     name: str
     given: Callable[[int, int], tuple[Any, ...]]
     run: Callable[..., object]
     sides: tuple[int, int] = _SIDES
+    block: int = _FLOW
 
 
 def interpolator_steps(model: Interpolator, count: int, device: torch.device | str = "cpu") -> list[Step]:
@@ -70,7 +74,7 @@ def interpolator_steps(model: Interpolator, count: int, device: torch.device | s
         return frames, model.before_bands(frames)
 
     if model.band_pixels(1) is None:
-        return [Step(f"between, {count} frames", clip, lambda frames: model.between(frames, times))]
+        return [Step(f"between, {count} frames", clip, lambda frames: model.between(frames, times), block=_MAPS)]
     return [
         Step("before bands", clip, model.before_bands, _LARGER_SIDES),
         Step("in bands", clip_and_seen, lambda frames, seen: model.in_bands(frames, seen, times[:1])),
@@ -86,7 +90,7 @@ def restorer_steps(model: Restorer, options: dict[str, Any], device: torch.devic
 
     return [
         Step("prepare", clip, model.prepare, _LARGER_SIDES),
-        Step("network", clip, lambda frames: model.network(frames, **options)),
+        Step("network", clip, lambda frames: model.network(frames, **options), block=_MAPS),
     ]
 
 
@@ -110,8 +114,8 @@ def memory_of(step: Step, owner: object, width: int, height: int, device: torch.
     """The memory of a step of `owner`, a model or the filter, for a film of this size: on record, or else measured."""
     device = torch.device(device)
     if device.type == "cpu" and (figure := _on_record(owner, step.name)) is not None:
-        margin = _MARGIN if 8 * width * height > _LARGE_BLOCK else _MARGIN_WITH_GAPS  # 8: a flow, of two planes
-        return Measured(tuple((pixels, margin * peak) for pixels, peak in figure.points))
+        margins = [_MARGIN if step.block * pixels > _LARGE_BLOCK else _MARGIN_WITH_GAPS for pixels, _ in figure.points]
+        return Measured(tuple((p, margin * peak) for margin, (p, peak) in zip(margins, figure.points, strict=True)))
     multiple = getattr(owner, "size_multiple", 1)
     sizes = [
         (-(-min(width, side) // multiple) * multiple, -(-min(height, side) // multiple) * multiple)

@@ -40,6 +40,7 @@ smoke: .venv/installed
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/memory.py --smoke
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/pipeline.py --smoke
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/interpolation.py --smoke
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/onnx_runtime.py --smoke
 
 check: lint types test
 

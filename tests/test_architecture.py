@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "comparison": {"video", "jobs"},
     "training": {"layers", "models", "weights", "video", "data", "stages", "evaluation"},
     "evaluation": {"ops", "layers", "models", "weights", "video", "data", "stages"},
-    "cli": {"ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data"},
+    "export": {"ops", "models", "weights"},
+    "cli": {"export", "ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data"},
 }
 
 
@@ -34,7 +35,18 @@ FILES = {
     "detection": {"stages", "jobs", "api", "video"},
     "recognition": {"stages", "jobs", "api", "video"},
     "stream": {"stages", "jobs", "api", "video"},
-    "__init__": {"models", "ops", "video", "stages", "comparison", "api", "detection", "recognition", "stream"},
+    "__init__": {
+        "models",
+        "ops",
+        "video",
+        "stages",
+        "comparison",
+        "api",
+        "detection",
+        "recognition",
+        "stream",
+        "export",
+    },
     **{name: set() for name in LEAVES},
 }
 

@@ -43,6 +43,14 @@ def test_every_step_of_the_page_works(page, at_home):
             assert run(shlex.split(command)[1:]) == 0, command
 
 
+def test_the_examples_for_other_programs_work(at_home):
+    pytest.importorskip("onnxscript")
+    for code in re.findall(r"^```python\n(.*?)^```$", (DOCS / "export.md").read_text(), re.MULTILINE | re.DOTALL):
+        names: dict = {}
+        exec(code, names)
+        assert names["frame"].shape == (1, 3, 64, 96)
+
+
 def test_the_films_page_leaves_what_it_names(at_home):
     for command in ("denoise film.mkv clean.mkv --preview 0.5", "denoise film.mkv part.mkv --from 0.2 --to 0.8"):
         assert run(command.split()) == 0

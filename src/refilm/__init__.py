@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from refilm.api import frames as open
     from refilm.comparison.comparison import compare
     from refilm.detection import detect, detections
+    from refilm.export.hub import from_pretrained, push_to_hub
+    from refilm.export.onnx import export_onnx
     from refilm.models import create_model, list_models
     from refilm.recognition import recognize, timeline
     from refilm.stages.detections import Box, Detections
@@ -65,11 +67,14 @@ __all__ = [
     "detections",
     "encode",
     "enhance",
+    "export_onnx",
+    "from_pretrained",
     "interpolate",
     "list_models",
     "morph",
     "open",
     "probe",
+    "push_to_hub",
     "recognize",
     "stream",
     "timeline",
@@ -88,6 +93,8 @@ _LAZY = {
     **{name: ("refilm.stages.detections", name) for name in ("Box", "Detections")},
     **{name: ("refilm.stages.timeline", name) for name in ("Event", "Label")},
     **{name: ("refilm.api", name) for name in ("decode", "encode", "morph")},
+    **{name: ("refilm.export.hub", name) for name in ("from_pretrained", "push_to_hub")},
+    "export_onnx": ("refilm.export.onnx", "export_onnx"),
     "open": ("refilm.api", "frames"),
     "probe": ("refilm.video", "probe"),
     **{name: (f"refilm.{name}", None) for name in ("models", "ops", "stream", "video")},

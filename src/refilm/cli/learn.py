@@ -12,7 +12,7 @@ from cyclopts import App
 from refilm.errors import DONE, UsageError
 
 data = App(name="data", help="Prepare data for training.", help_format="plaintext")
-weights_files = App(name="weights", help="Make weight files.", help_format="plaintext")
+weights_files = App(name="weights", help="Make, fetch and share weight files.", help_format="plaintext")
 
 
 def add_commands(app: App) -> None:

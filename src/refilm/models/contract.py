@@ -344,6 +344,15 @@ class Detector(Runnable, Protocol):
         """
         raise NotImplementedError
 
+    def candidates(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """The call without its end, in which all but the best of the boxes on one object are left out.
+
+        It takes the same steps whatever it sees, so it can be written as a graph. The clip is not checked.
+
+        [N, 3, T, H, W] -> boxes [N, R, 4], left, top, right and bottom in pixels; scores [N, R, len(labels)]
+        """
+        raise NotImplementedError
+
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> list[Found]:
         """[N, 3, T, H, W] -> for each clip, the objects in its middle frame."""
         ...

@@ -343,11 +343,18 @@ class RFCN(nn.Module, Detector):
         least   score of an object
         most    objects of a frame, the best
         """
-        boxes = self.proposals(self.regions(features), height, width, None)
-        logits, offsets = self.judged(features, boxes)
-        scores = logits.softmax(dim=2)[..., 1:]
-        boxes = clipped(decode(offsets * offsets.new_tensor(OFFSET_STD), boxes), height, width)
+        boxes, scores = self.scored(features, height, width, None)
         return [_best(*each, least, most) for each in zip(boxes, scores, strict=True)]
+
+    def scored(self, features: Tensor, height: int, width: int, rounds: int | None) -> tuple[Tensor, Tensor]:
+        """All boxes [N, R, 4] with their scores for each class [N, R, classes]; several may lie on one object.
+
+        rounds   of the suppression of proposals, see `not_suppressed`
+        """
+        boxes = self.proposals(self.regions(features), height, width, rounds)
+        logits, offsets = self.judged(features, boxes)
+        boxes = clipped(decode(offsets * offsets.new_tensor(OFFSET_STD), boxes), height, width)
+        return boxes, logits.softmax(dim=2)[..., 1:]
 
     def places(self) -> list[int]:
         return [self.window // 2 + offset for offset in self.offsets]
@@ -363,11 +370,16 @@ class RFCN(nn.Module, Detector):
     def forward(self, clip: Tensor, *arguments: Any, **options: Any) -> list[Found]:
         """See `Detector`, and for the options `found`."""
         check_clip(self, clip)
+        return self.found(self._features(clip), *clip.shape[3:], *arguments, **options)
+
+    def candidates(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        return self.scored(self._features(clip), clip.shape[3], clip.shape[4], _ROUNDS)
+
+    def _features(self, clip: Tensor) -> Tensor:
+        """The features of the frame in the middle, by all frames that the model looks at."""
         clip = clip[:, :, self.places()]
-        count, length = len(clip), clip.shape[2]
-        flows = self.flows(clip, length // 2) if self.config.temporal == "fgfa" else None
-        seen = self.see(clip.transpose(1, 2).flatten(0, 1))
-        return self.found(self.refined(seen, count, flows), *clip.shape[3:], *arguments, **options)
+        flows = self.flows(clip, clip.shape[2] // 2) if self.config.temporal == "fgfa" else None
+        return self.refined(self.see(clip.transpose(1, 2).flatten(0, 1)), len(clip), flows)
 
 
 def _best(boxes: Tensor, scores: Tensor, least: float, most: int) -> Found:

@@ -12,7 +12,7 @@ from refilm.ops.ls3d_conv import op as ls3d_conv
 from refilm.ops.motion_blend import op as motion_blend
 from refilm.ops.position_sensitive_pooling import op as position_sensitive_pooling
 
-_OPERATORS = [
+OPERATORS = [
     module.OPERATOR
     for module in (
         adaptive_warp,
@@ -25,7 +25,7 @@ _OPERATORS = [
     )
 ]
 # For each operator with kernels, the function that says what serves a device; the other operators have none.
-WITH_KERNELS = {"ls3d_conv": ls3d_conv.serves, **{each.name: each.serves for each in _OPERATORS}}
+WITH_KERNELS = {"ls3d_conv": ls3d_conv.serves, **{each.name: each.serves for each in OPERATORS}}
 
 
 @dataclass(frozen=True)

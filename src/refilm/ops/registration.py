@@ -45,7 +45,7 @@ class Operator:
         backward_reads_results: bool = False,
         triton: ModuleType | None = None,
     ) -> None:
-        self.name, self._reference, self._shapes = name, reference, shapes
+        self.name, self.reference, self._shapes = name, reference, shapes
         self._numbers, self._reads_results = numbers, backward_reads_results
         self._dtypes = {"cpu": tuple(dtypes), "cuda": (torch.float32,)}
         self._differentiable = differentiable
@@ -97,7 +97,7 @@ class Operator:
         return arguments[: len(arguments) - self._numbers]
 
     def _by_reference(self, *arguments: Any) -> Any:
-        found = self._reference(*arguments)
+        found = self.reference(*arguments)
         return found.contiguous() if isinstance(found, Tensor) else tuple(t.contiguous() for t in found)
 
     def _empty(self, *arguments: Any) -> Any:
@@ -126,7 +126,7 @@ class Operator:
     ) -> Sequence[Tensor]:
         with torch.enable_grad():
             leaves = [t.detach().requires_grad_(each) for t, each in zip(inputs, wanted, strict=True)]
-            result = self._reference(*leaves, *numbers)
+            result = self.reference(*leaves, *numbers)
             result = result if isinstance(result, Tensor) else result[0]
             return torch.autograd.grad(result, [t for t in leaves if t.requires_grad], grad)
 

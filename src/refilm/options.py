@@ -94,6 +94,8 @@ class Running:
     "Memory that the job may use, such as 4GB; on a GPU, its memory. Default: three quarters of what is free."
     threads: Whole | None = None
     "Processor cores to use. Default: all."
+    on: str | None = None
+    "Let many machines make the pieces: ray, the Ray cluster of this machine, or ray://HEAD:10001. Default: this one."
     overwrite: bool = False
     "Replace an existing output, in one step, when the new one is complete."
     restart: bool = False
@@ -116,6 +118,10 @@ class Running:
         if self.part is not None and self.part[1] is not None and self.part[0] >= self.part[1]:
             raise UsageError(f"--from must be before --to, got {self.from_time or 0} and {self.to_time}")
 
+        if self.on is not None and re.fullmatch(r"ray|ray://[^/\s]+:\d+", self.on) is None:
+            raise UsageError(f"--on takes ray, or an address such as ray://head:10001, got {self.on!r}")
+        if self.on is not None and self.preview is not None:
+            raise UsageError("--preview is made on this machine; leave out --on")
         if self.preview is not None and (self.to_time is not None or moment(self.preview) == 0):
             raise UsageError("--preview is a number of seconds above 0, and takes --from but no --to")
 

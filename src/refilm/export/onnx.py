@@ -95,8 +95,8 @@ def export_onnx(
     model, weights   as for `refilm.create_model`
     path             a file that ends in .onnx
 
-    Raises UsageError for an unknown model, one that ONNX cannot express, and a path that exists or is none; WeightsError
-    as `create_model`; RefilmError if the package onnxscript is missing, or if ONNX Runtime's results differ.
+    Raises UsageError for an unknown model, one that ONNX cannot express, and a path that exists or is none; RefilmError
+    if the package onnxscript is missing, or if ONNX Runtime's results differ; WeightsError as `create_model`.
     """
     path = Path(path)
     if path.suffix != ".onnx":

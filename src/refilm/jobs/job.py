@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from refilm.errors import JobError, Stopped, VideoError
 from refilm.jobs.advice import advice, interlaced, little_done
 from refilm.jobs.device import check_device, with_threads
+from refilm.jobs.elsewhere import made_by
 from refilm.jobs.identity import digest_of
 from refilm.jobs.memory_meter import MemoryMeter
 from refilm.jobs.pace import Pace, Progress, what_is_kept
@@ -170,11 +171,15 @@ class Job:
         """
         folder = WorkFolder(work_folder(self.sink.base))
         with self._begun(folder, warn, lambda _: None) as (source, spec, _):
-            starts = folder.starts()
-            if starts is None:
-                stage = self.make_stage(source.info, spec.plan.tile)
-                starts = survey(source, spec.length, context_before(stage, self.running.scene_cuts))
-                folder.keep_starts(starts)
+            return self._specs(folder, spec, source)
+
+    def _specs(self, folder: WorkFolder, spec: PieceSpec, source: Source) -> list[PieceSpec]:
+        """The records of all pieces; see `plan`. `source` is read, unless where they begin is known."""
+        starts = folder.starts()
+        if starts is None:
+            stage = self.make_stage(source.info, spec.plan.tile)
+            starts = survey(source, spec.length, context_before(stage, self.running.scene_cuts))
+            folder.keep_starts(starts)
         return [replace(spec, index=index, start=start) for index, start in enumerate(starts)]
 
     @contextmanager
@@ -284,7 +289,16 @@ class Job:
         pace: Pace,
         on_progress: Callable[[Progress], None],
     ) -> Iterator[FinishedPiece]:
-        """Make the pieces that are missing. Consecutive ones are made in one pass over the source."""
+        """Make the pieces that are missing: here, consecutive ones in one pass over the source, or by many workers."""
+        if self.running.on is not None:
+            from refilm.jobs.ray_pool import RayPool
+
+            missing = [own for own in self._specs(WorkFolder(spec.folder), spec, source) if own.index not in finished]
+            pool = RayPool(self.running.on, self.running.threads or os.cpu_count() or 1, self.running.device, spec)
+            for piece in made_by(pool, missing):
+                yield piece
+                on_progress(pace.at(_frames_in(finished.values())))
+            return
         frames, info = expected_frames(source.info), source.info
         for first, start, end in missing_runs(finished):
             done = _frames_in(finished.values())

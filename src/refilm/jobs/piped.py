@@ -59,7 +59,9 @@ def check_terminals(source: Path, output: Path) -> None:
 
 
 def refuse_parts(source: Path, output: Path, running: Running) -> None:
-    """Raises UsageError for a part or a preview where there is a pipe that cannot be read or written twice."""
+    """Raises UsageError for what needs files, a part, a preview or other machines, where there is a pipe."""
+    if running.on is not None and Path("-") in (source, output):
+        raise UsageError("--on needs files, which many machines can read; name both instead of -")
     if running.preview is not None and Path("-") in (source, output):
         raise UsageError("--preview makes files from a file; name both instead of -")
     if running.part is not None and source == STANDARD_INPUT:
@@ -148,6 +150,8 @@ class JobAtOnce(Job):
     ) -> Report:
         """Do the job, and return the report, which is not written anywhere. Raises as `Job.run`, and BrokenPipeError
         if the reader of standard output has ended."""
+        if self.running.on is not None:
+            raise UsageError("--on is for what is written to a file; name one, or leave it out")
         began, warnings = time.monotonic(), list[str]()
 
         def note(message: str) -> None:

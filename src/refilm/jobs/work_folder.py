@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 from array import array
 from collections.abc import Iterator, Sequence
@@ -125,8 +126,8 @@ class WorkFolder:
         return self.path / f"{index:06d}.piece"
 
     def unfinished_path(self, index: int) -> Path:
-        """Where this process writes a piece. The name is different in each process, which may make the same piece."""
-        return self.path / f"{index:06d}.{os.getpid()}.part"
+        """Where this process writes a piece. No other that makes the same one, here or elsewhere, writes there."""
+        return self.path / f"{index:06d}.{platform.node()}-{os.getpid()}.part"
 
     def keep(self, piece: FinishedPiece) -> None:
         """Turn the file at `unfinished_path` into a finished piece: sync its data, rename it, and write its record."""

@@ -22,6 +22,7 @@ def cluster():
     """A head that makes no pieces, and two nodes with one processor each."""
     from ray.cluster_utils import Cluster
 
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # beside other tests, workers would wait for minutes
     own = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     own.workers = [own.add_node(num_cpus=1) for _ in range(2)]
     ray.init(own.address, log_to_driver=False, logging_level="ERROR")

@@ -7,7 +7,7 @@ whoever makes it, so a slow one can be given out again, and the first result cou
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -112,6 +112,6 @@ def _slow(given: _Given, took: Sequence[float], now: float) -> list[int]:
     """The pieces that are made once, and have taken much longer than others, the slowest first."""
     if not took:
         return []
-    limit = SLOW * median(took)
-    single = [(now - began, index) for index, began in given.at.values() if len(given.of(index)) == 1]
+    limit, makers = SLOW * median(took), Counter(index for index, _ in given.at.values())
+    single = [(now - began, index) for index, began in given.at.values() if makers[index] == 1]
     return [index for spent, index in sorted(single, reverse=True) if spent > limit]

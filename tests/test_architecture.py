@@ -24,12 +24,15 @@ MAY_IMPORT = {
     "training": {"layers", "models", "weights", "video", "data", "stages", "evaluation"},
     "evaluation": {"ops", "layers", "models", "weights", "video", "data", "stages"},
     "export": {"ops", "models", "weights"},
-    "cli": {"export", "ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data"},
+    "web": {"models", "video", "jobs"},
+    "cli": {
+        *("export", "ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data", "web"),
+    },
 }
 
 
 # What else may be imported: by a package from the files beside it, and by those files from the packages.
-ALSO = {"cli": {"api", "detection", "recognition"}, "ops": {"_native"}}
+ALSO = {"cli": {"api", "detection", "recognition"}, "web": {"api"}, "ops": {"_native"}}
 FILES = {
     "api": {"models", "video", "stages", "jobs"},
     "detection": {"stages", "jobs", "api", "video"},

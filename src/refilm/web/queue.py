@@ -128,7 +128,10 @@ def _job(row: sqlite3.Row) -> Job:
 
 def titled(verb: str, changed: Sequence[tuple[str, Any]]) -> str:
     """What a job does, in words, from the options that differ from the defaults: "upscale, scale 2, for browser"."""
-    words = [
-        name if value is True else f"no {name}" if value is False else f"{name} {value}" for name, value in changed
-    ]
-    return ", ".join([verb, *words])
+    return ", ".join([verb, *(_in_words(name, value) for name, value in changed)])
+
+
+def _in_words(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    return f"{name} {value}"

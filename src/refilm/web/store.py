@@ -24,7 +24,8 @@ CREATE TABLE jobs (
 def open_store(path: Path) -> sqlite3.Connection:
     """Open the database at `path`, or make it. Raises JobError if there is another file, or one of another version."""
     try:
-        store = sqlite3.connect(path, isolation_level=None)  # each statement is on the disk when it returns
+        # each statement is on the disk when it returns; the event loop alone uses it, be it in this thread or another
+        store = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         store.row_factory = sqlite3.Row
         store.execute("PRAGMA journal_mode = WAL")
         store.execute("PRAGMA synchronous = FULL")

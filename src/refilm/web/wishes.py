@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
 
@@ -50,13 +50,13 @@ def _form(verb: str, summary: str, makes: str, models: list[str]) -> dict[str, A
 
 
 def _fields(kind: type) -> Iterator[dict[str, Any]]:
-    told, hints = options.documentation(kind), get_type_hints(kind, include_extras=True)
+    told, hints, marked = options.documentation(kind), get_type_hints(kind), get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         if field.name not in _HIDDEN:
             type_, choices = _plain_type(hints[field.name])
             yield {
                 "name": field.name,
-                "label": _flag(field.name, hints[field.name]),
+                "label": _label(field.name, marked[field.name]),
                 "type": type_,
                 "choices": choices,
                 "default": field.default,
@@ -66,8 +66,6 @@ def _fields(kind: type) -> Iterator[dict[str, Any]]:
 
 def _plain_type(hint: Any) -> tuple[Literal["switch", "whole", "number", "choice", "text"], list[str]]:
     """The kind of a form's field for the type of an option, and what there is to choose from."""
-    if get_origin(hint) is Annotated:
-        return _plain_type(get_args(hint)[0])
     kinds = set(get_args(hint)) - {types.NoneType} if get_origin(hint) in (Union, types.UnionType) else {hint}
     for kind in kinds:
         if get_origin(kind) is Literal:
@@ -78,12 +76,11 @@ def _plain_type(hint: Any) -> tuple[Literal["switch", "whole", "number", "choice
     raise TypeError(f"a form has no field for {hint}")
 
 
-def _flag(name: str, hint: Any) -> str:
-    """The name of an option's flag, without hyphens: "for", as it is a word of Python, is called otherwise there."""
-    named = (mark.name for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Parameter) and mark.name)
-    return (
-        next((flag.removeprefix("--") for flags in named for flag in flags), name).replace("_", " ").replace("-", " ")
-    )
+def _label(name: str, hint: Any) -> str:
+    """The name of an option's flag in words: "for" where the field is called otherwise, since Python has that word."""
+    marks = (mark.name or () for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Parameter))
+    flag = next((flag for flags in marks for flag in flags), name)
+    return flag.lstrip("-").replace("-", " ").replace("_", " ")
 
 
 def _kinds(verb: str) -> list[type]:

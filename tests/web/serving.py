@@ -50,7 +50,7 @@ class Serving:
         with urlopen(f"{self.address}api/events") as events:
             return next(json.loads(line[6:]) for line in events if line.startswith(b"data: "))
 
-    def wait_for(self, fits: Callable[[dict[str, Any]], bool], job: str, seconds: float = 120) -> dict[str, Any]:
+    def wait_for(self, fits: Callable[[dict[str, Any]], bool], job: str, seconds: float = 300) -> dict[str, Any]:
         """The job when it first fits."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:

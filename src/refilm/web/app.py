@@ -101,7 +101,7 @@ def create_app(settings: Settings, token: str | None) -> Starlette:
     ]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, names=settings.name, token=token)],
+        middleware=[Middleware(Guard, names=settings.names, token=token)],
         exception_handlers={RefilmError: _told_error, HTTPException: _told_error},
         lifespan=site.running,
     )

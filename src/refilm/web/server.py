@@ -35,8 +35,8 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
             ws="none",
             timeout_graceful_shutdown=_LAST_ANSWERS,
         )
-        tell(_address(settings, listening.getsockname()[1]) + ("" if token is None else f"?token={token}"))
         with suppress(KeyboardInterrupt):
+            tell(_address(settings, listening.getsockname()[1]) + ("" if token is None else f"?token={token}"))
             uvicorn.Server(config).run(sockets=[listening])
     raise Stopped("stopped; unfinished jobs go on when refilm web is started again with this work folder")
 
@@ -52,7 +52,7 @@ def _socket(settings: Settings) -> socket.socket:
 
 
 def _address(settings: Settings, port: int) -> str:
-    host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(settings.host, settings.host)
+    host = settings.shown_host
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,16 @@ class Settings:
     def needs_token(self) -> bool:
         """Whether others than the users of this computer can reach the page."""
         return bool(self.name) or not is_loopback(self.host)
+
+    @property
+    def names(self) -> set[str]:
+        """All names by which the server is known, besides addresses and localhost."""
+        return {*self.name, self.shown_host}
+
+    @property
+    def shown_host(self) -> str:
+        """The host in the address that is printed."""
+        return socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
 
 
 def is_loopback(host: str) -> bool:

@@ -72,9 +72,11 @@ class Site:
         self._send(f"event: removed\ndata: {json.dumps(job.id)}\n\n")
 
     def _send(self, message: str) -> None:
-        for listener in self._listeners:
-            with contextlib.suppress(asyncio.QueueFull):  # it sleeps; it is told of all jobs when it connects again
+        for listener in list(self._listeners):
+            try:
                 listener.put_nowait(message)
+            except asyncio.QueueFull:  # the browser sleeps; its stream ends, and when it connects again it is told all
+                self._listeners.discard(listener)
 
     async def messages(self) -> AsyncIterator[str]:
         """All jobs, and then each that changes, as server-sent events."""
@@ -82,7 +84,7 @@ class Site:
         self._listeners.add(listener)
         try:
             yield f"retry: 2000\nevent: jobs\ndata: {json.dumps([job_told(job) for job in self.queue.all()])}\n\n"
-            while True:
+            while listener in self._listeners:
                 try:
                     yield await asyncio.wait_for(listener.get(), _KEEP_ALIVE_SECONDS)
                 except TimeoutError:
@@ -233,7 +235,7 @@ def _routes(site: Site) -> list[Route]:
 
 
 async def _page(_: Request) -> Response:
-    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    return FileResponse(STATIC / "index.html")
 
 
 def _there(found: Found | None) -> Found:
@@ -272,7 +274,7 @@ def _media(path: Path) -> Response:
         kind = "application/octet-stream"
     if not path.is_file():
         raise HTTPException(404, f"{path.name}: is not there any more")
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": "private, no-cache"})
+    return FileResponse(path, media_type=kind)
 
 
 async def _told_error(_: Request, error: Exception) -> Response:

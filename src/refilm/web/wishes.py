@@ -179,9 +179,12 @@ def _preview_steps(
     untouched = {options.Denoise: options.Denoise(strength=0.0), options.Encoding: encoding}
     before = untouched | {options.Running: replace(part, to_time=str(begin + PREVIEW_SECONDS))}
     after = {**chosen, options.Encoding: encoding, options.Running: replace(part, preview=PREVIEW_SECONDS)}
-    keywords = _keywords(before, None) | {"leave_finished": True}
-    yield Step("denoise", str(film.path), str(folder / "before.mp4"), keywords)
-    yield Step(verb, str(film.path), str(folder / "after.mp4"), _keywords(after, model))
+    for name, function, keywords in (
+        ("before", "denoise", _keywords(before, None) | {"leave_finished": True}),
+        (verb, verb, _keywords(after, model)),
+    ):
+        output = folder / safe_name(f"{Path(film.name).stem}-{name}.mp4")
+        yield Step(function, str(film.path), str(output), keywords)
 
 
 def _keywords(chosen: Mapping[type, Any], model: str | None) -> dict[str, Any]:

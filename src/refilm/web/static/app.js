@@ -6,7 +6,7 @@ import { ask, listen, upload } from "./server.js";
 import { at, clock, describe, element, fraction, lasting, percent, size } from "./words.js";
 
 const films = new Map();
-let film = null, awaited = null;
+let film = null, awaited = null, limit = Infinity;
 
 // Films.
 
@@ -51,6 +51,10 @@ async function removeFilm(gone) {
 }
 
 async function send(file) {
+  if (file.size > limit) {
+    at("film-error").textContent = `${file.name}: is larger than ${size(limit)}, the most that this server takes`;
+    return;
+  }
   const going = upload(file, (share) => {
     at("upload-progress").value = 100 * share;
     at("upload-name").textContent = share < 1 ? `${file.name}: ${percent(share)} of ${size(file.size)}` : `${file.name}: looking at it …`;
@@ -173,6 +177,7 @@ async function begin() {
   form.build(about.forms, changed);
   at("preview").textContent = `Preview ${about.preview_seconds} seconds`;
   at("file").accept = about.endings.join(",");
+  limit = about.max_upload;
   at("limit").textContent = `Up to ${size(about.max_upload)}. Films stay on the computer that this page comes from.`;
   at("named").hidden = !about.folders.length;
   at("folders").textContent = `In ${about.folders.join(", ")}, and the folders in it.`;

@@ -43,6 +43,7 @@ async function removeFilm(gone) {
     films.delete(gone.id);
     if (film === gone) {
       film = null;
+      player.stop();
       at("look").hidden = at("task").hidden = true;
     }
     listFilms();

@@ -50,7 +50,8 @@ function play(address, words) {
   if (words) at("look").scrollIntoView({ block: "start" });
 }
 
-function stop() {
+// Stops all that plays, and takes away what is shown of it.
+export function stop() {
   events = [];
   boxes = null;
   selected = -1;
@@ -107,6 +108,7 @@ async function loadBoxes(time) {
     Object.assign(asked, { begin, end: begin + CHUNK_SECONDS - 1 });
   } catch (error) {
     what(error.message);
+    return; // `loading` stays, so that it is not asked again and again
   }
   asked.loading = false;
   drawBoxes();
@@ -174,6 +176,7 @@ export function wire(onBack) {
   video.ontimeupdate = () => {
     const number = events.findLastIndex((event) => event.start <= video.currentTime + 0.001);
     if (number >= 0) select(number);
+    drawBoxes(); // for browsers without requestVideoFrameCallback
   };
   video.onseeked = drawBoxes;
   eachFrame();

@@ -115,7 +115,9 @@ def test_files_beside_the_packages_import_what_they_may(path):
     check(path, FILES[path.stem] | LEAVES)
 
 
-@pytest.mark.parametrize("module", ["refilm", "refilm.api", "refilm.models", "refilm.video.child", "refilm.cli.main"])
+@pytest.mark.parametrize(
+    "module", ["refilm", "refilm.api", "refilm.models", "refilm.video.child", "refilm.cli.main", "refilm.web.server"]
+)
 def test_what_is_needed_before_a_model_runs_does_not_wait_for_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -253,7 +253,7 @@ async def _body(request: Request) -> dict[str, Any]:
             raise HTTPException(413, f"wanted at most {_BODY_BYTES} bytes of JSON")
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise UsageError("wanted a JSON object")

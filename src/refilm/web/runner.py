@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ class Runner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._previews: set[str] = set()
         self._children: dict[str, Children] = {}
+        self._threads = ThreadPoolExecutor(sum(self._slots.values()))  # each waits for a process
         self._ended = False
 
     def look(self) -> None:
@@ -137,7 +140,8 @@ class Runner:
         with Children(step.verb, step.options, self._slots[False], _Listener(heard)) as children:
             self._children[job_id] = children
             try:
-                return await asyncio.to_thread(children.run, Path(step.source), Path(step.output))
+                run = partial(children.run, Path(step.source), Path(step.output))
+                return await loop.run_in_executor(self._threads, run)
             finally:
                 del self._children[job_id]
 

@@ -26,7 +26,17 @@ MAY_IMPORT = {
     "export": {"ops", "models", "weights"},
     "web": {"models", "video", "jobs"},
     "cli": {
-        *("export", "ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data", "web"),
+        "ops",
+        "models",
+        "video",
+        "stages",
+        "jobs",
+        "comparison",
+        "evaluation",
+        "training",
+        "data",
+        "export",
+        "web",
     },
 }
 

@@ -38,9 +38,9 @@ def test_forms_have_the_options_of_the_dataclasses_with_their_documentation():
     assert (shown["crf"]["type"], shown["tile"]["type"], shown["from_time"]["label"]) == ("number", "whole", "from")
 
 
-def test_no_form_has_an_option_that_names_a_file_or_replaces_one():
+def test_no_form_has_an_option_that_names_a_file_or_a_machine_or_replaces_a_file():
     for form in forms():
-        assert not {"weights", "models", "through", "overwrite", "restart", "preview"} & set(fields_of(form))
+        assert not {"weights", "models", "through", "on", "overwrite", "restart", "preview"} & set(fields_of(form))
         assert all("/" not in model for model in form["models"])
 
 
@@ -94,6 +94,7 @@ def test_what_makes_no_pictures_has_no_preview():
         ("denoise", {"codec": ["libx264"]}, "codec is text"),
         ("denoise", {"weights": "/etc/passwd"}, "has no option weights"),
         ("recognize", {"through": "/etc/passwd"}, "has no option through"),
+        ("denoise", {"on": "ray://10.0.0.1:10001"}, "has no option on"),
         ("recognize", {"crf": 20}, "has no option crf"),
         ("denoise", {"overwrite": True, "path_out": "x"}, "has no option overwrite, path_out"),
         ("enhance", {}, "nothing is asked for"),

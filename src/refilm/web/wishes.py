@@ -1,7 +1,7 @@
 """What may be asked for on the page: forms made from the dataclasses of options, and jobs made from filled-in forms.
 
-Options that are paths of files are left out, since the page may name none but films: of models and weights there are
-those of `refilm models` to choose from.
+Options that name files or other machines are left out: the page may name no file but films, and the server opens no
+connections for it. Of models there are those of `refilm models` to choose from.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from refilm.web.queue import Job, Step, titled
 
 PREVIEW_SECONDS = 5
 _ENHANCE = "enhance"
-# Options that name files, and those that the server itself decides.
-_HIDDEN = {"models", "weights", "through", "overwrite", "restart", "preview", "input_fps"}
+# Options that name files or other machines, and those that the server itself decides.
+_HIDDEN = {"models", "weights", "through", "on", "overwrite", "restart", "preview", "input_fps"}
 _MILLISECOND = Fraction(1, 1000)
 # The function that writes what a command tells, and the ending of the file that the page can show.
 _WRITING = {"recognize": ("timeline", ".csv"), "detect": ("detections", ".jsonl")}

@@ -6,8 +6,10 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
@@ -70,9 +72,32 @@ def test_two_servers_do_not_share_a_work_folder_or_a_port(tmp_path):
 
 def test_ctrl_c_ends_the_server_and_says_that_jobs_go_on(tmp_path):
     server = Serving(tmp_path / "work")
-    server.process.terminate()
-    assert "unfinished jobs go on" in server.process.communicate(timeout=30)[1]
+    with urlopen(f"{server.address}api/events") as events:  # of a browser that has the page open
+        events.readline()
+        server.process.terminate()
+        (said,) = server.process.communicate(timeout=30)[1].splitlines()
+    assert "unfinished jobs go on" in said
     assert server.process.returncode == 130
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(tmp_path):
+    server = Serving(tmp_path / "work")
+    uploads = tmp_path / "work" / "uploads"
+    with socket.create_connection(("127.0.0.1", urlsplit(server.address).port)) as connection:
+        connection.sendall(
+            b"POST /api/uploads?name=a.mp4 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\nbegin"
+        )
+        wait_until(lambda: list(uploads.glob("*/film.mp4")))
+    wait_until(lambda: not list(uploads.iterdir()))
+    server.process.terminate()
+    assert len(server.process.communicate(timeout=30)[1].splitlines()) == 1  # that it was stopped
+
+
+def wait_until(so):
+    until = time.monotonic() + 30
+    while not so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_on_other_than_loopback_a_token_is_made_and_printed(tmp_path):

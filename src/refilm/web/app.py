@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -78,6 +78,11 @@ class Site:
             except asyncio.QueueFull:  # the browser sleeps; its stream ends, and when it connects again it is told all
                 self._listeners.discard(listener)
 
+    def end_streams(self) -> None:
+        """End what is sent to browsers that listen. They connect again when the server is there again."""
+        self._send(": the server stops\n\n")
+        self._listeners.clear()
+
     async def messages(self) -> AsyncIterator[str]:
         """All jobs, and then each that changes, as server-sent events."""
         listener: asyncio.Queue[str] = asyncio.Queue(_WAITING_MESSAGES)
@@ -101,12 +106,14 @@ def create_app(settings: Settings, token: str | None) -> Starlette:
         Mount("/static", StaticFiles(directory=STATIC)),
         Mount("/api", routes=_routes(site)),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(Guard, names=settings.names, token=token)],
-        exception_handlers={RefilmError: _told_error, HTTPException: _told_error},
+        exception_handlers=dict.fromkeys((RefilmError, HTTPException, ClientDisconnect), _told_error),
         lifespan=site.running,
     )
+    app.state.site = site
+    return app
 
 
 def _routes(site: Site) -> list[Route]:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -16,8 +17,20 @@ from refilm.errors import JobError, RefilmError, Stopped
 from refilm.web.app import create_app
 from refilm.web.settings import Settings
 
-# Seconds for answers that are on their way when the server is stopped. Progress is told without an end.
-_LAST_ANSWERS = 1
+# Seconds for answers that are on their way when the server is stopped.
+_LAST_ANSWERS = 2
+
+
+class _Server(uvicorn.Server):
+    """A server that calls `on_exit` when it is told to stop, before it waits for the answers that are on their way."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._on_exit()
+        super().handle_exit(sig, frame)
 
 
 def serve(settings: Settings, tell: Callable[[str], None]) -> None:
@@ -27,8 +40,9 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     """
     token = settings.token or (secrets.token_urlsafe(24) if settings.needs_token else None)
     with _socket(settings) as listening, _held(settings.work):
+        app = create_app(settings, token)
         config = uvicorn.Config(
-            create_app(settings, token),
+            app,
             log_level="warning",
             access_log=False,  # it would hold the token
             server_header=False,
@@ -37,7 +51,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         )
         with suppress(KeyboardInterrupt):
             tell(_address(settings, listening.getsockname()[1]) + ("" if token is None else f"?token={token}"))
-            uvicorn.Server(config).run(sockets=[listening])
+            _Server(config, app.state.site.end_streams).run(sockets=[listening])
     raise Stopped("stopped; unfinished jobs go on when refilm web is started again with this work folder")
 
 

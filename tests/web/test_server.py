@@ -70,6 +70,12 @@ def test_two_servers_do_not_share_a_work_folder_or_a_port(tmp_path):
             assert message in done.stderr
 
 
+def test_without_the_extra_one_line_says_what_to_install(tmp_path):
+    code = "import sys; sys.modules['uvicorn'] = None; from refilm.cli.main import run; sys.exit(run(['web']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "refilm: uvicorn is needed for the page: pip install 'refilm[web]'\n")
+
+
 def test_ctrl_c_ends_the_server_and_says_that_jobs_go_on(tmp_path):
     server = Serving(tmp_path / "work")
     with urlopen(f"{server.address}api/events") as events:  # of a browser that has the page open

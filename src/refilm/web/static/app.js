@@ -11,10 +11,13 @@ let film = null, awaited = null, limit = Infinity;
 // Films.
 
 function listFilms() {
-  at("film-list").replaceChildren(...[...films.values()].map((each) => element("li", {},
-    element("button", { type: "button", class: "pick", "aria-pressed": String(each === film), onclick: () => choose(each) },
-      each.name, element("small", {}, short(each))),
-    element("button", { type: "button", "aria-label": `Remove ${each.name}`, onclick: () => removeFilm(each) }, "Remove"))));
+  at("film-list").replaceChildren(...[...films.values()].map((each) => {
+    const pick = { type: "button", class: "pick", "aria-pressed": String(each === film), onclick: () => choose(each) };
+    const remove = { type: "button", "aria-label": `Remove ${each.name}`, onclick: () => removeFilm(each) };
+    return element("li", {},
+      element("button", pick, each.name, element("small", {}, short(each))),
+      element("button", remove, "Remove"));
+  }));
 }
 
 function short({ facts, duration }) {
@@ -58,7 +61,8 @@ async function send(file) {
   }
   const going = upload(file, (share) => {
     at("upload-progress").value = 100 * share;
-    at("upload-name").textContent = share < 1 ? `${file.name}: ${percent(share)} of ${size(file.size)}` : `${file.name}: looking at it …`;
+    const told = share < 1 ? `${percent(share)} of ${size(file.size)}` : "looking at it …";
+    at("upload-name").textContent = `${file.name}: ${told}`;
   });
   at("upload-name").textContent = file.name;
   at("uploading").hidden = false;

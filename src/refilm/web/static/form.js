@@ -8,10 +8,13 @@ const SHOWN_FIRST = ["purpose"];
 
 export function build(told, onChange) {
   forms = told;
-  at("verbs").append(...forms.map((form) => element("label", {},
-    element("input", { type: "radio", name: "verb", value: form.verb, onchange: () => { show(form.verb); onChange(); } }),
-    element("b", {}, form.verb),
-    element("small", {}, form.summary))));
+  at("verbs").append(...forms.map(({ verb, summary }) => {
+    const chosen = () => { show(verb); onChange(); };
+    return element("label", {},
+      element("input", { type: "radio", name: "verb", value: verb, onchange: chosen }),
+      element("b", {}, verb),
+      element("small", {}, summary));
+  }));
   show(forms[0].verb);
 }
 
@@ -62,8 +65,9 @@ function inputOf(field, common, value) {
     select.value = value ?? "";
     return select;
   }
-  const number = { whole: { type: "number", step: "1" }, number: { type: "number", step: "any" } }[field.type];
-  return element("input", { ...common, ...(number || { type: "text", spellcheck: "false" }), value: String(value ?? "") });
+  const step = { whole: "1", number: "any" }[field.type];
+  const kind = step ? { type: "number", step } : { type: "text", spellcheck: "false" };
+  return element("input", { ...common, ...kind, value: String(value ?? "") });
 }
 
 // What is filled in: { verb, model, options }, where the server has to be told. Throws an Error for what is no number.

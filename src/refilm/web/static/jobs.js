@@ -3,7 +3,7 @@ import { ask } from "./server.js";
 import { at, element, lasting, size } from "./words.js";
 
 const entries = new Map();
-const WORDS = { waiting: "waiting", running: "running", pausing: "pausing", paused: "paused", done: "done", failed: "failed" };
+const SHOWING = { recognize: "Show timeline", detect: "Show boxes" };
 
 // show(job) shows a result in the player; nameOf(film id) is a film's name.
 export function update(job, { show, nameOf }) {
@@ -13,11 +13,12 @@ export function update(job, { show, nameOf }) {
   if (!entry.item.isConnected) at("jobs").prepend(entry.item);
   entry.title.textContent = job.is_preview ? `Preview: ${job.title}` : job.title;
   entry.film.textContent = nameOf(job.film);
-  entry.state.textContent = job.state === "done" && !job.result ? "nothing to do" : WORDS[job.state];
+  entry.state.textContent = job.state === "done" && !job.result ? "nothing to do" : job.state;
   entry.state.className = `state ${job.state}`;
   entry.message.textContent = job.message || "";
   entry.message.className = job.state === "failed" ? "failed-words" : "";
-  entry.warnings.replaceChildren(...job.warnings.map((words) => element("p", { class: "warning" }, `Warning: ${words}`)));
+  const warnings = job.warnings.map((words) => element("p", { class: "warning" }, `Warning: ${words}`));
+  entry.warnings.replaceChildren(...warnings);
   buttons(entry);
   tick(entry);
   at("no-jobs").hidden = true;
@@ -69,13 +70,15 @@ function buttons({ job, toggle, show, download, remove: gone, title }) {
   toggle.disabled = job.state === "pausing";
   toggle.textContent = going ? "Pause" : job.state === "failed" ? "Try again" : "Resume";
   show.hidden = !job.result || job.verb === "encode";
-  show.textContent = job.is_preview ? "Compare" : { recognize: "Show timeline", detect: "Show boxes" }[job.verb] || "Play";
+  show.textContent = job.is_preview ? "Compare" : SHOWING[job.verb] || "Play";
   download.hidden = !job.result;
   if (job.result) {
     download.href = `/api/jobs/${job.id}/result`;
     download.textContent = `Download ${size(job.result.bytes)}`;
   }
-  for (const button of [toggle, show, download, gone]) button.setAttribute("aria-label", `${button.textContent}: ${title.textContent}`);
+  for (const button of [toggle, show, download, gone]) {
+    button.setAttribute("aria-label", `${button.textContent}: ${title.textContent}`);
+  }
 }
 
 // How far a job is, and how long it takes from now on.
@@ -105,9 +108,10 @@ function timeLeft(told, heard) {
 
 function ending({ report, is_preview }) {
   if (!report) return "";
-  const frames = report.frames_out ? `${report.frames_in} frames in, ${report.frames_out} out` : `${report.frames_in} frames`;
-  const whole = is_preview && report.whole?.seconds ? ` · the whole film would take ${lasting(report.whole.seconds)}` : "";
-  return `${frames}, in ${lasting(report.seconds)}${whole}`;
+  const frames = `${report.frames_in} frames${report.frames_out ? ` in, ${report.frames_out} out` : ""}`;
+  const whole = is_preview && report.whole?.seconds;
+  const told = whole ? ` · the whole film would take ${lasting(whole)}` : "";
+  return `${frames}, in ${lasting(report.seconds)}${told}`;
 }
 
 setInterval(() => entries.forEach((entry) => { if (entry.job.state === "running") tick(entry); }), 1000);

@@ -24,12 +24,25 @@ MAY_IMPORT = {
     "training": {"layers", "models", "weights", "video", "data", "stages", "evaluation"},
     "evaluation": {"ops", "layers", "models", "weights", "video", "data", "stages"},
     "export": {"ops", "models", "weights"},
-    "cli": {"export", "ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data"},
+    "web": {"models", "video", "jobs"},
+    "cli": {
+        "ops",
+        "models",
+        "video",
+        "stages",
+        "jobs",
+        "comparison",
+        "evaluation",
+        "training",
+        "data",
+        "export",
+        "web",
+    },
 }
 
 
 # What else may be imported: by a package from the files beside it, and by those files from the packages.
-ALSO = {"cli": {"api", "detection", "recognition"}, "ops": {"_native"}}
+ALSO = {"cli": {"api", "detection", "recognition"}, "web": {"api"}, "ops": {"_native"}}
 FILES = {
     "api": {"models", "video", "stages", "jobs"},
     "detection": {"stages", "jobs", "api", "video"},
@@ -112,7 +125,9 @@ def test_files_beside_the_packages_import_what_they_may(path):
     check(path, FILES[path.stem] | LEAVES)
 
 
-@pytest.mark.parametrize("module", ["refilm", "refilm.api", "refilm.models", "refilm.video.child", "refilm.cli.main"])
+@pytest.mark.parametrize(
+    "module", ["refilm", "refilm.api", "refilm.models", "refilm.video.child", "refilm.cli.main", "refilm.web.server"]
+)
 def test_what_is_needed_before_a_model_runs_does_not_wait_for_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

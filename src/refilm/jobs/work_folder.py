@@ -195,6 +195,21 @@ def _bookmark(record: dict[str, Any] | None) -> Bookmark | None:
     return None if record is None else Bookmark(**record | {"time": Fraction(record["time"])})
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process works in the work folder `path`."""
+    try:
+        lock = os.open(path / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 @contextmanager
 def disk_full_told(folder: Path) -> Iterator[None]:
     """A context in which an OSError becomes a JobError; if the disk is full, it says what to do."""

@@ -23,13 +23,13 @@ MAY_IMPORT = {
     "comparison": {"video", "jobs"},
     "training": {"layers", "models", "weights", "video", "data", "stages", "evaluation"},
     "evaluation": {"ops", "layers", "models", "weights", "video", "data", "stages"},
-    "export": {"ops", "models", "weights"},
+    "export": {"ops", "models", "weights", "video", "stages", "jobs"},
     "cli": {"export", "ops", "models", "video", "stages", "jobs", "comparison", "evaluation", "training", "data"},
 }
 
 
 # What else may be imported: by a package from the files beside it, and by those files from the packages.
-ALSO = {"cli": {"api", "detection", "recognition"}, "ops": {"_native"}}
+ALSO = {"cli": {"api", "detection", "recognition"}, "export": {"api", "stream"}, "ops": {"_native"}}
 FILES = {
     "api": {"models", "video", "stages", "jobs"},
     "detection": {"stages", "jobs", "api", "video"},

@@ -1,6 +1,8 @@
 """Filters for VapourSynth: the pixels of refilm.stream, in any order, with exact rates."""
 
+import sys
 from fractions import Fraction
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -218,6 +220,19 @@ def blank(**own):
 def test_what_is_wrong_is_told_at_the_call(restorers, verb, given, own, message):
     with pytest.raises(vs.Error, match=message):
         getattr(filters, verb)(given(), **own)
+
+
+def test_interlaced_frames_are_refused_with_the_way_out(restorers):
+    clip = filters.denoise(blank().std.SetFieldBased(2))
+    with pytest.raises(vs.Error, match="picture 0 is interlaced, as _FieldBased says; deinterlace the clip before"):
+        clip.get_frame(0)
+
+
+def test_without_vapoursynth_one_line_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vapoursynth", None)
+    monkeypatch.delitem(sys.modules, "refilm.export.vapoursynth")
+    with pytest.raises(refilm.RefilmError, match="VapourSynth is not installed: pip install vapoursynth"):
+        import_module("refilm.export.vapoursynth")
 
 
 def test_values_out_of_range_are_told_with_the_number_of_the_frame(restorers):

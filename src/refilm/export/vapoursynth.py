@@ -45,7 +45,7 @@ except ImportError:
     ) from None
 
 _SEGMENT = 32  # source frames after which a model with a state begins anew
-_KEPT = 8  # the latest results, since VapourSynth asks for several at a time, in nearly the order of their numbers
+_AHEAD = 8  # results made and kept on the way to a wanted one: VapourSynth asks in nearly the order of the numbers
 _NOMINAL = Fraction(1, 25)  # seconds that a frame is shown which does not say it; such a clip has no times at all
 _TEXT = """
 Takes a clip in RGBS, and returns one of as many frames, with their properties. Values are not clamped.
@@ -158,6 +158,11 @@ class _Source:
         before: Any = None
         for number in range(first, len(self.clip)):
             with self.clip.get_frame(number) as frame:
+                if frame.props.get("_FieldBased", 0) > 0:
+                    raise ValueError(
+                        f"picture {number} is interlaced, as _FieldBased says; deinterlace the clip before, or say "
+                        "that it is not, by std.SetFieldBased(clip, 0)"
+                    )
                 picture = np.stack([np.asarray(frame[plane]) for plane in range(3)], axis=-1)
                 told = frame.props.get("_SceneChangePrev", before)
                 before = frame.props.get("_SceneChangeNext")
@@ -239,25 +244,25 @@ class _AnyOrder:
         self._filter = made
         self._next = 0  # number of the next result of `_results`
         self._results: Iterator[Frame] | None = None
-        self._kept: dict[int, Frame] = {}
+        self._kept: dict[int, Frame] = {}  # results that were passed and not asked for yet
         self._latest: Frame
 
     def __call__(self, number: int) -> Frame:
         if number in self._kept:
-            return self._kept[number]
+            return self._kept.pop(number)
         begin = self._filter.begin(number)
         nearest = self._filter.first_of(begin)
-        if self._results is None or number < self._next or nearest > self._next + _KEPT:
+        if self._results is None or number < self._next or nearest > self._next + _AHEAD:
             self._results, self._next = self._filter.results(begin), nearest
         results, self._results = self._results, None  # a generator that has raised gives nothing more
         while self._next <= number:
             # the last frame is shown until the clip ends
             self._latest = self._kept[self._next] = next(results, None) or self._latest
             self._next += 1
-            if len(self._kept) > _KEPT:
+            if len(self._kept) > _AHEAD:
                 del self._kept[next(iter(self._kept))]
         self._results = results
-        return self._latest
+        return self._kept.pop(number)
 
 
 def _filtered(source: _Source, work: Work, running: Running) -> vs.VideoNode:

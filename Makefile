@@ -42,9 +42,10 @@ smoke: .venv/installed
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/interpolation.py --smoke
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/onnx_runtime.py --smoke
 
-# The site of docs/, with results and the reference; every link in it must lead somewhere.
+# The site of docs/, with results and the reference; every link in it must lead somewhere. With --quiet, --strict would
+# not see warnings.
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 check: lint types test
 

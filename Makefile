@@ -2,14 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow torture lint types smoke check clean
+.PHONY: demo test slow torture lint types smoke docs check clean
 
 # One stamp for the environment, so that a second `make` does not install again.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt tools/install_torch.py $(shell find src -name '*.cpp' -o -name '*.hpp')
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/python tools/install_torch.py
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,train]'
 	touch $@
 
 demo: .venv/installed
@@ -41,6 +41,11 @@ smoke: .venv/installed
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/pipeline.py --smoke
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/interpolation.py --smoke
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/onnx_runtime.py --smoke
+
+# The site of docs/, with results and the reference; every link in it must lead somewhere. With --quiet, --strict would
+# not see warnings.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 check: lint types test
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "comparison": {"video", "jobs"},
     "training": {"layers", "models", "weights", "video", "data", "stages", "evaluation"},
     "evaluation": {"ops", "layers", "models", "weights", "video", "data", "stages"},
-    "export": {"ops", "models", "weights"},
+    "export": {"ops", "models", "weights", "video", "stages", "jobs"},
     "web": {"models", "video", "jobs"},
     "cli": {
         "ops",
@@ -42,7 +42,7 @@ MAY_IMPORT = {
 
 
 # What else may be imported: by a package from the files beside it, and by those files from the packages.
-ALSO = {"cli": {"api", "detection", "recognition"}, "web": {"api"}, "ops": {"_native"}}
+ALSO = {"cli": {"api", "detection", "recognition"}, "export": {"api", "stream"}, "web": {"api"}, "ops": {"_native"}}
 FILES = {
     "api": {"models", "video", "stages", "jobs"},
     "detection": {"stages", "jobs", "api", "video"},

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -34,6 +35,8 @@ def test_every_step_of_the_page_works(page, at_home):
     assert len(steps) >= 6
     for command, code in steps:
         if code:
+            if "import vapoursynth" in code and find_spec("vapoursynth") is None:
+                continue
             exec(code, names)
         elif "|" in command:
             if shutil.which("ffmpeg") is not None:

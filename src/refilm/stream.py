@@ -33,7 +33,7 @@ from refilm.tasks import TASKS, Task
 from refilm.video import Frame
 
 _ANY = StreamShape(64, 64, Fraction(25), Fraction(1, 25), Fraction(0))
-_RUNNING = ("device", "scene_cuts", "tile", "threads")
+RUNNING = ("device", "scene_cuts", "tile", "threads")
 _WATCHING = ("device", "threads", "input_fps")
 _OF_EVENTS = ("every", "shots", "topk", "from_small", "through", *_WATCHING)
 _DETECTING = ("device", "scene_cuts", "threads", "input_fps")
@@ -77,16 +77,14 @@ _USUAL = "Usual number of pictures a second. Default, where they have times: tha
 
 def _of_task(task: Task) -> Callable[..., Iterator[Any]]:
     is_timed = task.name == "interpolation"
-    known = keywords_of(task.options, Running)
-    taken = _RUNNING + ("input_fps",) * is_timed
-    keywords = {name: told for name, told in known.items() if name not in _names(Running) or name in taken} | MODEL
-    keywords["tile"] = (None, _TILE)
+    taken = RUNNING + ("input_fps",) * is_timed
+    keywords = keywords_in_memory(task, taken)
     if is_timed:
         keywords["input_fps"] = (None, _USUAL)
 
     def function(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Any]:
         by_name(function, (pictures,), task.options, own, given)
-        return _results(pictures, *_asked(task, taken, given), is_timed)
+        return _results(pictures, *asked(task, taken, given), is_timed)
 
     function.__name__ = function.__qualname__ = task.verb
     summary = task.summary.partition("\n")[0]
@@ -96,11 +94,16 @@ def _of_task(task: Task) -> Callable[..., Iterator[Any]]:
     return function
 
 
-def _names(kind: type) -> list[str]:
-    return [field.name for field in fields(kind)]
+def keywords_in_memory(task: Task, taken: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """The default and the documentation of each keyword of a function that restores or interpolates without a job.
+
+    taken   fields of Running that the function takes
+    """
+    known, others = keywords_of(task.options, Running), {field.name for field in fields(Running)} - set(taken)
+    return {name: told for name, told in known.items() if name not in others} | MODEL | {"tile": (None, _TILE)}
 
 
-def _asked(task: Task, taken: Sequence[str], given: dict[str, Any]) -> tuple[Work, Running]:
+def asked(task: Task, taken: Sequence[str], given: dict[str, Any]) -> tuple[Work, Running]:
     """The work and how it runs, from the keywords of a function. Raises for those that are wrong.
 
     taken   fields of Running that the function takes
@@ -158,7 +161,7 @@ interpolate = _of_task(TASKS["interpolation"])
 
 def recognize(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Event]:
     by_name(recognize, (pictures,), options.Recognize, own, given)
-    work, running = _asked(TASKS["recognition"], _WATCHING, given)
+    work, running = asked(TASKS["recognition"], _WATCHING, given)
     return _events(pictures, work, replace(running, scene_cuts=work.options.looks_for_cuts(running.scene_cuts)))
 
 
@@ -183,7 +186,7 @@ describe(
 
 def detect(pictures: Iterable[Item], *own: Any, **given: Any) -> Iterator[Detections]:
     by_name(detect, (pictures,), options.Detect, own, given)
-    return _objects(pictures, *_asked(TASKS["detection"], _DETECTING, given))
+    return _objects(pictures, *asked(TASKS["detection"], _DETECTING, given))
 
 
 def _objects(items: Iterable[Item], work: Work, running: Running) -> Iterator[Detections]:

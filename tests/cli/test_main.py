@@ -26,6 +26,31 @@ def test_interpolate_ends_with_a_table_and_code_0(media, tmp_path, capsys):
     assert shown.out == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "proposed"),
+    [
+        (("refilm", "de"), {"denoise", "deblock", "detect", "decode"}),
+        (("refilm", "denoise", "--si"), {"--sigma"}),
+        (("refilm", "denoise", "--for", ""), {"browser", "editing", "archive", "phone"}),
+        (("refilm", "denoise", "fi"), {"film.mkv"}),
+    ],
+)
+def test_bash_completes_commands_options_values_and_files(words, proposed, tmp_path, capsys):
+    (tmp_path / "film.mkv").touch()
+    assert run(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    asked = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _refilm"
+    code = f"{script}\n{asked}; printf '%s\n' ${{COMPREPLY[@]}}"
+    done = subprocess.run(["bash"], input=code, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert set(done.stdout.split()) == proposed
+
+
+@pytest.mark.parametrize(("shell", "begins"), [("zsh", "#compdef refilm"), ("fish", "# Fish completion")])
+def test_other_shells_have_scripts_too(shell, begins, capsys):
+    assert run(["completion", shell]) == 0
+    assert capsys.readouterr().out.startswith(begins)
+
+
 def test_json_is_one_event_a_line_and_ends_with_the_report(media, tmp_path, capsys):
     source = str(media("companions-mkv").path)
     options = ["--model", "flow-blend", "--json", "--drop-streams"]

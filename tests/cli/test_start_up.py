@@ -30,6 +30,11 @@ def test_help_needs_no_torch(command):
     assert exit_code_and_error(command, "--help") == (0, "")
 
 
+def test_help_loads_nothing_heavy():
+    heavy = "torch,av,cv2,numpy,scipy,asyncio,multiprocessing,sqlite3,http,xml,refilm.api,refilm.stages,refilm.video"
+    assert exit_code_and_error("--help", without=heavy) == (0, "")
+
+
 def test_facts_about_files_and_models_need_no_torch(media):
     source = media("cfr-24").path
     for arguments in (

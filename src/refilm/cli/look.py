@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(app: App) -> None:
-    for command in (probe, compare, models, doctor, explain):
+    for command in (probe, compare, models, doctor, completion, explain):
         app.command(command)
 
 
@@ -115,6 +115,26 @@ def doctor(*, json: bool = False) -> int:
     from refilm.cli.tables import doctor_table, examine
 
     show(examine(), doctor_table, json)
+    return DONE
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print the script by which a shell completes the commands and options of refilm.
+
+    bash: refilm completion bash > ~/.local/share/bash-completion/completions/refilm
+
+    zsh: refilm completion zsh > DIR/_refilm, with a DIR of $fpath
+
+    fish: refilm completion fish > ~/.config/fish/completions/refilm.fish
+
+    Parameters
+    ----------
+    shell
+        Your shell.
+    """
+    from refilm.cli.main import app
+
+    print(app.generate_completion(shell=shell))
     return DONE
 
 

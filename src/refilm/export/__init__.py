@@ -1,1 +1,1 @@
-"""Models for other programs: ONNX files, and weight files on a hub."""
+"""For other programs: ONNX files, weight files on a hub, and filters for VapourSynth."""

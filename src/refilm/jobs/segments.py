@@ -82,7 +82,7 @@ def run_segments(
                 break
             frame = source.get(number)
             if frame is None:
-                yield from _owned(stage.flush(), begin_time, end_time)
+                yield from owned(stage.flush(), begin_time, end_time)
                 break
             if number == following:
                 end_time = frame.time
@@ -92,7 +92,7 @@ def run_segments(
                 last = frame
                 seen.push(frame)
             fed = frame.time
-            yield from _owned(stage.push(frame), begin_time, end_time)
+            yield from owned(stage.push(frame), begin_time, end_time)
             source.forget(min(number, following - before))
         next_start = None if source.get(following) is None else source.bookmark(first_frame(index + 1, length, before))
         assert last is not None, "a segment is begun only if it has a frame"
@@ -130,7 +130,7 @@ def survey(frames: Iterable[Frame], length: int, before: int) -> list[Bookmark |
     return starts
 
 
-def _owned(results: Iterator[Any], begin: Fraction | None, end: Fraction | None) -> Iterator[Any]:
+def owned(results: Iterator[Any], begin: Fraction | None, end: Fraction | None) -> Iterator[Any]:
     """The items with times in [begin, end)."""
     return (item for item in results if (begin is None or item.time >= begin) and (end is None or item.time < end))
 

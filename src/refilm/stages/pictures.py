@@ -109,9 +109,9 @@ class Form:
                 continue
             if not self.is_timed:
                 assert rate is not None
-                yield self._frame(item, number, number / rate, 1 / rate)
+                yield self.frame(item, number, number / rate, 1 / rate)
                 continue
-            frame = self._frame(item[1], number, Fraction(item[0]), last)
+            frame = self.frame(item[1], number, Fraction(item[0]), last)
             if waiting is not None:
                 last = frame.time - waiting.time
                 if last <= 0:
@@ -121,7 +121,8 @@ class Form:
         if waiting is not None:
             yield replace(waiting, duration=last)
 
-    def _frame(self, picture: Picture, number: int, time: Fraction, duration: Fraction) -> Frame:
+    def frame(self, picture: Picture, number: int, time: Fraction, duration: Fraction) -> Frame:
+        """A picture of this form as a frame. Raises ValueError for values that are out of range."""
         if isinstance(picture, Tensor):
             picture = picture.detach().cpu()
             picture = (picture.float() if picture.is_floating_point() else picture).numpy()

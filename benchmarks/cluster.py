@@ -27,13 +27,16 @@ from cyclopts import App
 from refilm.jobs.elsewhere import WorkerError, made_by
 from refilm.jobs.job import Job
 from refilm.jobs.pieces import make_piece
+from refilm.jobs.planning import SECONDS
+from refilm.jobs.segments import survey
+from refilm.jobs.source import open_source
 from refilm.jobs.video_file import VideoFile
 from refilm.options import Encoding, Interpolate, Running
 from refilm.stages.table import TaskStages, Work
 from refilm.tasks import TASKS
 
 RESULTS = Path(__file__).parents[1] / "results" / "bench"
-WIDTH, HEIGHT, LENGTH = 640, 360, 16
+WIDTH, HEIGHT, LENGTH = 320, 180, 16
 FILM_HOUR = 25 * 3600  # frames
 MACHINES = (1, 10, 100, 300, 1000)
 # Assumed, not measured: how often a machine is lost, and how many of them are how much slower than the others.
@@ -62,11 +65,9 @@ class Measured:
 @app.default
 def main(*, smoke: bool = False) -> None:
     """Measure, simulate, and write the tables."""
-    frames, workers = (2 * LENGTH, (1,)) if smoke else (20 * LENGTH, (1, 2, 4))
+    pieces, workers = (2, (1,)) if smoke else (12, (1, 2, 4))
     with tempfile.TemporaryDirectory() as name:
-        film = Path(name) / "film.mp4"
-        write_film(film, frames)
-        measured, rows = measure(film, frames, workers)
+        measured, rows = measure(Path(name), pieces, workers)
     simulated = [simulate(measured, machines) for machines in ((1, 10) if smoke else MACHINES)]
     if not smoke:
         write(measured, rows, simulated)
@@ -82,17 +83,24 @@ def job_for(film: Path, on: str | None) -> Job:
     return Job(film, sink, TaskStages((work,), "cpu"), settings, running=running, segment_frames=LENGTH)
 
 
-def measure(film: Path, frames: int, counts: tuple[int, ...]) -> tuple[Measured, list[dict[str, Any]]]:
+def measure(folder: Path, pieces: int, counts: tuple[int, ...]) -> tuple[Measured, list[dict[str, Any]]]:
     """The figures of one machine, and for each number of workers the pieces that they make in a second."""
     import ray
     from ray.cluster_utils import Cluster
 
-    here, pieces = job_for(film, None), frames // LENGTH
-    specs: list[Any] = []
-    survey = seconds_of(lambda: specs.extend(here.plan()))
-    making = seconds_of(lambda: [make_piece(spec) for spec in specs])
-    size = sum(path.stat().st_size for path in specs[0].folder.glob("*.piece")) / pieces / 1e6
-    join = seconds_of(here.run)
+    shorter, film = folder / "shorter.mp4", folder / "film.mp4"
+    joins, making, size = list[float](), 0.0, 0.0
+    for path, count in ((shorter, max(pieces // 4, 1)), (film, pieces)):
+        write_film(path, count * LENGTH)
+        here = job_for(path, None)
+        specs = here.plan()
+        making = seconds_of(lambda found=specs: [make_piece(spec) for spec in found])
+        size = sum(piece.stat().st_size for piece in specs[0].folder.glob("*.piece")) / pieces / 1e6
+        joins.append(seconds_of(here.run))
+    # what does not grow with the film, such as measuring memory, is not counted
+    join = max(joins[1] - joins[0], 0.0) / (pieces - max(pieces // 4, 1)) / LENGTH
+    with open_source(film) as source:
+        surveying = seconds_of(lambda: survey(source, LENGTH, 0)) / pieces / LENGTH
     alone = seconds_of(here.run)
     rows = []
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # compared is with a process that is not nice
@@ -108,7 +116,7 @@ def measure(film: Path, frames: int, counts: tuple[int, ...]) -> tuple[Measured,
         ray.shutdown()
         cluster.shutdown()
     overhead = max(rows[0]["seconds"] - alone, 0.0) / pieces
-    return Measured(making / pieces, overhead, survey / frames, join / frames, size), rows
+    return Measured(making / pieces, overhead, surveying, join, size), rows
 
 
 def seconds_of(run: Any) -> float:
@@ -118,7 +126,7 @@ def seconds_of(run: Any) -> float:
 
 
 def write_film(path: Path, frames: int) -> None:
-    texture = np.random.default_rng(0).integers(0, 255, (HEIGHT // 8, WIDTH // 8), np.uint8).repeat(8, 0).repeat(8, 1)
+    texture = np.random.default_rng(0).integers(0, 255, (HEIGHT // 6, WIDTH // 8), np.uint8).repeat(6, 0).repeat(8, 1)
     chroma = np.full((HEIGHT // 2, WIDTH), 128, np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast"})
@@ -138,7 +146,7 @@ class Machines:
         self.places, self.now, self._piece = count, 0.0, piece
         self._chance = random.Random(0)
         self._ends: list[tuple[float, int, bool, int]] = []
-        self._tickets, self._dropped, self.made, self.lost = 0, set[int](), 0, 0
+        self.given, self._dropped, self.lost = 0, set[int](), 0
 
     def give(self, spec: Any) -> int:
         spent = self._piece * self._chance.uniform(0.8, 1.2)
@@ -146,9 +154,9 @@ class Machines:
             spent *= SLOWNESS
         until_lost = self._chance.expovariate(1 / (3600 * HOURS_BETWEEN_LOSSES))
         lost = until_lost < spent
-        heapq.heappush(self._ends, (self.now + min(spent, until_lost), self._tickets, lost, spec.index))
-        self._tickets += 1
-        return self._tickets - 1
+        heapq.heappush(self._ends, (self.now + min(spent, until_lost), self.given, lost, spec.index))
+        self.given += 1
+        return self.given - 1
 
     def ended(self, tickets: Any, seconds: float) -> list[int]:
         while self._ends and self._ends[0][1] in self._dropped:
@@ -158,7 +166,7 @@ class Machines:
 
     def result(self, ticket: int) -> Any:
         _, _, lost, _ = heapq.heappop(self._ends)
-        self.made, self.lost = self.made + 1, self.lost + lost
+        self.lost += lost
         if lost:
             raise WorkerError("lost")
         return ticket
@@ -173,9 +181,9 @@ class _Numbered:
 
 
 def simulate(measured: Measured, machines: int) -> dict[str, Any]:
-    """A film of an hour on so many machines with one core each."""
+    """A film of an hour on so many machines, of which each makes one piece at a time."""
     pieces = FILM_HOUR // LENGTH
-    pool = Machines(machines, measured.piece + measured.overhead)
+    pool = Machines(machines, SECONDS + measured.overhead)
     for _ in made_by(pool, [_Numbered(index) for index in range(pieces)], lambda: pool.now):  # type: ignore[arg-type]
         pass
     around = FILM_HOUR * (measured.survey + measured.join)
@@ -185,7 +193,7 @@ def simulate(measured: Measured, machines: int) -> dict[str, Any]:
         "hours": hours,
         "survey_and_join_hours": around / 3600,
         "machine_hours": machines * pool.now / 3600 + around / 3600,
-        "pieces_made_again": pool.made - pieces,
+        "pieces_given_again": pool.given - pieces,
         "machines_lost": pool.lost,
         "gigabytes_written": pieces * measured.megabytes / 1e3,
     }
@@ -213,11 +221,12 @@ def write(measured: Measured, rows: list[dict[str, Any]], simulated: list[dict[s
             f"{row['hours']:.2f}",
             f"{row['survey_and_join_hours']:.2f}",
             f"{row['machine_hours']:.1f}",
-            row["pieces_made_again"],
+            row["pieces_given_again"],
             row["machines_lost"],
         )
         for row in simulated
     ]
+    slow = f"{SLOW_SHARE:.0%} of pieces take {SLOWNESS:.0f} times as long"
     lines = [
         "# Many workers",
         "",
@@ -230,11 +239,11 @@ def write(measured: Measured, rows: list[dict[str, Any]], simulated: list[dict[s
         "",
         "## Simulated",
         "",
-        "A film of an hour at 25 frames a second, with the figures above, on machines with one core each. Assumed:",
-        f"each is lost once in {HOURS_BETWEEN_LOSSES:.0f} hours, and {SLOW_SHARE:.0%} of pieces take",
-        f"{SLOWNESS:.0f} times as long.",
+        f"A film of an hour at 25 frames a second, in pieces of {LENGTH} frames that take {SECONDS:.0f} s, as jobs",
+        "choose them, with the figures above for all else. Each machine makes one piece at a time. Assumed: a machine",
+        f"is lost once in {HOURS_BETWEEN_LOSSES:.0f} hours, and {slow}.",
         "",
-        *table(("machines", "hours", "survey and join", "machine-hours", "pieces made again", "lost"), by_machines),
+        *table(("machines", "hours", "survey and join", "machine-hours", "pieces given again", "lost"), by_machines),
         "",
         f"Pieces come to {simulated[0]['gigabytes_written']:.1f} GB, which are written once and read once.",
     ]

@@ -24,17 +24,16 @@ from torch import Tensor
 
 from refilm.data.labelled import LabelledClip, LabelledSet, find_labelled
 from refilm.data.labelled_clips import read_timed
-from refilm.errors import UsageError, WeightsError
+from refilm.errors import UsageError
 from refilm.evaluation.clip_views import codes
 from refilm.evaluation.protocols import PROTOCOLS
 from refilm.evaluation.recognition import ModelRecogniser, Recognition, division, files_of, fold_to_measure, learned_by
 from refilm.evaluation.restoration import Restoration
-from refilm.evaluation.restorers import Restorer
 from refilm.evaluation.results import mean
+from refilm.evaluation.through_methods import Method, asked_for, methods_of, shown_name
 from refilm.evaluation.through_pictures import write_sheet
 from refilm.evaluation.through_results import Row, Table, Told, write_through
 from refilm.models.contract import APPEARANCE
-from refilm.models.defaults import default_model
 from refilm.models.table import MODELS, create_model, list_models, named, weights_name
 from refilm.options import joined_by_plus
 from refilm.stages.snippets import reduced
@@ -44,14 +43,7 @@ from refilm.video.colour import Colour
 from refilm.video.pixel_format import PixelFormat
 from refilm.video.rgb import from_rgb
 
-# How clips are damaged for the models of each task: as they are when these models are ranked, but that nobody tells
-# how strongly.
-DAMAGES = {
-    "super-resolution": "super-resolution-x4-bi",
-    "denoising": "denoising-sigma25-blind",
-    "deblocking": "deblocking-h264-crf37",
-}
-ORIGINAL, FUSED = "original", "fused"
+FUSED = "fused"
 _CODES, _FULL_RANGE = PixelFormat("gbrp", "rgb", 8), Colour(matrix="rgb", range="pc", transfer="iec61966-2-1")
 
 
@@ -73,20 +65,6 @@ class Arm:
     def of(self, stream: str) -> str:
         """The method whose pictures a stream is shown."""
         return self.single if stream == APPEARANCE else self.motion
-
-
-@dataclass(frozen=True)
-class Method:
-    """What makes the pictures that recognisers are shown of damaged clips.
-
-    restore      None: the pictures before the damage
-    weights      name of the weight file; None without weights
-    parameters   number of learned parameters
-    """
-
-    restore: Restorer | None
-    weights: str | None = None
-    parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,19 +132,19 @@ def evaluate_through(
     recognisers = [Recogniser.of(part, weights) for part in joined_by_plus(model)]
     if len(recognisers) > 1 and weights != "default":
         raise UsageError("weights are of one recogniser; give the files themselves: A.safetensors+B.safetensors")
-    damage, texts, pairs = _asked(through)
+    damage, texts, pairs = asked_for(through)
     labelled = find_labelled(folder)
     for line in labelled.notes:
         note(line)
     runs = _runs(recognisers, labelled, views, fold, device)
     clips = [(clip, name) for name in dict.fromkeys(r.fold for r in runs) for clip in division(labelled, name).held_out]
     _check([clip for clip, _ in clips], runs)
-    methods = _methods(damage, texts, [clip for clip, _ in clips], device)
+    methods = methods_of(damage, texts, [clip for clip, _ in clips], device)
     columns = _columns(recognisers, runs[0])
     arms = [Arm(name, name) for name in methods]
     both_kinds = len({stream == APPEARANCE for _, stream in columns.values()}) == 2
     if both_kinds:
-        arms += [Arm(*(_shown_name(text) for text in pair)) for pair in pairs]
+        arms += [Arm(*(shown_name(text) for text in pair)) for pair in pairs]
     measuring = _Measuring(damage, methods, arms, columns)
     sheets: dict[str, LabelledClip] = {}
     for clip, of_fold in clips:
@@ -209,7 +187,7 @@ class _Measuring:
         arms: Sequence[Arm],
         columns: Mapping[str, tuple[int, str]],
     ) -> None:
-        self._damage, self._methods, self._arms, self._columns = damage, methods, arms, columns
+        self._damage, self.methods_of, self._arms, self._columns = damage, methods, arms, columns
         self._psnr: dict[str, list[float]] = {name: [] for name in methods}
         self.told: dict[str, list[Told]] = {arm.name: [] for arm in arms}
 
@@ -227,7 +205,7 @@ class _Measuring:
         places = sorted({place for views in shown for view in views for place in view.places})
         logits: dict[tuple[str, str, int], dict[str, Tensor]] = {}  # by method, run and number of the recogniser
         seen: dict[tuple[str, int], Any] = {}
-        for name, method in self._methods.items():
+        for name, method in self.methods_of.items():
             for number, frames_u8 in enumerate(self._seen(name, method, runs[0], truth_u8, spoilt, places)):
                 frames = replace(whole, frames_u8=frames_u8)
                 recogniser = runs[0].methods[number]
@@ -235,7 +213,7 @@ class _Measuring:
                 for run in runs:
                     logits[name, run.name, number] = run.methods[number].by_stream(views, frames_u8)
         if picture is not None:
-            restorers = {name: method.restore for name, method in self._methods.items() if method.restore is not None}
+            restorers = {name: method.restore for name, method in self.methods_of.items() if method.restore is not None}
             write_sheet(picture, restorers, truth_u8, spoilt)
         first: dict[str, str] = {}
         for arm in self._arms:
@@ -302,84 +280,6 @@ def _views(protocol: str | None) -> Recognition:
     return found
 
 
-def _asked(through: str) -> tuple[Restoration, list[str], list[tuple[str, str]]]:
-    """The damage, what restores, and the pairs. Raises UsageError for what restores nothing, or for different tasks."""
-    texts: list[str] = []
-    pairs: list[tuple[str, str]] = []
-    for entry in (part.strip() for part in through.split(",")):
-        parts = [_of_verb(part) for part in joined_by_plus(entry)]
-        if len(parts) > 2:
-            raise UsageError(f"a pair is two models, one for single frames and one for motion, got {entry}")
-        texts += parts
-        if len(parts) == 2:
-            pairs.append((parts[0], parts[1]))
-    texts = list(dict.fromkeys(texts))
-    tasks = {_task_of(text): text for text in texts if not _is_baseline(text)}
-    if len(tasks) > 1:
-        told = " and ".join(f"{text} for {task}" for task, text in tasks.items())
-        raise UsageError(f"clips are damaged in one way at a time, and that follows from the models: {told}")
-    task = next(iter(tasks), None) or next(t for t in DAMAGES if texts[0] in _damage(t).baselines)
-    learned = [text for text in texts if not _is_baseline(text)]
-    if not pairs and len(learned) == 2:
-        pairs = [(learned[0], learned[1])]
-    return _damage(task), texts, pairs
-
-
-def _damage(task: str) -> Restoration:
-    protocol = PROTOCOLS[DAMAGES[task]]
-    assert isinstance(protocol, Restoration)
-    return protocol
-
-
-def _of_verb(text: str) -> str:
-    """The default model, where the command of a task is given."""
-    task = next((task.name for task in TASKS.values() if task.verb == text), None)
-    return text if task is None or task not in DAMAGES else default_model(task)
-
-
-def _is_baseline(text: str) -> bool:
-    return any(text in _damage(task).baselines for task in DAMAGES)
-
-
-def _task_of(text: str) -> str:
-    name, _ = named(text)
-    task = None if name not in MODELS else MODELS[str(name)].task
-    if task not in DAMAGES:
-        raise UsageError(f"{text} restores nothing; --through takes models and weight files for {', '.join(DAMAGES)}")
-    return task
-
-
-def _shown_name(text: str) -> str:
-    """What a model is called in the table: weight files by their own names."""
-    return text if text in MODELS or _is_baseline(text) else Path(text).stem
-
-
-def _methods(
-    damage: Restoration, texts: Sequence[str], clips: Sequence[LabelledClip], device: str
-) -> dict[str, Method]:
-    """By name: the original, what a user has without models, and all that was asked for."""
-    plain = next(iter(damage.baselines))
-    methods: dict[str, Method] = {ORIGINAL: Method(None)}
-    for text in dict.fromkeys([plain, *texts]):
-        if _is_baseline(text):
-            if text not in damage.baselines:
-                raise UsageError(f"{text} is no baseline here; there are: {', '.join(damage.baselines)}")
-            methods[text] = Method(damage.fitted(text, [clip.footage for clip in clips])[0])
-            continue
-        name, file = named(text)
-        try:
-            network: Any = create_model(str(name), weights=file).to(device).eval()
-        except WeightsError as error:
-            raise WeightsError(f"{text}: {error}") from None
-        shown = _shown_name(text)
-        if shown in methods:
-            raise UsageError(f"two models are called {shown}; rename one of the weight files")
-        count = sum(parameter.numel() for parameter in network.parameters())
-        restore = damage.method(network, torch.device(device))
-        methods[shown] = Method(restore, weights_name(str(name), file), count)
-    return methods
-
-
 def _runs(
     recognisers: Sequence[Recogniser], labelled: LabelledSet, views: Recognition, fold: str, device: str
 ) -> list[Run]:
@@ -439,7 +339,7 @@ def _lacking(columns: Mapping[str, tuple[int, str]], pairs: Sequence[tuple[str, 
         (streams == {APPEARANCE}, "looks at motion (optical flow, RGB difference or OFF)"),
     ):
         if is_lacking:
-            further = f", and so no row for {' + '.join(map(_shown_name, pairs[0]))}" if pairs else ""
+            further = f", and so no row for {' + '.join(map(shown_name, pairs[0]))}" if pairs else ""
             yield f"No recogniser with weights here {what}, so there is no such column{further}."
 
 

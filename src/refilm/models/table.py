@@ -322,7 +322,7 @@ MODELS = {
     "vsr-duf-16": Model("super-resolution", _vsr_duf),
     "vsr-duf-52": Model("super-resolution", partial(_vsr_duf, growth=16, blocks=21)),
     "vsr-duf-small": Model("super-resolution", _vsr_duf_small),
-    "sosr-small": Model("super-resolution", _esrgan_small),
+    "sosr-small": Model("super-resolution", _esrgan_small, weights="sosr-small-01ebe37f.safetensors"),
     "tosr-small": Model("super-resolution", _vsr_duf_small),
     "vdn-ls3d": Model("denoising", _vdn_ls3d),
     "vdn-ls3d-small": Model(

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +16,12 @@ import pytest
 from media import CLIPS, even, packet_hashes, write
 
 import refilm
-from refilm.errors import UsageError
+from refilm.cli.main import run
+from refilm.errors import JobError, UsageError
 from refilm.jobs import ray_pool
+from refilm.jobs.pieces import PieceSpec
+from refilm.jobs.source import fingerprint
+from refilm.jobs.work_folder import sha256
 
 ray = pytest.importorskip("ray")
 FILM = replace(CLIPS["b-frames"], times=even(120, 24), audio=("eng",))
@@ -47,6 +57,41 @@ def test_the_packets_are_those_of_one_machine_though_a_node_is_lost(cluster, tmp
     assert packet_hashes(tmp_path / "there.mp4", "v:0") == packet_hashes(tmp_path / "here.mp4", "v:0")
     assert (there.frames_in, there.frames_out) == (here.frames_in, here.frames_out)
     assert not list(tmp_path.glob("*.refilm"))
+
+
+def test_a_command_that_is_killed_goes_on(cluster, tmp_path):
+    film = write(tmp_path / "film.mp4", FILM).path
+    options = ["--times", "2", "--model", "flow-blend", "--threads", "1", "--preset", "ultrafast"]
+    command = [sys.executable, "-m", "refilm.cli.main", "interpolate", str(film), str(tmp_path / "there.mp4")]
+    command += ["--on", "ray", *options]
+    environment = os.environ | {"RAY_ADDRESS": cluster.address}
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    folder = tmp_path / "there.mp4.refilm"
+    while not list(folder.glob("[0-9]*.json")) and killed.poll() is None:
+        time.sleep(0.02)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL, "the job ended before it was killed"
+    done = subprocess.run([*command, "--json"], env=environment, check=True, capture_output=True, text=True)
+    start = next(event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "start")
+    assert start["resumed_from"] > 0
+    assert run(["interpolate", str(film), str(tmp_path / "here.mp4"), *options]) == 0
+    assert packet_hashes(tmp_path / "there.mp4", "v:0") == packet_hashes(tmp_path / "here.mp4", "v:0")
+
+
+def test_a_full_disk_is_told_apart_from_what_is_wrong_with_the_film(cluster, tmp_path, monkeypatch):
+    def full(spec):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    (tmp_path / "job.json").write_text("{}")
+    film = write(tmp_path / "film.mp4", replace(FILM, times=even(4, 24))).path
+    spec = PieceSpec(0, 24, film, None, None, None, True, None, None, None, None, tmp_path)
+    order = ray_pool.Order(spec, 1, fingerprint(film), None, sha256(tmp_path / "job.json"))
+    monkeypatch.setattr(ray_pool, "make_piece", full)
+    with pytest.raises(ray_pool._DiskFullError, match=r"the disk of .* is full") as told:
+        ray_pool._make(order)
+    assert told.value.node in {node["NodeID"] for node in ray.nodes()}
+    with pytest.raises(JobError, match=r"has refilm .*, wanted \('0.0', '0'\)"):
+        ray_pool._make(replace(order, versions=("0.0", "0")))
 
 
 def test_a_source_that_a_worker_does_not_see_is_fetched_by_its_content(cluster, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ app = App(help_format="plaintext")
 def main(*, only: str = "") -> None:
     """Measure, and write the figures."""
     found = json.loads(RESULTS.read_text())["steps"] if only and RESULTS.exists() else {}
-    owners = [name for name, row in MODELS.items() if row.weights or not row.learned] + [FILTER]
+    owners = [name for name, row in MODELS.items() if row.runs_as_shipped] + [FILTER]
     for owner in owners:
         if only not in owner:
             continue

@@ -58,7 +58,7 @@ def models_page() -> str:
     """For each task its models whose weights ship, or that need none, with their cards and where they were measured."""
     text = ["# Models", "Models whose weights ship, or that need none."]
     for task in TASKS.values():
-        names = [name for name, row in MODELS.items() if row.task == task.name and (row.weights or not row.learned)]
+        names = [name for name, row in MODELS.items() if row.task == task.name and row.runs_as_shipped]
         if names:
             text.append(f"## {task.name}\n\n{task.summary.partition(chr(10))[0]} `refilm {task.verb}`")
             text.append("\n".join(f"- {entry(name)}" for name in names))

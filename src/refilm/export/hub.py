@@ -18,7 +18,8 @@ from torch import nn
 from refilm.errors import RefilmError, UsageError, WeightsError
 from refilm.export.cards import model_card
 from refilm.models.table import create_model
-from refilm.weights import SHIPPED, name_by_content
+from refilm.weights import name_by_content
+from refilm.weights.files import located
 
 
 def from_pretrained(
@@ -78,9 +79,7 @@ def push_to_hub(
 
     Raises WeightsError if the file is none of refilm's, or the hub refuses; RefilmError if huggingface_hub is missing.
     """
-    path = Path(weights)
-    if not path.exists() and (SHIPPED / path.name).exists():
-        path = SHIPPED / path.name
+    path = located(weights)
     file = name_by_content(path)
     card = model_card(path, name, data=data, limits=limits, licence=licence)
     with tempfile.TemporaryDirectory() as folder, _hub(name) as hub:

@@ -18,7 +18,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
@@ -75,7 +75,7 @@ class Form:
     needs: str = ""
     sized: bool = False
     ranked: bool = False
-    labels: Sequence[str] = field(default=())
+    labels: Sequence[str] = ()
 
 
 class _Graph(nn.Module):
@@ -147,6 +147,7 @@ def _described(model: Any, name: str, weights: str | None, form: Form) -> dict[s
 
 
 def form_of(model: Any, name: str) -> Form:
+    """What becomes of a model of this name in the table. Raises UsageError for one that ONNX cannot express."""
     task = MODELS[name].task
     if task == "compression":
         raise UsageError(

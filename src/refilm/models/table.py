@@ -38,6 +38,11 @@ class Model:
     weights: str | None = None
     learned: bool = True
 
+    @property
+    def runs_as_shipped(self) -> bool:
+        """Whether its weights ship, or it needs none."""
+        return self.weights is not None or not self.learned
+
 
 # One function for each class, with the fields in which a row's config differs from the defaults.
 
@@ -444,7 +449,7 @@ def name_of(model: object) -> str | None:
 
 def tiled_models(task: str | None) -> list[str]:
     """Names of the models for a task that can run as they ship, and in tiles because their reach is finite."""
-    ready = [name for name, row in MODELS.items() if row.task == task and (row.weights or not row.learned)]
+    ready = [name for name, row in MODELS.items() if row.task == task and row.runs_as_shipped]
     return [name for name in ready if create_model(name).reach is not None]
 
 

@@ -101,7 +101,7 @@ def _task(verb: str) -> Task:
 
 def _models(task: Task) -> list[str]:
     """The models for a task that run as they ship."""
-    return [name for name, row in MODELS.items() if row.task == task.name and (row.weights or not row.learned)]
+    return [name for name, row in MODELS.items() if row.task == task.name and row.runs_as_shipped]
 
 
 def wanted_job(film: Film, folder: Path, wishes: Mapping[str, Any]) -> Job:

@@ -112,11 +112,16 @@ def name_by_content(path: str | Path) -> str:
         raise WeightsError(f"{path}: not a weight file of refilm") from None
 
 
+def located(path: str | Path) -> Path:
+    """The path of a weight file, or of the one that ships where a name alone is given and no such file is here."""
+    path = Path(path)
+    is_shipped = path.name == str(path) and not path.exists() and (SHIPPED / path).exists()
+    return SHIPPED / path if is_shipped else path
+
+
 def _read(path: str | Path) -> tuple[Path, bytes]:
     """Where the file is, and its content, checked against the checksum if its name has one."""
-    path = Path(path)
-    if path.name == str(path) and not path.exists() and (SHIPPED / path).exists():
-        path = SHIPPED / path
+    path = located(path)
     if path.suffix in (".pth", ".pt", ".ckpt", ".pkl"):
         raise WeightsError(f"{path}: pickled weights can run code and are not read; give a .safetensors file")
     named = _NAMED.fullmatch(path.name)

@@ -24,6 +24,7 @@ from refilm.models import create_model
 from refilm.models.table import MODELS
 from refilm.stages.demand import peak_of
 from refilm.stages.steps import FILTER, Step, bytes_seen, filter_steps, interpolator_steps, restorer_steps
+from refilm.tasks import TASKS
 
 RESULTS = Path(__file__).parents[1] / "results" / "memory" / "steps.json"
 # (width, height) of pictures, multiples of what every model demands. The third is the largest in which motion is
@@ -64,7 +65,7 @@ def steps_of(owner: str) -> list[Step]:
     if owner == FILTER:
         return filter_steps(TemporalFilter())
     model = create_model(owner)
-    if MODELS[owner].task == "interpolation":
+    if TASKS[MODELS[owner].task].retimes:
         counts = (1, 2, 3) if model.band_pixels(1) is None else (1,)
         return [step for count in counts for step in interpolator_steps(model, count)]
     return restorer_steps(model, {})

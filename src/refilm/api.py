@@ -135,6 +135,7 @@ def _of_task(task: Task) -> Function:
 
 denoise = _of_task(TASKS["denoising"])
 deblock = _of_task(TASKS["deblocking"])
+deblur = _of_task(TASKS["deblurring"])
 upscale = _of_task(TASKS["super-resolution"])
 interpolate = _of_task(TASKS["interpolation"])
 

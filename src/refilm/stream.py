@@ -76,7 +76,7 @@ _USUAL = "Usual number of pictures a second. Default, where they have times: tha
 
 
 def _of_task(task: Task) -> Callable[..., Iterator[Any]]:
-    is_timed = task.name == "interpolation"
+    is_timed = task.retimes
     taken = RUNNING + ("input_fps",) * is_timed
     keywords = keywords_in_memory(task, taken)
     if is_timed:
@@ -155,6 +155,7 @@ def _through(stage: Stage, frames: Iterator[Frame]) -> Iterator[Any]:
 
 denoise = _of_task(TASKS["denoising"])
 deblock = _of_task(TASKS["deblocking"])
+deblur = _of_task(TASKS["deblurring"])
 upscale = _of_task(TASKS["super-resolution"])
 interpolate = _of_task(TASKS["interpolation"])
 

@@ -62,6 +62,7 @@ class Task:
     protocol         name of the evaluation protocol by which its models are ranked
     summary          help of the command: what it does, and an example
     figure           the figure by which models are ranked
+    retimes          whether its jobs may make frames at other times than the source's
     worth_waiting    difference in that figure by which a slower model must be better than a faster one to be the
                      default
     default          the default model of a task whose models say different things, so that none is the best; "": the
@@ -75,6 +76,7 @@ class Task:
     protocol: str
     summary: str
     figure: Figure = PSNR
+    retimes: bool = False
     worth_waiting: float = 0.5  # in dB of PSNR, since a smaller difference is hardly visible
     default: str = ""
 
@@ -100,6 +102,15 @@ TASKS: dict[str, Task] = {
             "Remove compression artifacts from a video.\n\nrefilm deblock small.mp4 clean.mp4",
         ),
         Task(
+            "deblurring",
+            "deblur",
+            "pictures",
+            options.Deblur,
+            "deblurring-averaged",
+            "Make a blurred video sharp, and smoother if wanted.\n\nrefilm deblur shaky.mp4 sharp.mp4 --times 2",
+            retimes=True,
+        ),
+        Task(
             "super-resolution",
             "upscale",
             "pictures",
@@ -114,6 +125,7 @@ TASKS: dict[str, Task] = {
             options.Interpolate,
             "interpolation-x2",
             "Make a video smoother: add frames between its own.\n\nrefilm interpolate holiday.mp4 smooth.mp4 --times 4",
+            retimes=True,
         ),
         Task(
             "recognition",

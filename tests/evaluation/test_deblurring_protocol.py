@@ -15,7 +15,7 @@ from refilm.models import create_model
 from refilm.models.bin import HALF
 from refilm.models.contract import Interpolator
 
-BLURRED, EXACT = PROTOCOLS["interpolation-deblurring"], PROTOCOLS["interpolation-deblurring-exact"]
+BLURRED, EXACT = PROTOCOLS["deblurring-averaged"], PROTOCOLS["deblurring-exact"]
 
 
 def test_the_truth_is_real_frames_in_the_middle_of_the_blurred_ones():
@@ -43,7 +43,7 @@ def test_exact_motion_depends_on_the_seed_alone_and_fits_its_truth():
 class Known(Interpolator):
     """Darkens new frames by 0.05, and those it redraws by 0.1."""
 
-    task, window, reach, redraws_inputs, instants = "interpolation", 2, 0, True, (HALF,)
+    task, window, reach, redraws_inputs, instants = "deblurring", 2, 0, True, (HALF,)
 
     def between(self, clip, times):
         first, second = clip.unbind(2)
@@ -85,7 +85,7 @@ def test_a_model_is_measured_by_name_beside_the_baselines(tmp_path):
     write_clip(tmp_path / "set" / "pan.mkv", count=2, height=130, width=160)
     result = evaluate("flow-blend", tmp_path / "set", EXACT.name, tmp_path / "results")
     assert result.clips["pan.mkv"].frames == 2 * COUNT - 1
-    table = (tmp_path / "results" / "set" / "interpolation.md").read_text()
+    table = (tmp_path / "results" / "set" / "deblurring.md").read_text()
     assert "PSNR of redrawn frames" in table
     assert "PSNR of new frames" in table
     assert all(name in table for name in ("flow-blend", "frame-blend", "frame-repeat"))

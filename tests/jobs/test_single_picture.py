@@ -64,7 +64,7 @@ def test_what_tiff_cannot_hold_and_transparency_are_told(restorers, tmp_path):
 
 def test_what_makes_no_sense_is_refused_and_nothing_is_left(restorers, media, tmp_path):
     cv2.imwrite(str(tmp_path / "in.png"), slopes())
-    with pytest.raises(UsageError, match="is a single picture, so there is nothing to interpolate between"):
+    with pytest.raises(UsageError, match="is a single picture, and interpolate looks at frames"):
         refilm.interpolate(tmp_path / "in.png", tmp_path / "out.mp4")
     with pytest.raises(VideoError, match=r"is a film; name a file such as out\.mkv, or numbered pictures such as out/"):
         refilm.upscale(media("one-frame").path, tmp_path / "out.png")

@@ -39,6 +39,19 @@ def test_same_numbers_and_gradients_as_torch(size, kernel, padding, dilation, me
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("channels", [32, 128, 400])
+def test_the_gradient_of_a_kernel_of_one_frame_is_finite_and_right_in_bfloat16(channels: int) -> None:
+    torch.manual_seed(0)
+    layer = Conv3d(32, channels, (1, 3, 3), padding=(0, 1, 1))
+    clip = torch.randn(4, 32, 2, 32, 32)
+    (wanted,) = torch.autograd.grad(layer(clip).square().mean(), layer.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(clip)
+    assert out.dtype == torch.bfloat16
+    (found,) = torch.autograd.grad(out.float().square().mean(), layer.weight)
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02 * float(wanted.abs().max()))
+
+
 def test_the_slow_path_is_where_we_think_it_is() -> None:
     def torch_takes(n: int, c: int, t: int, h: int) -> bool:
         x, weight = torch.zeros(n, c, t, h, 8), torch.zeros(4, c, 3, 3, 3)

@@ -49,7 +49,7 @@ def film(frames: int, speed: float, gain: float, left: int) -> torch.Tensor:
 @torch.inference_mode()
 def results_of(model: torch.nn.Module, left: int = 0) -> dict[str, torch.Tensor]:
     """Everything that is asked of a model, by what it is."""
-    if model.task == "interpolation":
+    if TASKS[model.task].retimes:
         # fast, so that there is something to hide, and ever faster, so that the frames beyond the two tell something
         between = model.between(film(model.window, speed=3.0, gain=0.8, left=left), TIMES)
         results = {f"at {time}": between[:, :, n] for n, time in enumerate(TIMES)}

@@ -207,10 +207,10 @@ def evaluate(
         annotations: sequences with masks, clips of `refilm data scenes`, MOTChallenge, ImageNet VID, or pictures with a
         file in COCO's format. Its name becomes the name of the data set.
     protocol
-        The evaluation protocol: interpolation-x2, interpolation-x4, interpolation-deblurring,
-        interpolation-deblurring-exact, denoising-sigma15, denoising-sigma15-blind,
-        denoising-sigma25, denoising-sigma25-blind, denoising-clean, deblocking-h264-crf37, deblocking-jpeg2000-q40,
-        deblocking-jpeg2000-q20, deblocking-clean, super-resolution-x4-bi, super-resolution-x4-bd,
+        The evaluation protocol: interpolation-x2, interpolation-x4, deblurring-averaged, deblurring-exact,
+        denoising-sigma15, denoising-sigma15-blind, denoising-sigma25, denoising-sigma25-blind, denoising-clean,
+        deblocking-h264-crf37, deblocking-jpeg2000-q40, deblocking-jpeg2000-q20, deblocking-clean,
+        super-resolution-x4-bi, super-resolution-x4-bd,
         recognition-center, recognition-tsn-25x10, recognition-i3d-10x3, detection-frames; or compression-rd. Default:
         the one by which models of the task are ranked.
     every

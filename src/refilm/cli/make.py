@@ -92,7 +92,8 @@ def enhance(
     many: MANY = options.Many(),
     json: bool = False,
 ) -> int:
-    """Several tasks in one pass, so that the video is decoded and encoded once: denoise, deblock, upscale, interpolate.
+    """Several tasks in one pass, so that the video is decoded and encoded once: denoise, deblock, deblur, upscale,
+    interpolate.
 
     refilm enhance old.mkv new.mkv --denoise --upscale 4 --fps 60
 

@@ -75,7 +75,7 @@ class Deblurring:
     made: str
     further: tuple[str, ...] = ()
 
-    task: ClassVar[str] = "interpolation"
+    task: ClassVar[str] = "deblurring"
     baselines: ClassVar[dict[str, Interpolator]] = BASELINES
     beside: ClassVar[None] = None
 

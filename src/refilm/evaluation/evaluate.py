@@ -146,7 +146,8 @@ def _choose_protocol(model: str, name: str | None, every: int | None) -> Protoco
     if name not in PROTOCOLS:
         raise ValueError(f"no protocol is called {name!r}; there are: {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
-    if model not in protocol.baselines and tasks[model] != protocol.task:
+    either = {protocol.task, tasks[model]}  # what deblurs also interpolates, and the other way round
+    if model not in protocol.baselines and len(either) > 1 and not all(TASKS[task].retimes for task in either):
         raise ValueError(f"{name} asks for {protocol.task}, and {model} is for {tasks[model]}")
     return protocol if every is None else protocol.thinned(every)
 

@@ -87,13 +87,13 @@ _ALL: tuple[Protocol, ...] = (
     Interpolation("interpolation-x2", step=2),
     Interpolation("interpolation-x4", step=4),
     Deblurring(
-        "interpolation-deblurring",
+        "deblurring-averaged",
         lambda frames_u8, _: blurred_frames(frames_u8),
         "clips reduced by 3, of every four frames three averaged in linear light, so that blurry frames are four "
         "source frames apart and all sharp ones real",
     ),
     Deblurring(
-        "interpolation-deblurring-exact",
+        "deblurring-exact",
         exact_motion,
         "the first frame of each clip under a moving camera, with a disc that moves before it, both on exact paths; "
         "the shutter open for 11 of 16 moments, averaged in linear light",

@@ -22,6 +22,7 @@ from refilm.models.contract import Interpolator
 from refilm.models.table import MODELS, create_model, named
 from refilm.stages.running import Interpolating, Interval
 from refilm.stages.tiles import run_tiled
+from refilm.tasks import TASKS
 from refilm.video import Frame, frames
 
 # Pixels are shown if their gradient is at least this share of the largest one. The share is small because the pixels
@@ -73,7 +74,7 @@ def explain(
     """
     found, file = named(model, weights)
     model, weights = found or DEFAULT, file or weights
-    able = [name for name, row in MODELS.items() if row.task == "interpolation"]
+    able = [name for name, row in MODELS.items() if TASKS[row.task].retimes]
     if model not in able:
         raise UsageError(f"{model!r} makes no new frames between two; take {', '.join(able[:-1])} or {able[-1]}")
     network: Any = create_model(model, weights=weights)

@@ -33,6 +33,7 @@ import refilm
 from refilm.errors import RefilmError, UsageError
 from refilm.models.table import MODELS, create_model, named, weights_name
 from refilm.ops.kernels import OPERATORS
+from refilm.tasks import TASKS
 
 OPSET = 22  # DeformConv and GridSample as they are now
 _BEST = 10  # boxes that are compared
@@ -154,9 +155,8 @@ def form_of(model: Any, name: str) -> Form:
             f"{name}: a codec's decoder has to compute the same bits everywhere, which ONNX does not promise; "
             "use refilm.encode and refilm.decode"
         )
-    maker = {"interpolation": _interpolating, "recognition": _recognising, "detection": _detecting}.get(
-        task, _restoring
-    )
+    makers = {"recognition": _recognising, "detection": _detecting}
+    maker = _interpolating if TASKS[task].retimes else makers.get(task, _restoring)
     with torch.inference_mode():
         form = maker(model)
     if form is None:

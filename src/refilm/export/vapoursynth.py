@@ -74,7 +74,7 @@ def _of_task(task: Task) -> Callable[..., vs.VideoNode]:
             return _filtered(_Source.of(clip, running.scene_cuts), work, running)
 
     function.__name__ = function.__qualname__ = task.verb
-    text = task.summary.partition("\n")[0] + "\n" + (_TIMES if task.name == "interpolation" else _TEXT)
+    text = task.summary.partition("\n")[0] + "\n" + (_TIMES if task.retimes else _TEXT)
     describe(function, text, ("clip",), keywords_in_memory(task, RUNNING), task.options, vs.VideoNode)
     return function
 
@@ -204,7 +204,7 @@ class _Filter:
         """Those of an output frame: the source's, at the time of the output frame."""
         own = self.source_of(number)
         properties = self.source.properties(own)
-        if self.work.task.name == "interpolation":
+        if self.work.task.retimes:
             duration = self.source.duration(properties) / self.ratio
             properties |= {"_DurationNum": duration.numerator, "_DurationDen": duration.denominator}
             if "_AbsoluteTime" in properties:
@@ -297,5 +297,6 @@ def _filtered(source: _Source, work: Work, running: Running) -> vs.VideoNode:
 
 denoise = _of_task(TASKS["denoising"])
 deblock = _of_task(TASKS["deblocking"])
+deblur = _of_task(TASKS["deblurring"])
 upscale = _of_task(TASKS["super-resolution"])
 interpolate = _of_task(TASKS["interpolation"])

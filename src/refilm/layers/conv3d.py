@@ -5,6 +5,9 @@ C * T * H <= 20480 and the kernel is at most 3 pixels high or wide, whatever W i
 the forward and the backward pass, and the layers of the interpolation models have such shapes. `conv3d` calls oneDNN
 directly for these convolutions and `F.conv3d` for all others. With a stride above 1, the backward pass remains
 PyTorch's. Measurements: docs/choices.md#conv3d-onednn.
+
+In bfloat16, kernels that are one frame long are computed as 2D convolutions of the frames. Where a CPU has AMX, the
+gradient of a 3D kernel by oneDNN holds NaN for some numbers of channels (128, 400), and takes up to four times as long.
 """
 
 from collections.abc import Sequence
@@ -32,10 +35,25 @@ def conv3d(
     groups: int = 1,
 ) -> Tensor:
     """As `F.conv3d`: [N, C, T, H, W] -> [N, O, T', H', W'], same arguments and gradients; channels last if x is."""
+    if _is_framewise_bfloat16(x, weight, stride, padding):
+        frames = x.transpose(1, 2).flatten(0, 1)
+        flat = F.conv2d(
+            frames, weight[:, :, 0], bias, tuple(stride[1:]), tuple(padding[1:]), tuple(dilation[1:]), groups
+        )
+        return flat.unflatten(0, (len(x), -1)).transpose(1, 2)
     if not takes_slow_path(x, weight, groups):
         return F.conv3d(x, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
     out: Tensor = torch.ops.refilm.onednn_conv3d(x, weight, bias, stride, padding, dilation)
     return out
+
+
+def _is_framewise_bfloat16(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> bool:
+    mixed = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return (
+        (mixed or x.dtype == torch.bfloat16)
+        and x.device.type == "cpu"
+        and (weight.shape[2], stride[0], padding[0]) == (1, 1, 0)
+    )
 
 
 def takes_slow_path(x: Tensor, weight: Tensor, groups: int) -> bool:

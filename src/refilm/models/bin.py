@@ -148,7 +148,7 @@ class ConvLSTM(nn.Module):
 class BIN(nn.Module, Interpolator):
     """Joint deblurring and interpolation: n blurry frames give 2n - 1 sharp ones."""
 
-    task = "interpolation"
+    task = "deblurring"
     redraws_inputs = True
     instants = (HALF,)
 

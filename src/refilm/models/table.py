@@ -287,9 +287,9 @@ MODELS = {
             aligned=True,
         ),
     ),
-    "bin": Model("interpolation", _bin),
+    "bin": Model("deblurring", _bin),
     "bin-small": Model(
-        "interpolation",
+        "deblurring",
         partial(
             _bin,
             scales=3,

@@ -91,8 +91,11 @@ class TaskStages:
         Raises UsageError if the options do not fit the models.
         """
         check_tile(self.works, tile)
-        if source.is_picture and any(work.task.name == "interpolation" for work in self.works):
-            raise UsageError(f"{source.path}: is a single picture, so there is nothing to interpolate between")
+        several = [work.task.verb for work in self.works if work.task.retimes]
+        if source.is_picture and several:
+            raise UsageError(
+                f"{source.path}: is a single picture, and {several[0]} looks at frames that follow each other"
+            )
         shape, stages = StreamShape.of(source), list[Stage]()
         for work in self.works:
             stages.append(work.stage(shape, self.device, tile))
@@ -144,6 +147,13 @@ def _upscale(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage
     return Restore("upscale", work.model, None, device, tile, scale=scale)
 
 
+def _deblur(work: Work, source: StreamShape, device: str, tile: int | None) -> Stage:
+    from refilm.stages.interpolate import Interpolate  # loads torch, as do models
+
+    times, step = work.options.times, source.usual_step
+    return Interpolate(work.model, times, None, source.start_time, device, tile, usual_step=step)
+
+
 def _interpolate(work: Work, source: StreamShape, device: str, tile: int | None) -> Stage:
     from refilm.stages.interpolate import Interpolate  # loads torch, as do models
 
@@ -189,6 +199,7 @@ def _encode(work: Work, _: StreamShape, device: str, tile: int | None) -> Stage:
 STAGES: dict[str, Callable[[Work, StreamShape, str, int | None], Stage]] = {
     "denoising": _denoise,
     "deblocking": _deblock,
+    "deblurring": _deblur,
     "super-resolution": _upscale,
     "interpolation": _interpolate,
     "recognition": _recognize,

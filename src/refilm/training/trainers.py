@@ -42,6 +42,7 @@ class Trainer:
 TRAINERS: dict[str, Trainer] = {
     "denoising": Trainer(RestorationConfig, Restoration),
     "deblocking": Trainer(RestorationConfig, Restoration),
+    "deblurring": Trainer(DeblurringConfig, Deblurring),
     "super-resolution": Trainer(RestorationConfig, Restoration),
     "interpolation": Trainer(InterpolationConfig, Interpolation),
     "recognition": Trainer(RecognitionConfig, Recognition),
@@ -56,14 +57,7 @@ TRAINERS_OF_PARTS: dict[str, Trainer] = {
     "picture compression": Trainer(PictureCompressionConfig, PictureCompression),
 }
 
-# of interpolators that redraw their inputs, which learn from blurry clips
-DEBLURRING = Trainer(DeblurringConfig, Deblurring)
-
 
 def trainer_of(model: str) -> Trainer:
     """The trainer of a model or part by its name. Raises ValueError if there is none of that name."""
-    row = row_of(model)
-    build, _ = row.parts()
-    if getattr(build, "redraws_inputs", False) is True:
-        return DEBLURRING
-    return (TRAINERS | TRAINERS_OF_PARTS)[row.task]
+    return (TRAINERS | TRAINERS_OF_PARTS)[row_of(model).task]

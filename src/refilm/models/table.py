@@ -361,6 +361,21 @@ MODELS = {
             _tsn, labels=_GESTURES, backbone="mobilenet-v2", segments=12, dropout=0.5, height=96, width=128, rate=15
         ),
     ),
+    "tsn-flow-gesture": Model(
+        "recognition",
+        partial(
+            _tsn,
+            labels=_GESTURES,
+            backbone="mobilenet-v2",
+            streams=("flow",),
+            segments=10,
+            consensus="ordered",
+            temporal_dropout=0.5,
+            height=96,
+            width=128,
+            rate=15,
+        ),
+    ),
     "tsn-off-gesture": Model(
         "recognition",
         partial(_motion_small, labels=_GESTURES, segments=10, consensus="ordered", seconds=4.0),

@@ -4,12 +4,14 @@ BIN := .venv/bin
 
 .PHONY: demo test slow torture lint types smoke docs check clean
 
-# One stamp for the environment, so that a second `make` does not install again.
+# One stamp for the environment, so that a second `make` does not install again. What builds the kernels is installed
+# first, so that the wheel of tools/check_wheel.py finds them compiled.
 .venv/installed: pyproject.toml constraints.txt CMakeLists.txt tools/install_torch.py $(shell find src -name '*.cpp' -o -name '*.hpp')
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/python tools/install_torch.py
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,train]'
+	$(BIN)/pip install --quiet scikit-build-core nanobind cmake ninja
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev,docs,train]'
 	touch $@
 
 demo: .venv/installed

@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -48,8 +49,10 @@ def test_flows_that_contradict_each_other_are_not_trusted():
     assert consistent(flows)[0, :, :, :11].all()
 
 
-def test_one_way_is_the_first_of_both_ways():
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_way_is_the_first_of_both_ways(threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.manual_seed(0)
-    first, second = (torch.rand(2, 48, 64).mul(255).byte() for _ in range(2))
+    first, second = (torch.rand(3, 48, 64).mul(255).byte() for _ in range(2))
     assert torch.equal(DIS().one_way(first, second), DIS().both_ways(first, second)[0])
     assert not DIS().one_way(first[:, :20], second[:, :20]).any(), "too small for DIS"

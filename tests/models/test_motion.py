@@ -121,3 +121,11 @@ def test_another_source_is_refused():
         motion_source("learned", DIS())
     with pytest.raises(WeightsError, match="no such weight file"):
         motion_source("nowhere.safetensors", DIS())
+
+
+def test_one_way_is_the_first_of_both_ways(network):
+    first, second = luma(moving(2, 1, 2)).split(1, dim=1)
+    source = LearnedMotion(network)
+    flow = source.one_way(first[:, 0], second[:, 0])
+    assert flow.abs().max() > 0.1
+    torch.testing.assert_close(flow, source.both_ways(first[:, 0], second[:, 0])[0], rtol=1e-4, atol=1e-4)

@@ -45,6 +45,10 @@ class MotionSource(Protocol):
         """The flow from `first` to `second`, and from `second` to `first`. [N, H, W] uint8 twice -> [2, N, 2, H, W]"""
         ...
 
+    def one_way(self, first: Tensor, second: Tensor) -> Tensor:
+        """The flow from `first` to `second` alone. [N, H, W] uint8 twice -> [N, 2, H, W]"""
+        ...
+
     def from_centre(self, clips: Tensor) -> Tensor:
         """The flow from the middle frame of each clip, which may be noisy, to all of its frames.
 
@@ -72,13 +76,18 @@ class DIS:
         return flows_of_luma(*planes, self.refinement, self.finest_scale, self.correct).to(first.device)
 
     def one_way(self, first: Tensor, second: Tensor) -> Tensor:
-        """The flow from `first` to `second` alone, in this thread. [N, H, W] uint8 twice -> [N, 2, H, W]"""
+        """See `MotionSource`; all zero where a side is shorter than SMALLEST_SIDE."""
         count, height, width = first.shape
         if min(height, width) < SMALLEST_SIDE:
             return torch.zeros(count, 2, height, width, device=first.device)
-        with one_opencv_thread():
-            planes = first.cpu().numpy(), second.cpu().numpy()
-            flows = _dis(*planes, self.refinement, self.finest_scale, self.correct)
+        threads = min(count, torch.get_num_threads())
+        planes = (np.array_split(each.cpu().numpy(), threads) for each in (first, second))
+
+        def search(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+            return _dis(first, second, self.refinement, self.finest_scale, self.correct)
+
+        with one_opencv_thread(), ThreadPoolExecutor(threads) as pool:
+            flows = np.concatenate(list(pool.map(search, *planes)))
         return torch.from_numpy(flows).movedim(-1, 1).to(first.device)
 
     def from_centre(self, clips: Tensor) -> Tensor:

@@ -52,6 +52,12 @@ class LearnedMotion:
         return self._network.to(first.device).both_ways(_unit(first), _unit(second))
 
     @torch.no_grad()
+    def one_way(self, first: Tensor, second: Tensor) -> Tensor:
+        """See `MotionSource`."""
+        flow: Tensor = self._network.to(first.device)(_unit(first), _unit(second))
+        return flow
+
+    @torch.no_grad()
     def from_centre(self, clips: Tensor) -> Tensor:
         """See `MotionSource`."""
         network, centre = self._network.to(clips.device), clips.shape[1] // 2

@@ -281,9 +281,7 @@ class RFCN(nn.Module, Detector):
         """FGFA: the flow from the frame in the middle to each, by DIS. [N, 3, T, H, W] -> [N, T, 2, h, w], in places"""
         frames = clip.transpose(1, 2)
         planes = luma(frames)
-        flows = torch.stack(
-            [DIS().both_ways(planes[:, middle], planes[:, place])[0] for place in range(frames.shape[1])], dim=1
-        )
+        flows = torch.stack([DIS().one_way(planes[:, middle], plane) for plane in planes.unbind(1)], dim=1)
         size = (-(-clip.shape[3] // STRIDE), -(-clip.shape[4] // STRIDE))
         return (F.adaptive_avg_pool2d(flows.flatten(0, 1), size) / STRIDE).unflatten(0, flows.shape[:2]).to(clip.device)
 

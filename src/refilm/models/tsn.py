@@ -165,7 +165,7 @@ class Stream(nn.Module):
         shape, (height, width) = snippets.shape[:2], snippets.shape[4:]
         size = [-(-side // FLOW_REDUCTION) for side in (height, width)]
         planes = luma(F.interpolate(snippets.flatten(0, 2), size, mode="area")).unflatten(0, snippets.shape[:3])
-        flow = self._motion.both_ways(planes[:, :, :-1].flatten(0, 2), planes[:, :, 1:].flatten(0, 2))[0]
+        flow = self._motion.one_way(planes[:, :, :-1].flatten(0, 2), planes[:, :, 1:].flatten(0, 2))
         flow = flow * flow.new_tensor([width / size[1], height / size[0]]).view(2, 1, 1)
         flow = F.interpolate(flow, (height, width), mode="bilinear").to(snippets.dtype)
         return (flow.clamp(-LARGEST_FLOW, LARGEST_FLOW) / (2 * LARGEST_FLOW * STD)).unflatten(0, (*shape, -1))

@@ -254,5 +254,5 @@ class TSNOFF(TSN):
         stream = self.streams["rgb"]
         assert isinstance(stream, Stream)
         first, second = (each.flatten(0, 2) for each in pairs(luma(stream.shown(self.parted(clip)))))
-        flow = DIS().both_ways(first, second)[0]
+        flow = DIS().one_way(first, second)
         return F.adaptive_avg_pool2d(flow, self.config.flow_grid).unflatten(0, (len(clip), -1)).to(clip.dtype)

@@ -149,7 +149,7 @@ def test_a_finished_output_is_left_only_to_the_very_job_that_made_it(restorers, 
     assert refilm.denoise(source, output, 20, leave_finished=True, warn=told.append) == first
     assert output.stat().st_mtime_ns == made
     assert "this very job has made it before" in told[0]
-    for other in ({"sigma": 21}, {"sigma": 20, "crf": 30}):
+    for other in ({"sigma": 21}, {"sigma": 20, "crf": 30}, {"sigma": 20, "precision": "bfloat16"}):
         with pytest.raises(refilm.JobError, match="exists; choose another name"):
             refilm.denoise(source, output, leave_finished=True, **other)
 

@@ -216,7 +216,7 @@ def encode(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any
     job = Job(
         source=source,
         sink=BitstreamFile(output, work.model_name, work.weights_file, wanted.drop_streams),
-        make_stage=TaskStages((work,), running.device),
+        make_stage=TaskStages((work,), running.device, running.precision),
         settings={"encode": work.settings, "device": device},
         weights=() if work.weights_file is None else (work.weights_file,),
         running=running,
@@ -456,11 +456,16 @@ def job_of(path: str | Path, work: Work, running: Running, stages: type[TaskStag
     """What jobs that look at a film have in common, as fields of Job."""
     return {
         "source": Path(path),
-        "make_stage": stages((work,), running.device),
-        "settings": {work.task.verb: work.settings, "device": check_device(running.device), "tile": running.tile},
+        "make_stage": stages((work,), running.device, running.precision),
+        "settings": {work.task.verb: work.settings} | _ways(running),
         "weights": work.weights_files,
         "running": running,
     }
+
+
+def _ways(running: Running) -> dict[str, Any]:
+    """How a job runs, as far as its result depends on it, for its identity. Raises UsageError for an unknown device."""
+    return {"device": check_device(running.device), "tile": running.tile, "precision": running.precision}
 
 
 def task_of(model: str) -> str:
@@ -481,8 +486,7 @@ def _run(
     leave_finished, callbacks = keywords.pop("leave_finished", False), callbacks_of(keywords)
     own = options.Enhance if function == "enhance" else works[0].task.options
     options.check_all_known(keywords, (own, Encoding, Running), function)
-    device = check_device(running.device)
-    settings = {work.task.verb: work.settings for work in works} | {"device": device, "tile": running.tile}
+    settings = {work.task.verb: work.settings for work in works} | _ways(running)
     source, output = Path(path_in), Path(path_out)
     to_pipe = output == STANDARD_OUTPUT
     refuse_parts(source, output, running)
@@ -490,7 +494,7 @@ def _run(
     job = (JobToPipe if to_pipe else Job)(
         source=source,
         sink=sink,
-        make_stage=TaskStages(tuple(works), running.device),
+        make_stage=TaskStages(tuple(works), running.device, running.precision),
         settings=settings,
         weights=tuple(work.weights_file for work in works if work.weights_file is not None),
         running=running,

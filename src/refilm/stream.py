@@ -33,7 +33,7 @@ from refilm.tasks import TASKS, Task
 from refilm.video import Frame
 
 _ANY = StreamShape(64, 64, Fraction(25), Fraction(1, 25), Fraction(0))
-RUNNING = ("device", "scene_cuts", "tile", "threads")
+RUNNING = ("device", "precision", "scene_cuts", "tile", "threads")
 _WATCHING = ("device", "threads", "input_fps")
 _OF_EVENTS = ("every", "shots", "topk", "from_small", "through", *_WATCHING)
 _DETECTING = ("device", "scene_cuts", "threads", "input_fps")
@@ -115,13 +115,13 @@ def asked(task: Task, taken: Sequence[str], given: dict[str, Any]) -> tuple[Work
     check_device(running.device)
     use_threads(running.threads)
     check_tile([work], running.tile)
-    work.stage(_ANY, running.device, tile=None)  # for errors
+    work.stage(_ANY, running.device, None, running.precision)  # for errors
     return work, running
 
 
 def _results(items: Iterable[Item], work: Work, running: Running, is_timed: bool) -> Iterator[Any]:
     form, shape, frames = _opened(items, work, running, is_timed)
-    for result in _through(work.stage(shape, running.device, running.tile), frames):
+    for result in _through(work.stage(shape, running.device, running.tile, running.precision), frames):
         yield form.item(result, is_timed)
 
 

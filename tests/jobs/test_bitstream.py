@@ -381,3 +381,9 @@ def test_a_file_is_known_by_its_content(bitstream, source):
     assert is_coded(bitstream)
     assert not is_coded(source)
     assert not is_coded(bitstream.parent)
+
+
+def test_a_codec_computes_in_float32_alone(source, tmp_path):
+    with pytest.raises(ValueError, match="encode computes in float32; leave out precision"):
+        compression(source, tmp_path / "film.rfv", precision="bfloat16")
+    assert list(tmp_path.iterdir()) == []

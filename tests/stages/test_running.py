@@ -11,9 +11,11 @@ from frames import gray_frame, level, stream
 
 from refilm.errors import UsageError
 from refilm.jobs.segments import SegmentEnd, run_segments
+from refilm.models import create_model
 from refilm.models.contract import Interpolator, Restorer
 from refilm.stages.interpolate import Interpolate
 from refilm.stages.restore import Restore
+from refilm.stages.running import Interpolating, Restoring
 
 
 class RunningMean(Restorer):
@@ -150,3 +152,41 @@ def test_a_segment_redraws_what_the_whole_stream_would(length, cuts):
     items = run_segments(iter(stream(9, cuts=cuts)), lambda: Interpolate(Lighten(2), times=2), length)
     parts = [item for item in items if not isinstance(item, SegmentEnd)]
     assert [(f.time, level(f), f.origin) for f in parts] == [(f.time, level(f), f.origin) for f in whole]
+
+
+class Kinds(Restorer):
+    """Notes in which numbers it is asked to compute."""
+
+    task, window, reach, temporal_filter = "denoising", 1, None, None
+
+    def __call__(self, clip):
+        self.kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        return clip[:, :, 0].to(self.kind)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pictures_are_made_in_the_precision_of_the_model_and_given_in_float32(precision):
+    model = Kinds()
+    model.precision = precision
+    ((_, result),) = Restoring(model).over([(0, lambda: torch.full((3, 4, 4), 1 / 3))])
+    assert result().dtype == torch.float32
+    assert model.kind == getattr(torch, precision)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("name", ["vdn-ls3d-small", "vi-ls3d-small", "sosr-small"])
+def test_bfloat16_changes_pictures_by_less_than_a_code(name):
+    model = create_model(name).eval()
+    coarse = torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(0))
+    wide = torch.nn.functional.interpolate(coarse[None], (48, 80), mode="bicubic")[0].clamp(0, 1)
+    clip = torch.stack([wide[:, :, n : n + 64] for n in range(model.window)], dim=1)
+    results = []
+    for model.precision in ("float32", "bfloat16"):
+        if model.task == "interpolation":
+            results.append(Interpolating(model).predict(clip, [Fraction(1, 2)])[0])
+        else:
+            pictures = Restoring(model, filtered=False).over((n, lambda n=n: clip[:, n]) for n in range(model.window))
+            results.append(dict(pictures)[model.window // 2]())
+    difference = (results[0] - results[1]).abs()
+    assert 0 < difference.mean() < 0.5 / 255
+    assert difference.max() < 4 / 255

@@ -147,6 +147,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from refilm.ops import kernels
+    from refilm.ops.native import fast_bfloat16
     from refilm.video.encoder_trial import hardware_encoders, try_encoders
     from refilm.video.ffmpeg import has_encoder, library_versions, pyav_version
 
@@ -158,6 +159,7 @@ def examine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "devices": ["cpu", *(f"cuda:{n} {torch.cuda.get_device_name(n)}" for n in range(torch.cuda.device_count()))],
+        "bfloat16": f"faster, by {name}" if (name := fast_bfloat16()) else "not faster than float32 on this CPU",
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "pyav": pyav_version(),
@@ -168,7 +170,7 @@ def examine() -> dict[str, Any]:
 
 
 def doctor_table(found: dict[str, Any]) -> Table:
-    rows = [(key, found[key]) for key in ("refilm", "python", "system", "torch", "numpy", "opencv", "pyav")]
+    rows = [(key, found[key]) for key in ("refilm", "python", "system", "torch", "bfloat16", "numpy", "opencv", "pyav")]
     rows += [("device", device) for device in found["devices"]]
     rows.append(("ffmpeg", ", ".join(f"{name} {number}" for name, number in found["ffmpeg"].items())))
     rows += [("encoder", f"{name}: {state}") for name, state in found["encoders"].items()]

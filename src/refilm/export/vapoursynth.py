@@ -221,7 +221,8 @@ class _Filter:
 
     def _stretch(self, first: int, end: int) -> Iterator[Frame]:
         """The output frames of the source frames from `first` to `end`, made as a segment of a job is."""
-        stage = self.work.stage(self.source.shape, self.running.device, self.running.tile)
+        running = self.running
+        stage = self.work.stage(self.source.shape, running.device, running.tile, running.precision)
         stage.skip = min(stage.past, first)
         begin_time = end_time = None
         for number, frame in enumerate(self.source.frames(first - stage.skip), first - stage.skip):

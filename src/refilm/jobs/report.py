@@ -67,7 +67,7 @@ class Report:
     peak_memory_mb      the most that this process and those it started had in use at one moment, in MB of 10^6 bytes
     planned_memory_mb   the most that the job was planned to take, in MB of 10^6 bytes
     identity            digest of the job's identity: source, settings, weights, versions and encoding
-    settings            of the tasks, the device and the tiles
+    settings            of the tasks, the device, the tiles and the precision
     weights             names of the weight files
     encoder             settings of the sink
     warnings            as they were given to the user

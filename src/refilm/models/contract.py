@@ -15,8 +15,8 @@ of the class or as properties. A model that learns is made from a config, a data
 A model that `create_model` has made has a `name`, that of the table.
 
 The memory that a model needs is measured by calling it on a small picture. It has nothing to declare for this, unless
-it works in bands (`Interpolator.band_pixels`). Models compute in single precision unless they are trained in mixed
-precision.
+it works in bands (`Interpolator.band_pixels`). A call computes in single precision, except in training and where it is
+made within `mixed`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,14 @@ APPEARANCE = "rgb"  # the stream of a recogniser that looks at single frames
 
 
 class Runnable(Protocol):
-    """What all kinds of models have in common; `task` is a key of `refilm.tasks.TASKS`."""
+    """What all kinds of models have in common.
+
+    task        a key of `refilm.tasks.TASKS`
+    precision   "float32", or "bfloat16" for a model whose pictures are made within `mixed`
+    """
 
     task: str
+    precision: str = "float32"
 
     @property
     def window(self) -> int:
@@ -69,6 +74,11 @@ class Runnable(Protocol):
     def __call__(self, clip: Tensor, *arguments: Any, **options: Any) -> Any:
         """All that the model does: the input is checked (`check_clip`), and every step is taken."""
         ...
+
+
+def mixed(model: Runnable, device: torch.device | str) -> torch.autocast:
+    """A context in which a model computes in its own `precision`; what loses by bfloat16 stays in float32."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=model.precision == "bfloat16")
 
 
 class Restorer(Runnable, Protocol):

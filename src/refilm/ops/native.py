@@ -20,8 +20,23 @@ isas: list[str] = module.isas() if module else []
 
 
 def has_bf16() -> bool:
-    """Whether the kernels multiply bfloat16 directly; otherwise bfloat16 is converted to float32."""
-    return module is not None and bool(module.has_bf16(isas[0]))
+    """Whether the kernels multiply bfloat16 directly; otherwise bfloat16 is converted to float32.
+
+    Where a CPU has AMX, its vector instruction for bfloat16 is slower than float32: docs/choices.md#bfloat16.
+    """
+    return module is not None and bool(module.has_bf16(isas[0])) and not has_amx()
+
+
+def has_amx() -> bool:
+    """Whether the CPU multiplies matrices of bfloat16 by instructions of their own, which oneDNN uses."""
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def fast_bfloat16() -> str:
+    """The instructions of this CPU by which networks are faster in bfloat16 than in float32; "" if there are none."""
+    if has_amx():
+        return "AMX"
+    return "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else ""
 
 
 def run(name: str, tensors: Sequence[torch.Tensor | None], numbers: Sequence[float]) -> None:

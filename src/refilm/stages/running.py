@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refilm.layers.bands import BAND_PIXELS
-from refilm.models.contract import Interpolator, Restorer
+from refilm.models.contract import Interpolator, Restorer, mixed
 from refilm.stages.demand import give_back
 from refilm.stages.tiles import run_tiled
 
@@ -253,7 +253,8 @@ class Restoring(Generic[K]):
 
     def _enlarged(self, options: Mapping[str, Any], part: Tensor) -> Tensor:
         """The network's result for a prepared window or a part of it, reduced to the wanted size."""
-        result: Tensor = self._model.network(part, **options)
+        with mixed(self._model, self._device):
+            result: Tensor = self._model.network(part, **options).to(part.dtype)
         if self._scale == self._model.scale:
             return result
         size = [self._scale * side for side in part.shape[-2:]]
@@ -425,6 +426,10 @@ class Interpolating(Generic[M]):
         return list(result[0].cpu().unbind(dim=1))
 
     def _between(self, times: Sequence[Fraction], clip: Tensor) -> Tensor:
+        with mixed(self._model, self._device):
+            return self._in_bands(times, clip).to(clip.dtype)
+
+    def _in_bands(self, times: Sequence[Fraction], clip: Tensor) -> Tensor:
         if self._model.band_pixels(clip.shape[-1]) is None:
             return self._model.between(clip, times)
         seen = self._model.before_bands(clip)

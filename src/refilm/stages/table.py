@@ -59,15 +59,19 @@ class Work:
         """
         return weights_name(self.model_name, self.weights)
 
-    def stage(self, source: StreamShape, device: str, tile: int | None) -> Stage:
+    def stage(self, source: StreamShape, device: str, tile: int | None, precision: str = "float32") -> Stage:
         """A new stage.
 
-        source   the properties of the stream that it is fed
-        tile     side of the tiles in pixels; None: no tiles
+        source      the properties of the stream that it is fed
+        tile        side of the tiles in pixels; None: no tiles
+        precision   see `options.Running`
 
         Raises UsageError if the options do not fit the model.
         """
+        if precision != "float32" and self.task.makes != "pictures":
+            raise UsageError(f"{self.task.verb} computes in float32; leave out precision, which is for making pictures")
         self.model.to(device)
+        self.model.precision = precision
         return STAGES[self.task.name](self, source, device, tile)
 
 
@@ -84,6 +88,7 @@ class TaskStages:
 
     works: tuple[Work, ...]
     device: str
+    precision: str = "float32"
 
     def __call__(self, source: VideoInfo, tile: int | None) -> Stage:
         """The chain, or the only stage. `tile` as for `Work.stage`.
@@ -98,7 +103,7 @@ class TaskStages:
             )
         shape, stages = StreamShape.of(source), list[Stage]()
         for work in self.works:
-            stages.append(work.stage(shape, self.device, tile))
+            stages.append(work.stage(shape, self.device, tile, self.precision))
             shape = stages[-1].shape(shape)
         return stages[0] if len(stages) == 1 else Chain(stages)
 

@@ -3,8 +3,8 @@
 python benchmarks/precision.py DATA [--every 12]     # writes results/bench/precision.json and precision.md
 python benchmarks/precision.py DATA --only vdn-ls3d-small    # measures one model anew
 
-DATA is a folder of clips, such as those of results/val. Each model is measured by the protocol that ranks it, on every
-twelfth frame, in float32 and in bfloat16 by turns, clip by clip.
+DATA is a folder of clips, such as those of results/val. Each model is measured by the protocol that ranks it, in
+float32 and in bfloat16 by turns, clip by clip: restorers on every twelfth frame, interpolators on every third clip.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from cyclopts import App
 
 from refilm.evaluation.evaluate import find_clips
 from refilm.evaluation.protocols import PROTOCOLS
+from refilm.evaluation.restoration import Restoration
 from refilm.evaluation.results import mean
 from refilm.evaluation.stopwatch import Stopwatch
 from refilm.models import MODELS, create_model
 from refilm.ops.native import fast_bfloat16
 from refilm.tasks import TASKS
 
+FEWER = 3
 RESULTS = Path(__file__).parents[1] / "results" / "bench"
 app = App(help_format="plaintext")
 
@@ -56,11 +58,14 @@ def main(data: Path, /, *, every: int = 12, only: tuple[str, ...] = ()) -> None:
 def row_of(name: str, data: Path, every: int) -> Row:
     model = create_model(name).eval()
     protocol = PROTOCOLS[TASKS[MODELS[name].task].protocol]
-    if MODELS[name].task != "deblurring":  # which is measured on few frames already
+    clips = find_clips(data)
+    if isinstance(protocol, Restoration):
         protocol = protocol.thinned(every)
+    else:  # measures all of a clip, or nothing
+        clips = clips[::FEWER]
     watches = {"float32": Stopwatch(), "bfloat16": Stopwatch()}
     psnr: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-    for clip in find_clips(data):
+    for clip in clips:
         for precision, watch in watches.items():
             model.precision = precision
             method = protocol.method(model, torch.device("cpu"))
@@ -75,7 +80,7 @@ def write(rows: list[Row], every: int) -> None:
         "",
         f"`python benchmarks/precision.py DATA`, torch {torch.__version__}, {torch.get_num_threads()} threads; "
         f"bfloat16 by {fast_bfloat16() or 'no instructions of its own'}. Both by turns, clip by clip; medians of the "
-        f"time for a frame, every {every}th measured.",
+        f"time for a frame. Of restorers, every {every}th frame; of interpolators, every {FEWER}rd clip.",
         "",
         "| model | protocol | float32, ms | bfloat16, ms | times as fast | PSNR, dB | PSNR in bfloat16 | difference |",
         "|---|---|---|---|---|---|---|---|",

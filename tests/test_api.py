@@ -103,7 +103,7 @@ def test_a_chain_killed_and_called_again_gives_the_same_packets(restorers, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "nothing is asked for; wanted at least one of denoise, deblock, deblur, upscale, times, fps"),
+        ({}, "nothing is asked for; wanted at least one of denoise, deblock, upscale, times, fps"),
         ({"sigma": 20, "upscale": 2}, "add denoise, or leave out sigma"),
         ({"denoise": True, "sigma": 0}, "above 0 and at most 255, got 0"),
         ({"denoise": True, "strength": 1.5}, "strength is a number from 0 to 1, got 1.5"),

@@ -3,7 +3,8 @@
 python tools/check_wheel.py      # CI does this
 
 The fresh environment finds torch and all else that refilm requires in the environment that runs this, in which the
-kernels were compiled before, so nothing is downloaded or compiled. Ends with an error if something fails, or is too large or too slow.
+kernels were compiled before, so nothing is downloaded or compiled. Ends with an error if something fails, or is too
+large or too slow.
 """
 
 from __future__ import annotations

@@ -377,8 +377,6 @@ class Enhance(Denoise, Interpolate):
     "Remove noise."
     deblock: bool = False
     "Remove compression artifacts."
-    deblur: bool = False
-    "Make blurred frames sharp."
     upscale: Whole | None = None
     "Enlarge width and height by this factor."
     models: Annotated[tuple[str, ...], Parameter(name="--model")] = ()
@@ -401,7 +399,7 @@ class Enhance(Denoise, Interpolate):
             raise UsageError(f"auto chooses what to do from the film; leave it out, or {' and '.join(wanted)}")
         if not wanted and not self.auto:
             raise UsageError(
-                "nothing is asked for; wanted at least one of denoise, deblock, deblur, upscale, times, fps, or auto"
+                "nothing is asked for; wanted at least one of denoise, deblock, upscale, times, fps, or auto"
             )
 
     def wanted(self) -> dict[str, Any]:
@@ -411,8 +409,6 @@ class Enhance(Denoise, Interpolate):
             found["denoise"] = Denoise(self.sigma, self.strength)
         if self.deblock:
             found["deblock"] = Deblock(self.strength)
-        if self.deblur:
-            found["deblur"] = Deblur()
         if self.upscale is not None:
             found["upscale"] = Upscale(self.upscale)
         if self.times is not None or self.fps is not None:

@@ -234,8 +234,8 @@ def test_what_cannot_be_recognised_is_refused(films, tmp_path):
         evaluate_through(f"{weights(tmp_path)}+{other}", films, "gray", results_dir=tmp_path)
     with pytest.raises(WeightsError, match="no weights ship for glance"):
         evaluate_through("glance", films, "gray", results_dir=tmp_path)
-    with pytest.raises(WeightsError, match="tosr-small: no weights ship for tosr-small"):
-        evaluate_through(str(weights(tmp_path)), films, "tosr-small", results_dir=tmp_path)
+    with pytest.raises(WeightsError, match="vdsr-small: no weights ship for vdsr-small"):
+        evaluate_through(str(weights(tmp_path)), films, "vdsr-small", results_dir=tmp_path)
     one, other = weights(tmp_path, "0"), weights(tmp_path, "1")
     with pytest.raises(RefilmError, match="no fold in common"):
         evaluate_through(f"{one}+{other}", films, "gray", results_dir=tmp_path)

@@ -117,8 +117,6 @@ def test_the_network_is_no_parameter_of_the_model_that_uses_it(still):
 def test_another_source_is_refused():
     with pytest.raises(ValueError, match='motion must be "dis", "learned" or a weight file of pwc-small, got'):
         motion_source("farneback", DIS())
-    with pytest.raises(WeightsError, match="no weights ship for the learned motion; train some with"):
-        motion_source("learned", DIS())
     with pytest.raises(WeightsError, match="no such weight file"):
         motion_source("nowhere.safetensors", DIS())
 
@@ -129,3 +127,10 @@ def test_one_way_is_the_first_of_both_ways(network):
     flow = source.one_way(first[:, 0], second[:, 0])
     assert flow.abs().max() > 0.1
     torch.testing.assert_close(flow, source.both_ways(first[:, 0], second[:, 0])[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_network_that_ships_finds_a_motion_of_several_pixels():
+    first, second = luma(moving(3, -5, 2, size=96)).split(1, dim=1)
+    flow = motion_source("learned", DIS()).one_way(first[:, 0], second[:, 0])[0, :, 16:-16, 16:-16]
+    for found, true in zip(flow, (5.0, -3.0), strict=True):
+        assert (found - true).square().mean().sqrt() < 0.5

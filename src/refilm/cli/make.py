@@ -92,8 +92,7 @@ def enhance(
     many: MANY = options.Many(),
     json: bool = False,
 ) -> int:
-    """Several tasks in one pass, so that the video is decoded and encoded once: denoise, deblock, deblur, upscale,
-    interpolate.
+    """Several tasks in one pass, so that the video is decoded and encoded once: denoise, deblock, upscale, interpolate.
 
     refilm enhance old.mkv new.mkv --denoise --upscale 4 --fps 60
 

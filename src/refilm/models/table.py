@@ -328,7 +328,7 @@ MODELS = {
     "vsr-duf-52": Model("super-resolution", partial(_vsr_duf, growth=16, blocks=21)),
     "vsr-duf-small": Model("super-resolution", _vsr_duf_small),
     "sosr-small": Model("super-resolution", _esrgan_small, weights="sosr-small-01ebe37f.safetensors"),
-    "tosr-small": Model("super-resolution", _vsr_duf_small),
+    "tosr-small": Model("super-resolution", _vsr_duf_small, weights="tosr-small-46a63703.safetensors"),
     "vdn-ls3d": Model("denoising", _vdn_ls3d),
     "vdn-ls3d-small": Model(
         "denoising",
@@ -413,7 +413,7 @@ MODELS = {
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by
 # recipes like models, and `create_model` makes them.
 PARTS = {
-    "pwc-small": Model("motion", _pwc_net),
+    "pwc-small": Model("motion", _pwc_net, weights="pwc-small-d0374544.safetensors"),
     "hyperprior": Model("picture compression", _hyperprior),
     "hyperprior-small": Model("picture compression", partial(_hyperprior, channels=64, latents=96)),
     # spaces for `refilm morph`, by the samples that they know

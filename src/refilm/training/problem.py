@@ -174,7 +174,8 @@ class Problem(lightning.LightningModule):
     def training_step(self, drawn: tuple[Any, int], index: int) -> Tensor:
         loss = self.loss(*drawn)
         if not loss.isfinite():
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; lower learning_rate")
+            advice = "lower learning_rate" + ', or set precision = "float32"' * (self.config.precision != "float32")
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; {advice}")
         return loss
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:

@@ -37,10 +37,14 @@ _GROUPS = {options.Encoding: "Encoding", options.Running: "Running"}
 
 
 def forms() -> list[dict[str, Any]]:
-    """A form for each command: its words, its models, and its fields in groups, in JSON's types."""
+    """A form for each command: its words, its models, and its fields in groups, in JSON's types.
+
+    A command of whose models none has weights has no form, since the page takes no weight files.
+    """
     found = [_form(_ENHANCE, (enhance.__doc__ or "").partition("\n")[0], "pictures", [])]
     for task in TASKS.values():
-        found.append(_form(task.verb, task.summary.partition("\n")[0], task.makes, _models(task)))
+        if models := _models(task):
+            found.append(_form(task.verb, task.summary.partition("\n")[0], task.makes, models))
     return found
 
 

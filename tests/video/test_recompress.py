@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -15,6 +16,15 @@ def test_pictures_come_back_in_their_order(codec):
     back = list(recompressed([flat(level) for level in levels], codec, 20))
     assert [[plane.shape for plane in planes] for planes in back] == [YUV420P.plane_shapes(64, 96)] * 5
     np.testing.assert_allclose([planes[0].mean() for planes in back], levels, atol=2)
+
+
+def test_a_scene_longer_than_the_lookahead_of_x264_comes_back_the_same_each_time():
+    noise = np.random.default_rng(0).integers(0, 256, (180, 320 + 96), np.uint8)
+    texture = cv2.GaussianBlur(noise, (0, 0), 3)
+    gray = [np.full(shape, 128, np.uint8) for shape in YUV420P.plane_shapes(180, 320)[1:]]
+    scene = [(np.ascontiguousarray(texture[:, 2 * n : 2 * n + 320]), *gray) for n in range(48)]
+    results = {b"".join(planes[0].tobytes() for planes in recompressed(scene, "h264", 30)) for _ in range(6)}
+    assert len(results) == 1
 
 
 def test_another_codec_is_refused():

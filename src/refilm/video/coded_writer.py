@@ -11,7 +11,7 @@ import av
 
 from refilm.video.coded import CARRIER, TAG, CodedStream, mark_as_coded, packet_of
 from refilm.video.containers import as_file
-from refilm.video.encoder import EncoderSettings, add_video_stream
+from refilm.video.encoder import EncoderSettings, add_video_stream, repeatable
 from refilm.video.frame import Frame
 from refilm.video.piece_writer import Coded
 from refilm.video.pixel_format import YUV420P
@@ -23,7 +23,7 @@ def write_encoded(
 ) -> None:
     """Write frames in yuv420p to a Matroska file by one of FFmpeg's encoders, with its options."""
     with av.open(as_file(path), "w", format="matroska") as output:
-        stream: Any = output.add_stream(encoder, rate=rate, options=dict(options))
+        stream: Any = output.add_stream(encoder, rate=rate, options=repeatable(encoder, dict(options)))
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, YUV420P.name
         stream.time_base = stream.codec_context.time_base = 1 / rate
         for number, frame in enumerate(frames):

@@ -12,6 +12,7 @@ from av.codec import CodecContext
 from av.video.frame import VideoFrame
 
 from refilm.errors import RefilmError
+from refilm.video.encoder import repeatable
 from refilm.video.ffmpeg import run_ffmpeg
 from refilm.video.pixel_format import YUV420P
 from refilm.video.planes import picture_of, planes_of
@@ -62,7 +63,7 @@ def _through_pyav(
     assert isinstance(encode, av.VideoCodecContext)
     encode.height, encode.width = pictures[0][0].shape
     encode.pix_fmt, encode.time_base, encode.framerate = YUV420P.name, 1 / RATE, RATE
-    encode.options = {"crf": str(crf), **options}
+    encode.options = repeatable(encoder, {"crf": str(crf), **options})
     decode = CodecContext.create(decoder, "r")
     assert isinstance(decode, av.VideoCodecContext)
     for number, planes in enumerate(pictures):

@@ -29,7 +29,7 @@ def test_interpolate_ends_with_a_table_and_code_0(media, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "proposed"),
     [
-        (("refilm", "de"), {"denoise", "deblock", "detect", "decode"}),
+        (("refilm", "de"), {"denoise", "deblock", "deblur", "detect", "decode"}),
         (("refilm", "denoise", "--si"), {"--sigma"}),
         (("refilm", "denoise", "--for", ""), {"browser", "editing", "archive", "phone"}),
         (("refilm", "denoise", "fi"), {"film.mkv"}),

@@ -25,7 +25,7 @@ from refilm.models import MODELS, create_model
 from refilm.ops.native import fast_bfloat16
 from refilm.tasks import TASKS
 
-FEWER = 3
+FEWER = 3  # of the clips, one in so many is measured by interpolators
 RESULTS = Path(__file__).parents[1] / "results" / "bench"
 app = App(help_format="plaintext")
 

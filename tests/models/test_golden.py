@@ -18,9 +18,7 @@ from refilm.tasks import TASKS
 FOLDER = Path(__file__).parents[1] / "golden"
 HEIGHT, WIDTH = 40, 56
 TIMES = Fraction(1, 4), Fraction(1, 2)
-RUNNABLE = [
-    name for name, row in MODELS.items() if (row.weights or not row.learned) and TASKS[row.task].makes == "pictures"
-]
+RUNNABLE = [name for name, row in MODELS.items() if row.runs_as_shipped and TASKS[row.task].makes == "pictures"]
 LEARNED = [name for name in RUNNABLE if MODELS[name].learned]
 
 

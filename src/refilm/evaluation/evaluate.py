@@ -146,8 +146,9 @@ def _choose_protocol(model: str, name: str | None, every: int | None) -> Protoco
     if name not in PROTOCOLS:
         raise ValueError(f"no protocol is called {name!r}; there are: {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
-    either = {protocol.task, tasks[model]}  # what deblurs also interpolates, and the other way round
-    if model not in protocol.baselines and len(either) > 1 and not all(TASKS[task].retimes for task in either):
+    # what deblurs also interpolates, and the other way round
+    fits = tasks[model] == protocol.task or (TASKS[tasks[model]].retimes and TASKS[protocol.task].retimes)
+    if model not in protocol.baselines and not fits:
         raise ValueError(f"{name} asks for {protocol.task}, and {model} is for {tasks[model]}")
     return protocol if every is None else protocol.thinned(every)
 

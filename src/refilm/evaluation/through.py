@@ -187,7 +187,7 @@ class _Measuring:
         arms: Sequence[Arm],
         columns: Mapping[str, tuple[int, str]],
     ) -> None:
-        self._damage, self.methods_of, self._arms, self._columns = damage, methods, arms, columns
+        self._damage, self._methods, self._arms, self._columns = damage, methods, arms, columns
         self._psnr: dict[str, list[float]] = {name: [] for name in methods}
         self.told: dict[str, list[Told]] = {arm.name: [] for arm in arms}
 
@@ -205,7 +205,7 @@ class _Measuring:
         places = sorted({place for views in shown for view in views for place in view.places})
         logits: dict[tuple[str, str, int], dict[str, Tensor]] = {}  # by method, run and number of the recogniser
         seen: dict[tuple[str, int], Any] = {}
-        for name, method in self.methods_of.items():
+        for name, method in self._methods.items():
             for number, frames_u8 in enumerate(self._seen(name, method, runs[0], truth_u8, spoilt, places)):
                 frames = replace(whole, frames_u8=frames_u8)
                 recogniser = runs[0].methods[number]
@@ -213,7 +213,7 @@ class _Measuring:
                 for run in runs:
                     logits[name, run.name, number] = run.methods[number].by_stream(views, frames_u8)
         if picture is not None:
-            restorers = {name: method.restore for name, method in self.methods_of.items() if method.restore is not None}
+            restorers = {name: method.restore for name, method in self._methods.items() if method.restore is not None}
             write_sheet(picture, restorers, truth_u8, spoilt)
         first: dict[str, str] = {}
         for arm in self._arms:

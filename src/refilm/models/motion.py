@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refilm.errors import WeightsError
 from refilm.layers.optical_flow import DIS, SMOOTHING, MotionSource
 from refilm.models.pwc_net import PWCNet
-from refilm.models.table import create_model, row_of
+from refilm.models.table import create_model
 
 NETWORK = "pwc-small"
 
@@ -29,11 +28,6 @@ def motion_source(motion: str, dis: DIS) -> MotionSource:
     if motion == "dis":
         return dis
     if motion == "learned":
-        if row_of(NETWORK).weights is None:
-            raise WeightsError(
-                "no weights ship for the learned motion; train some with `refilm train recipes/pwc_small.toml`, and "
-                f'give their file: motion="{NETWORK}-....safetensors"'
-            )
         return LearnedMotion(_network("default"))
     if motion.endswith(".safetensors"):
         return LearnedMotion(_network(motion))

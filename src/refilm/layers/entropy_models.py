@@ -115,10 +115,11 @@ class FactorizedModel(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The logits of the cumulative distributions (6.1, equations 7 to 10). [C, 1, K] -> same shape"""
-        for step, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
-            x = torch.baddbmm(bias, F.softplus(matrix), x)
-            if step < len(self.factors):
-                x = x + self.factors[step].tanh() * x.tanh()
+        with torch.autocast(x.device.type, enabled=False):  # probabilities are small differences of these
+            for step, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
+                x = torch.baddbmm(bias, F.softplus(matrix), x)
+                if step < len(self.factors):
+                    x = x + self.factors[step].tanh() * x.tanh()
         return x
 
     def probability(self, x: Tensor, step: Tensor | None = None) -> Tensor:

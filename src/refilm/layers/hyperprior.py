@@ -68,11 +68,12 @@ class Hyperprior(nn.Module):
         In training, noise stands for rounding, see `noisy`.
         """
         quantised = noisy if self.training else torch.round
-        z = quantised(self.analysed(y))
-        if self.training:
-            index = Bounded.apply(self.h_s(z)[..., : y.shape[2], : y.shape[3]], 0.0, SCALES - 1.0)
-        else:
-            index = self.indices(z, *y.shape[2:]).to(y.dtype)
+        with torch.autocast(y.device.type, enabled=False):  # noise and scales need more digits than bfloat16 has
+            z = quantised(self.analysed(y))
+            if self.training:
+                index = Bounded.apply(self.h_s(z)[..., : y.shape[2], : y.shape[3]], 0.0, SCALES - 1.0)
+            else:
+                index = self.indices(z, *y.shape[2:]).to(y.dtype)
         return bits_of(self.of_z.probability(z)) + bits_of(gaussian_probability(quantised(y), index))
 
     def analysed(self, y: Tensor) -> Tensor:

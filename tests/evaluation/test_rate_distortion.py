@@ -88,3 +88,8 @@ def test_a_codec_is_measured_beside_the_anchor_and_tables_and_plots_are_written(
     assert held["protocols"]["compression-rd"]["mean"]["bd_rate"] == pytest.approx(0)
     # one point is no curve, and no rate can be told from it
     assert result.mean("bd_rate") is None
+    updated = evaluate("squeeze", folder, "rd", results_dir=tmp_path / "results", effort=1)
+    assert updated.protocol == "compression-rd-effort1"
+    assert "| squeeze-effort1 |" in (written / "rd" / "rd.md").read_text()
+    held = json.loads((written / f"{ANCHOR}.json").read_text())
+    assert set(held["protocols"]) == {"compression-rd"}, "other encoders have no effort"

@@ -191,6 +191,7 @@ def evaluate(
     lpips: bool = False,
     fold: str = "",
     through: str | None = None,
+    effort: int = 0,
 ) -> int:
     """Measure a model and the baselines of its task on videos, and write tables of the results.
 
@@ -238,6 +239,8 @@ def evaluate(
         models. A+B: A for what looks at single frames, B for what looks at motion; of two models, their pair is
         measured as well. MODEL may then also be two, RGB+FLOW, whose scores are fused, and each a folder of weight
         files. Writes RESULTS/recognition/SET.md.
+    effort
+        Compression: with which the codec encodes, as for `refilm encode`.
     """
     from refilm.jobs.device import check_device
 
@@ -254,11 +257,13 @@ def evaluate(
     options: dict[str, Any] = {"weights": weights, "device": device, "pictures": pictures, "fold": fold, "note": _note}
     further = ["vmaf"] * vmaf + ["lpips"] * lpips
     if through is not None:
-        if every is not None or further:
-            raise UsageError("--through shows whole clips to recognisers; leave out --every, --vmaf and --lpips")
+        if every is not None or further or effort:
+            raise UsageError(
+                "--through shows whole clips to recognisers; leave out --every, --vmaf, --lpips and --effort"
+            )
         print(evaluation.evaluate_through(model, data, through, protocol, results, **options).read_text())
         return DONE
-    options |= {"every": every, "further": further}
+    options |= {"every": every, "further": further, "effort": effort}
     try:
         result = evaluation.evaluate(model, data, protocol, results, **options)
     except ValueError as error:  # no such model or protocol

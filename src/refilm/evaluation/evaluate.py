@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ def evaluate(
     pictures: str | Path | None = None,
     further: Collection[str] = (),
     fold: str = "",
+    effort: int = 0,
     note: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Measure a model on every clip of a folder, and write `results_dir/<folder's name>/`.
@@ -82,6 +83,8 @@ def evaluate(
     further    figures to measure as well: "lpips", and "vmaf", which wants every frame, and an FFmpeg with libvmaf
     fold       recognition only: whose held-out clips are measured, see `data.labelled`; "": that of the weights, or the
                set's first; "all": all clips, of a set that the model has not learned from
+    effort     compression only: with which a learned codec encodes, see `Codec.compress`. The protocol's name and the
+               curve's then say so
     note       called with one line for each clip
 
     Baselines of the protocol for which the results folder has no figures on these clips are measured as well. Raises
@@ -99,6 +102,8 @@ def evaluate(
             raise UsageError("VMAF looks at the motion between frames, so every frame is measured; leave out every")
         vmaf_program()  # UsageError before the work
     chosen = replace(chosen, further=tuple(further))
+    if effort and not isinstance(chosen, RateDistortion):
+        raise UsageError(f"{chosen.name} measures no codec; leave out effort")
     target = Path(results_dir) / Path(folder).resolve().name
     if isinstance(chosen, Recognition):
         return _recognised(chosen, model, find_labelled(folder), target, fold, weights, device, note)
@@ -108,7 +113,7 @@ def evaluate(
         raise UsageError(f"{chosen.name} has no folds; leave out fold")
     clips = find_clips(Path(folder))
     if isinstance(chosen, RateDistortion):
-        return _compressed(chosen, model, clips, target, weights, device, note)
+        return _compressed(chosen.with_effort(effort), model, clips, target, weights, device, note)
     measuring = _Measuring(chosen, clips, target, note)
     for baseline in chosen.baselines:
         if baseline != model and not measuring.has(baseline):
@@ -164,9 +169,11 @@ def _compressed(
 ) -> Result:
     """As `evaluate`, of a codec, which computes on the CPU. Baselines that were measured are not measured again."""
     described = device_name(torch.device("cpu"))
-    blank = Result(model, protocol.name, protocol.description, refilm.__version__, described)
     sources = [clip.source for clip in clips]
     held = {name: curves for name, curves in read_curves(target).items() if list(curves) == sources}
+
+    def blank(name: str, measured_by: RateDistortion) -> Result:
+        return Result(name, measured_by.name, measured_by.description, refilm.__version__, described)
 
     def run(name: str, settings: Sequence[Setting]) -> None:
         def tell(clip: str, point: Point) -> None:
@@ -175,10 +182,10 @@ def _compressed(
         held[name] = measured(protocol, settings, clips, tell)
         write_curves(target, name, held[name])
 
-    def result(of: Result) -> Result:
-        sizes = {clip: (len(curve[0].psnr_by_place), 0, 0) for clip, curve in held[of.model].items()}
-        found = {c: figures_of(curve, held[ANCHOR][c], sizes[c]) for c, curve in held[of.model].items()}
-        rates = [1000 / point.decode_fps for curve in held[of.model].values() for point in curve]
+    def result(of: Result, curves: Mapping[str, Sequence[Point]]) -> Result:
+        sizes = {clip: (len(curve[0].psnr_by_place), 0, 0) for clip, curve in curves.items()}
+        found = {c: figures_of(curve, held[ANCHOR][c], sizes[c]) for c, curve in curves.items()}
+        rates = [1000 / point.decode_fps for curve in curves.values() for point in curve]
         done = replace(of, clips=found, ms_per_frame=statistics.median(rates))
         write_result(target, done)
         return done
@@ -186,13 +193,14 @@ def _compressed(
     for name, encoder in protocol.baselines.items():
         if name not in held or model == name:
             run(name, encoder.settings())
-            found = result(replace(blank, model=name, is_baseline=True)) if ANCHOR in held else None
-            if model == name and found is not None:
+            found = result(replace(blank(name, protocol.with_effort(0)), is_baseline=True), held[name])
+            if model == name:
                 return found
     network: Any = create_model(model, weights=weights).eval()
-    file = weights_name(model, weights)
-    run(model, protocol.of_model(network, model, file))
-    return result(replace(blank, weights=file, parameters=sum(p.numel() for p in network.parameters())))
+    file, curve = weights_name(model, weights), protocol.curve_of(model)
+    run(curve, protocol.of_model(network, model, file))
+    parameters = sum(p.numel() for p in network.parameters())
+    return result(replace(blank(model, protocol), weights=file, parameters=parameters), held[curve])
 
 
 def _recognised(

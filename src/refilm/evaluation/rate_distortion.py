@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -122,14 +122,15 @@ def _x26(number: int, preset: str, tune: str | None) -> Encoder:
     return Encoder(f"libx{number}", "crf", (19, 23, 27, 31, 35, 39), options)
 
 
+# ANCHOR first, since the figures of all others refer to it
 BASELINES: dict[str, Encoder] = {
-    "mpeg2": Encoder("mpeg2video", "q", (2, 4, 7, 12, 20, 31), {"b": "200M", "bf": "2"}),
     **{
         f"x{number}-{preset}" + (f"-{tune}" if tune else ""): _x26(number, preset, tune)
         for number in (264, 265)
         for preset in ("veryfast", "medium")
         for tune in ("zerolatency", None)
     },
+    "mpeg2": Encoder("mpeg2video", "q", (2, 4, 7, 12, 20, 31), {"b": "200M", "bf": "2"}),
 }
 
 
@@ -138,6 +139,7 @@ class RateDistortion:
     """The protocol. Whole files are written and read back, each clip at each setting.
 
     every   of the qualities of a learned codec, the best and each `every`-th below it are measured
+    effort  with which a learned codec encodes, see `Codec.compress`
     """
 
     name: str = "compression-rd"
@@ -146,24 +148,33 @@ class RateDistortion:
     beside: str | None = None
     further: tuple[str, ...] = ()
     every: int = 2
+    effort: int = 0
 
     @property
     def description(self) -> str:
         return (
             f"whole Matroska files with a key picture each {GOP} frames; PSNR of RGB, mean over frames; BD-rate "
-            f"against {ANCHOR}, a value a clip, then the mean over clips"
+            f"against {ANCHOR}, a value a clip, then the mean over clips; effort {self.effort}"
         )
+
+    def with_effort(self, effort: int) -> RateDistortion:
+        """The protocol, whose name says the effort unless it is 0."""
+        return replace(self, name=_with_effort(RateDistortion.name, effort), effort=effort)
+
+    def curve_of(self, model: str) -> str:
+        """The name of a learned codec's curve."""
+        return _with_effort(model, self.effort)
 
     def thinned(self, every: int) -> RateDistortion:
         raise UsageError("a codec is measured on every frame; leave out --every")
 
-    def of_model(self, model: Codec, name: str, weights: str | None, effort: int = 0) -> list[Setting]:
+    def of_model(self, model: Codec, name: str, weights: str | None) -> list[Setting]:
         """A learned codec at its qualities."""
         qualities = range(model.qualities, 0, -self.every)
 
         def writer(quality: int) -> Write:
             def write(path: Path, frames: Sequence[Frame], rate: Fraction) -> None:
-                stage = Compress(model, quality, effort, GOP)
+                stage = Compress(model, quality, self.effort, GOP)
                 first = frames[0]
                 stream = _stream_of(first, name, weights, rate)
                 write_coded(path, stream, (chunk for frame in frames for chunk in stage.push(frame)))
@@ -175,7 +186,12 @@ class RateDistortion:
     def curve(self, settings: Sequence[Setting], clip: Footage) -> list[Point]:
         """A clip at each setting."""
         frames, info = _frames_of(clip)
-        return [_point(setting, frames, info.frame_rate) for setting in settings]
+        truth = [frame.rgb for frame in frames]
+        return [_point(setting, frames, truth, info.frame_rate) for setting in settings]
+
+
+def _with_effort(name: str, effort: int) -> str:
+    return f"{name}-effort{effort}" if effort else name
 
 
 def _read_coded(model: Codec) -> Read:
@@ -217,7 +233,8 @@ def _frames_of(clip: Footage) -> tuple[list[Frame], VideoInfo]:
     return frames, decoder.info
 
 
-def _point(setting: Setting, frames: Sequence[Frame], rate: Fraction) -> Point:
+def _point(setting: Setting, frames: Sequence[Frame], truth: Sequence[Tensor], rate: Fraction) -> Point:
+    """A clip at a setting. truth: the frames as RGB"""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film"
         began = time.perf_counter()
@@ -229,11 +246,11 @@ def _point(setting: Setting, frames: Sequence[Frame], rate: Fraction) -> Point:
     if len(decoded) != len(frames):
         raise RuntimeError(f"{setting.name} gave {len(decoded)} frames for {len(frames)}")
     psnr, structure = [], []
-    for number, (result, truth) in enumerate(zip(decoded, frames, strict=True)):
+    for number, (result, frame, rgb) in enumerate(zip(decoded, frames, truth, strict=True)):
         # as the source's samples are meant, whatever a file without tags is taken for
-        pair = (_rgb(result, truth), truth.rgb)
+        pair = (_rgb(result, frame), rgb)
         psnr.append(psnr_db(*pair))
-        if number % _EVERY == 0 and min(truth.height, truth.width) >= _MS_SSIM_SIDE:
+        if number % _EVERY == 0 and min(frame.height, frame.width) >= _MS_SSIM_SIDE:
             structure.append(ms_ssim(*pair))
     return Point(
         setting.name,

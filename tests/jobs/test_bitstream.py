@@ -306,7 +306,7 @@ def test_an_end_that_is_missing_is_told(bitstream, tmp_path):
             "what it says of its pictures is damaged",
         ),
         (lambda content: told(content, b'"width"', b'"wodth"'), "what it says of its pictures is damaged"),
-        (lambda content: told(content, b'"version": 1', b'"version": 2'), "in version 2 of the format"),
+        (lambda content: told(content, b'"version": 2', b'"version": 3'), "in version 3 of the format"),
         (
             lambda content: told(content, b'"squeeze"', b'"squeezr"'),
             "made by squeezr, which this refilm does not have",

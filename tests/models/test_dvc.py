@@ -82,12 +82,45 @@ def test_a_batch_may_have_a_quality_for_each_frame(pictures):
         torch.testing.assert_close(both.frame[number], alone.frame[0], rtol=1e-3, atol=1e-3)
 
 
+@torch.no_grad()
+def test_a_pan_takes_fewer_bits_as_differences():
+    """The same motion everywhere is told once, in the corner, and not at each place."""
+    plain, differences = (
+        DVC(DVCConfig(motion="dis", motion_channels=8, motion_latents=8, motion_differences=count)).eval()
+        for count in (0, 2)
+    )
+    differences.load_state_dict(plain.state_dict())
+    latent = torch.zeros(1, 8, 6, 5)
+    latent[:, 0], latent[:, 1] = 9.0, -4.0
+    q = torch.tensor([4])
+    still, pan, told_once = (
+        float(model.bits_of_motion(values, values, q))
+        for model, values in ((plain, torch.zeros_like(latent)), (plain, latent), (differences, latent))
+    )
+    assert still < told_once < still + (pan - still) / 10
+
+
+@torch.no_grad()
+def test_distributions_are_as_exact_under_mixed_precision():
+    """Bits are differences of numbers near each other: bfloat16 overestimated them by some 4 %."""
+    torch.manual_seed(0)
+    model = create_model("dvc-small", weights=None).eval()
+    latent, q = 6 * torch.randn(1, model.config.motion_latents, 4, 6), torch.tensor([4])
+    found = []
+    for mixed in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            y = 3 * torch.randn(1, model.config.latents, 4, 6, generator=torch.Generator().manual_seed(1))
+            found.append(float(model.bits_of_motion(latent.round(), latent.round(), q) + model.hyperprior(y)))
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"motion": "guess"}, "motion must be"),
         ({"motion_layers": "thick"}, "motion_layers must be"),
         ({"shuffle": 3}, "shuffle 1, 2 or 4"),
+        ({"motion_differences": 200}, "from 0 to motion_latents"),
         ({"lambdas": [512.0, 256.0]}, "ascend"),
     ],
 )

@@ -22,6 +22,7 @@ SMALL = DVCConfig(
     motion_latents=12,
     motion_layers="gdn",
     motion_scale=2,
+    motion_differences=2,
     compensation=8,
     shuffle=2,
     sees_motion=True,

@@ -10,7 +10,7 @@ pytest.importorskip("lightning")
 from refilm.models import create_model
 from refilm.training import export, read_recipe, train
 from refilm.training.train import create_problem
-from refilm.video.hevc_pictures import crf_for
+from refilm.video.key_pictures import crf_for
 from refilm.weights import load_weights
 
 HEAD = """

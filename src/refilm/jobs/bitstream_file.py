@@ -17,8 +17,8 @@ from refilm.video import VideoInfo
 from refilm.video.coded import CARRIER, SUFFIX, TAG, CodedStream, mark_as_coded
 from refilm.video.companions import StreamPolicy
 from refilm.video.encoder import EncoderSettings, output_colour, reduction
-from refilm.video.hevc_pictures import ENCODER, format_for
 from refilm.video.joining import Piece
+from refilm.video.key_pictures import FORMATS_OF, format_for
 from refilm.video.piece_writer import CodedPieceWriter
 from refilm.video.pixel_format import YUV420P
 
@@ -89,7 +89,7 @@ class BitstreamFile(OneFile):
         return 0.0, 0.0
 
     def rehearse(self, settings: EncoderSettings, source: Source, folder: Path, warn: Callable[[str], None]) -> None:
-        told = reduction(source.info.format, ENCODER, format_for(source.info.format).name, self.path)
+        told = reduction(source.info.format, FORMATS_OF, format_for(source.info.format).name, self.path)
         if told is not None:
             warn(told.partition("; to keep all")[0])
         Encoded.warn_of_marks(source.info, warn)

@@ -42,16 +42,6 @@ class Tables:
             found.append((int(first) - middle, int(last) - middle, model))
         return found
 
-    def bits(self, values: Tensor, rows: Tensor) -> float:
-        """What `encode` takes, but for what lies beyond the tables."""
-        numbers, total = values.cpu().numpy().ravel().astype(np.int64), 0.0
-        middle = self._counts.shape[1] // 2
-        for row, places in _groups(rows):
-            least, most, _ = self._models[row]
-            counts = self._counts[row][numbers[places].clip(least, most) + middle]
-            total -= float(np.log2(counts / TOTAL).sum())
-        return total
-
     def encode(self, encoder: Any, values: Tensor, rows: Tensor) -> None:
         """Append whole numbers to what a range encoder has. Both have the same shape; rows are those of the table."""
         numbers, groups = values.cpu().numpy().ravel().astype(np.int32), _groups(rows)

@@ -7,8 +7,8 @@ Source   Lu et al., "DVC: An End-to-end Deep Video Compression Framework", CVPR 
          Deep Image Compression", CVPR 2021, arXiv 2003.02012.
 Departs  GDN, the factorised model and the hyperprior as in `layers/`; gains for each quality; in training, rates are
          those of latents with noise, and frames are made of rounded ones. Small sizes take their motion from DIS at the
-         encoder, code it at half the size, and compensate on frames whose pixels are folded into channels:
-         docs/choices.md#compression.
+         encoder, code it at half the size, its lowest frequencies as differences between neighbours, and compensate on
+         frames whose pixels are folded into channels: docs/choices.md#compression.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class DVCConfig:
     motion_layers    "plain": two convolutions for each halving with leaky ReLU, as in the authors' code; "gdn": one,
                      with GDN, as in the paper
     motion_scale     motion is coded at the frame's size divided by this, 1 or 2
+    motion_differences  how many channels of the motion's latent, the first ones, are coded as differences from the
+                     place above; layers begin as a wavelet transform, whose lowest frequencies are the first two
     compensation     channels of the network that corrects the warped frame
     shuffle          by which that network's input is folded: `shuffle` x `shuffle` pixels become channels
     sees_motion      whether that network also sees the decoded motion
@@ -81,6 +83,7 @@ class DVCConfig:
     motion_latents: int = 128
     motion_layers: Literal["plain", "gdn"] = "plain"
     motion_scale: int = 1
+    motion_differences: int = 0
     compensation: int = 64
     shuffle: int = 1
     sees_motion: bool = False
@@ -95,6 +98,11 @@ class DVCConfig:
         if self.motion_scale not in (1, 2) or self.shuffle not in (1, 2, 4):
             raise ValueError(
                 f"motion_scale must be 1 or 2 and shuffle 1, 2 or 4, got {self.motion_scale} and {self.shuffle}"
+            )
+        if not 0 <= self.motion_differences <= self.motion_latents:
+            raise ValueError(
+                f"motion_differences must be from 0 to motion_latents, {self.motion_latents}, got "
+                f"{self.motion_differences}"
             )
         if not self.lambdas or list(self.lambdas) != sorted(self.lambdas) or self.lambdas[0] <= 0:
             raise ValueError(f"lambdas must be above 0 and ascend, got {list(self.lambdas)}")
@@ -200,7 +208,7 @@ class DVC(nn.Module, Codec):
                 self.refer_to(frames[0])
                 for frame in frames[1:]:
                     motion, z, y = self._latents(frame[None], self.decoded[None], quality, effort=0)
-                    for seen, values in ((of_motion, motion), (of_z, z)):
+                    for seen, values in ((of_motion, self._differences(motion, motion)), (of_z, z)):
                         _count(seen, values, _channels(values))
                     _count(of_y, y, self.hyperprior.indices(z, y.shape[2], y.shape[3]))
                     self._reconstruct(motion, y, quality)
@@ -238,7 +246,8 @@ class DVC(nn.Module, Codec):
         before, frame = self.decoded, frame.clamp(0, 1)
         latents = self._latents(padded(frame[None]), padded(before[None]), quality, effort)
         encoder = range_encoder()
-        for tables, values, rows in self._parts(latents.motion, latents.z, quality):
+        motion = self._differences(latents.motion, latents.motion)
+        for tables, values, rows in self._parts(motion, latents.z, quality):
             tables.encode(encoder, values, rows)
         rows = self.hyperprior.indices(latents.z, *latents.y.shape[2:])
         self._tables[-1].encode(encoder, latents.y, rows)
@@ -276,7 +285,7 @@ class DVC(nn.Module, Codec):
             tables.decode(decoder, rows).float().to(device) for tables, _, rows in self._parts(motion, z, quality)
         )
         y = self._tables[-1].decode(decoder, self.hyperprior.indices(z, rows, columns)).float().to(device)
-        return quality, Latents(motion, z, y)
+        return quality, Latents(self._sums(motion), z, y)
 
     @cached_property
     def _tables(self) -> tuple[list[Tables], Tables, Tables]:
@@ -284,7 +293,10 @@ class DVC(nn.Module, Codec):
         return [Tables(counts) for counts in self.motion_counts], Tables(self.z_counts), Tables(self.y_counts)
 
     def _parts(self, motion: Tensor, z: Tensor, quality: int) -> Iterator[tuple[Tables, Tensor, Tensor]]:
-        """The latents that have a distribution for each channel, with their tables and the rows of these."""
+        """What has a distribution for each channel, with its tables and the rows of these.
+
+        motion   as `_differences` gives it
+        """
         of_motion, of_z, _ = self._tables
         for tables, values in ((of_motion[quality - 1], motion), (of_z, z)):
             yield tables, values, _channels(values)
@@ -327,13 +339,32 @@ class DVC(nn.Module, Codec):
         reference  [N, 3, H, W], the frame before, as decoded; H and W multiples of STRIDE
         quality    [N], indices of `DVCConfig.lambdas`
         """
-        gain = self.motion_gains.before(quality)
-        latent = self.motion_encoder(flow / FLOW_UNIT) * gain
-        quantised = noisy if self.training else torch.round
-        bits = bits_of(self.of_motion.probability(quantised(latent), 1 / gain))
+        latent = self.motion_encoder(flow / FLOW_UNIT) * self.motion_gains.before(quality)
+        bits = self.bits_of_motion(noisy(latent) if self.training else latent.round(), rounded(latent), quality)
         decoded = self.decoded_motion(rounded(latent), quality)
         warped, prediction = self.prediction(decoded, reference)
         return Predicted(decoded, warped, prediction, bits)
+
+    def bits_of_motion(self, latent: Tensor, neighbours: Tensor, quality: Tensor) -> Tensor:
+        """The bits that the motion takes. latent: rounded, or with noise; neighbours: rounded -> [N]"""
+        width = 1 / self.motion_gains.before(quality)
+        return bits_of(self.of_motion.probability(self._differences(latent, neighbours), width))
+
+    def _differences(self, motion: Tensor, neighbours: Tensor) -> Tensor:
+        """The motion's latent [N, C, h, w] as it is coded: its first channels less the place above, from `neighbours`.
+
+        Of the first row, less the place to the left.
+        """
+        low, rest = motion.tensor_split([self.config.motion_differences], dim=1)
+        of_low = neighbours[:, : low.shape[1]]
+        left = F.pad(of_low[:, :, :1, :-1], (1, 0))
+        return torch.cat((low - torch.cat((left, of_low[:, :, :-1]), dim=2), rest), dim=1)
+
+    def _sums(self, coded: Tensor) -> Tensor:
+        """The motion's latent, whole numbers, from its `_differences`."""
+        low, rest = coded.tensor_split([self.config.motion_differences], dim=1)
+        rows = torch.cat((low[:, :, :1].cumsum(3), low[:, :, 1:]), dim=2)
+        return torch.cat((rows.cumsum(2), rest), dim=1)
 
     def coded(self, frame: Tensor, prediction: Tensor, quality: Tensor) -> Coded:
         """Code what the prediction lacks. [N, 3, H, W] twice; quality as for `predicted`"""

@@ -39,14 +39,13 @@ def updated(model: DVC, frame: Tensor, reference: Tensor, quality: int, effort: 
     rd_lambda, q = model.trade_off(quality), torch.tensor([quality - 1], device=frame.device)
     with torch.inference_mode(False), torch.enable_grad():
         frame, reference, motion, y = (tensor.clone() for tensor in (frame, reference, *start))
-        gain = model.motion_gains.before(q).detach()
         latents = [motion.requires_grad_(), y.requires_grad_()]
         optimizer = torch.optim.Adam(latents, lr=RATE)
         best, least = start, float("inf")
         for step in range(STEPS[effort] + 1):
             _, prediction = model.prediction(model.decoded_motion(rounded(motion), q), reference)
             picture = model.completed(rounded(y), prediction, q)
-            bits = bits_of(model.of_motion.probability(rounded(motion), 1 / gain)) + _bits_of_residual(model, y)
+            bits = model.bits_of_motion(rounded(motion), rounded(motion), q) + _bits_of_residual(model, y)
             cost = rd_lambda * (picture - frame).square().mean() + bits.sum() / frame[0, 0].numel()
             if (value := float(cost.detach())) < least:
                 best, least = Start(motion.detach().clone(), y.detach().clone()), value

@@ -237,6 +237,7 @@ _dvc_small = partial(
     motion_latents=48,
     motion_layers="gdn",
     motion_scale=2,
+    motion_differences=2,
     compensation=32,
     shuffle=2,
     sees_motion=True,
@@ -407,7 +408,7 @@ MODELS = {
     "dvc": Model("compression", _dvc),
     "dvc-epa": Model("compression", _dvc),
     "dvc-small": Model("compression", _dvc_small),
-    "dvc-epa-small": Model("compression", _dvc_small, weights="dvc-epa-small-3ae0b459.safetensors"),
+    "dvc-epa-small": Model("compression", _dvc_small, weights="dvc-epa-small-29a9ab0c.safetensors"),
 }
 
 # Networks that models use and that have no task of their own, by the kind of part as their `task`. They are trained by

@@ -20,16 +20,17 @@ from refilm.stages.demand import Demand, Measured, measured
 from refilm.stages.findings import Finding
 from refilm.stages.stage import StreamShape
 from refilm.video import Frame
-from refilm.video.coded import BY_HEVC, BY_MODEL, CodedStream, Picture, picture_checksum
+from refilm.video.coded import BY_MODEL, CodedStream, Picture, picture_checksum
 from refilm.video.coded_file import CodedPicture
 from refilm.video.colour import Colour
-from refilm.video.hevc_pictures import crf_for, decode_picture, encode_picture, format_for
+from refilm.video.key_pictures import best_for, crf_for, decode_picture, encode_picture, format_for
 from refilm.video.pixel_format import PixelFormat
 from refilm.video.rgb import from_rgb, to_rgb
 
 # By how much better key pictures are than those that follow them would be at the same trade-off, as a difference of
 # crf: all others profit. docs/choices.md#compression
-KEY_BONUS = 3.0
+KEY_BONUS = 7.0
+KEY_BYTES = 40.0  # a pixel, that SVT-AV1 takes beside what is held of a frame: 82 MB at 1920x1080
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Compress:
             self._model.reset()
 
         at_once: Measured = measured(given, run, ((96, 64), (192, 128)), torch.device(self._device))
-        held = 4.0 * 12 * source.width * source.height
+        held = (4.0 * 12 + KEY_BYTES) * source.width * source.height
         return [Demand("encode", held, at_once=at_once, width=source.width, height=source.height)]
 
     def push(self, frame: Frame) -> Iterator[Chunk]:
@@ -149,11 +150,12 @@ class Compress:
 
     def _key(self, frame: Frame) -> Picture:
         crf = crf_for(self._model.trade_off(self._quality)) - KEY_BONUS
-        data = encode_picture(frame.planes, frame.format, crf)
-        planes = decode_picture(data, frame.format, frame.height, frame.width)
+        intra = best_for(frame.format, frame.height, frame.width)
+        data = encode_picture(frame.planes, frame.format, crf, intra, self._effort)
+        planes = decode_picture(data, frame.format, frame.height, frame.width, intra)
         picture = referred(planes, frame.format, frame.colour, self._model.levels)
         self._model.refer_to(picture.to(self._device))
-        return Picture(BY_HEVC, True, checksum(picture, self._model.levels), data)
+        return Picture(intra.how, True, checksum(picture, self._model.levels), data)
 
     def _coded(self, frame: Frame, is_key: bool) -> Picture:
         picture = frame.rgb.to(self._device)

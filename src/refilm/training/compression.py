@@ -22,7 +22,7 @@ from refilm.models.dvc import padded
 from refilm.training.compression_config import PictureCompressionConfig, VideoCompressionConfig
 from refilm.training.config import TrainConfig
 from refilm.training.problem import Problem
-from refilm.video.hevc_pictures import crf_for
+from refilm.video.key_pictures import crf_for
 
 # What flow between crops is estimated by. Encoding takes more time for it.
 CROP_MOTION = DIS(refinement=1)

@@ -25,10 +25,10 @@ _CARRIED, _OWN = b"\x86\x86V_SNOW", b"\x86\x86V_RFV1"  # the element CodecID: it
 _CHECK = ', "crc32": '  # in a tag, what comes before the checksum of all before this
 _HEADER = 1 << 22  # bytes in which the description of the streams lies
 TAG = "REFILM"
-VERSION = 1
+VERSION = 2
 
 # What the first byte of a picture says: how it is coded, and whether decoding can begin with it.
-BY_MODEL, BY_HEVC = 1, 2
+BY_MODEL, BY_HEVC, BY_AV1 = 1, 2, 3
 KEY, CHECKED = 0x80, 0x40  # CHECKED: four bytes with the CRC-32 of the decoded picture follow
 
 
@@ -87,7 +87,7 @@ class CodedStream:
 class Picture(NamedTuple):
     """A picture as it is coded.
 
-    how       BY_MODEL or BY_HEVC
+    how       BY_MODEL, BY_HEVC or BY_AV1
     is_key    whether decoding can begin with it
     checksum  CRC-32 of the decoded picture; None: not noted
     data      its bytes

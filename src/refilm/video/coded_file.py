@@ -18,9 +18,9 @@ from av.stream import Stream
 
 from refilm.errors import VideoError
 from refilm.video.bookmark import Bookmark
-from refilm.video.coded import BY_HEVC, TAG, CodedStream, Placed, placed
+from refilm.video.coded import TAG, CodedStream, Placed, placed
 from refilm.video.containers import MAX_PIXELS, open_input
-from refilm.video.hevc_pictures import decode_picture
+from refilm.video.key_pictures import INTRA, decode_picture
 from refilm.video.part import Cut, Part
 from refilm.video.video_info import BITSTREAM, VideoInfo, describe_stream, duration_tag
 
@@ -31,7 +31,7 @@ _LOOKED_AT = 16  # packets by which clocks are compared
 class CodedPicture(NamedTuple):
     """A picture on its way to the codec. Times are in seconds.
 
-    planes   of a key picture that is HEVC, decoded; None: `data` are the codec's own bytes
+    planes   of a key picture that is AV1 or HEVC, decoded; None: `data` are the codec's own bytes
     """
 
     time: Fraction
@@ -147,8 +147,8 @@ class CodedFile:
     def _picture(self, at: Placed) -> CodedPicture:
         tick, coded = self.stream.time_base, at.picture
         planes = None
-        if coded.how == BY_HEVC:
-            planes = decode_picture(coded.data, self.stream.format, self.stream.height, self.stream.width)
+        if intra := INTRA.get(coded.how):
+            planes = decode_picture(coded.data, self.stream.format, self.stream.height, self.stream.width, intra)
         data = b"" if planes is not None else coded.data
         return CodedPicture(at.ticks * tick, at.duration * tick, coded.is_key, coded.checksum, data, planes)
 
@@ -162,7 +162,7 @@ class CodedFile:
         for packet in self._packets():
             at = placed(bytes(packet))
             is_next = at is not None and (at.picture.is_key or at.number == after)
-            if at is None or not is_next or (at.picture.how == BY_HEVC and not self._decodes(at)):
+            if at is None or not is_next or (at.picture.how in INTRA and not self._decodes(at)):
                 after, self._behind = None, self._behind + 1
                 continue
             self._behind = 0

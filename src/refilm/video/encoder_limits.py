@@ -19,7 +19,7 @@ PRESETS = (
 # Pixels a side: x265 4.2 writes beyond its memory when a picture is narrower than one of its blocks.
 X265_SMALLEST = 64
 # Pixels of width and height. x265 and VP9 were found to take 20000 and more, and FFmpeg to decode it.
-_LARGEST = {"libx264": (16384, 16384), "libx264rgb": (16384, 16384), "libsvtav1": (16384, 8704)}
+LARGEST = {"libx264": (16384, 16384), "libx264rgb": (16384, 16384), "libsvtav1": (16384, 8704)}
 _TAKE_LARGER = ("libx265", "libvpx-vp9", "ffv1")
 # The worst quality, and whether it must be a whole number; the best is 0.
 _QUALITIES = {
@@ -51,7 +51,7 @@ def check_size(codec: str, pix_fmt: str, width: int, height: int, output: Path) 
             f"{codec} cannot be trusted with pictures below {X265_SMALLEST} pixels a side, got "
             f"{width}x{height}; take another codec: --codec libx264 or --codec ffv1"
         )
-    widest, highest = _LARGEST.get(codec, (width, height))
+    widest, highest = LARGEST.get(codec, (width, height))
     if width > widest or height > highest:
         others = _TAKE_LARGER[1:2] if output.suffix.lower() == ".webm" else _TAKE_LARGER
         other = next((each for each in others if pix_fmt in encoder_formats(each)), others[-1])

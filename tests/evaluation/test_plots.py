@@ -17,6 +17,15 @@ def test_a_line_that_is_flat_is_drawn_as_well():
     assert plot([Line(np.array([[0.0, 1], [1, 1]]))], "flat").shape == (300, 420, 3)
 
 
+def test_the_names_of_many_lines_are_all_there():
+    lines = [Line(np.array([[0.0, n], [1, n + 1]]), f"the {n}th of ten lines", n) for n in range(10)]
+    picture = plot(lines, "title", (300, 200))
+    assert picture.shape[0] > 200
+    legend = picture[200:].reshape(-1, 3)
+    for colour in COLOURS[4:10]:
+        assert (legend == np.array(colour)).all(axis=1).any()
+
+
 def test_a_sheet_has_a_row_of_pictures_for_each_way(tmp_path):
     rows = [torch.rand(4, 1, 8, 8), torch.rand(4, 3, 8, 8)]
     picture = sheet(rows, ["one", "two"], 2)

@@ -11,8 +11,12 @@ import numpy as np
 from torch import Tensor
 
 INK, FAINT = (60, 50, 40), (205, 200, 190)  # blue, green, red, as OpenCV has them
-COLOURS = ((60, 60, 200), (180, 120, 30), (70, 150, 60), (150, 150, 150))
+COLOURS = (
+    (60, 60, 200), (180, 120, 30), (70, 150, 60), (150, 150, 150), (30, 150, 230),
+    (170, 60, 140), (150, 170, 30), (60, 90, 130), (120, 60, 60), (0, 0, 0),
+)  # fmt: skip
 _MARGIN = 46
+_LEGEND, _ROW = 0.38, 16  # size of its text, and pixels of a row
 _FINE = 3  # bits of a pixel in which OpenCV takes places
 
 
@@ -28,9 +32,16 @@ class Line:
 def plot(
     lines: Sequence[Line], title: str, size: tuple[int, int] = (420, 300), dots: np.ndarray | None = None
 ) -> np.ndarray:
-    """Lines, and faint dots [N, 2] behind them, in axes that hold them all. -> [H, W, 3], blue, green, red"""
+    """Lines, and faint dots [N, 2] behind them, in axes that hold them all. -> [H, W, 3], blue, green, red
+
+    The picture is higher than asked for where the names take more than a row.
+    """
     width, height = size
-    picture = np.full((height, width, 3), 255, np.uint8)
+    named = [line for line in lines if line.name]
+    entry = 34 + max((_width(line.name, _LEGEND) for line in named), default=0)
+    in_a_row = max((width - _MARGIN) // entry, 1)
+    rows = -(-len(named) // in_a_row)
+    picture = np.full((height + max(rows - 1, 0) * _ROW, width, 3), 255, np.uint8)
     every = np.concatenate([line.points for line in lines] + ([] if dots is None else [dots]))
     low, high = every.min(axis=0), every.max(axis=0)
     spread = np.where(high > low, high - low, 1.0)
@@ -59,10 +70,10 @@ def plot(
                 else (4, int(height - _MARGIN - share * (inside[1] - 10)))
             )
             write_text(picture, f"{value:.3g}", place, 0.36)
-    for number, line in enumerate(unique for unique in lines if unique.name):
-        place = (_MARGIN + 130 * number, height - 10)
+    for number, line in enumerate(named):
+        place = (_MARGIN + entry * (number % in_a_row), height - 10 + _ROW * (number // in_a_row))
         cv2.line(picture, place, (place[0] + 14, place[1]), COLOURS[line.colour % len(COLOURS)], 2)
-        write_text(picture, line.name, (place[0] + 18, place[1] + 4), 0.38)
+        write_text(picture, line.name, (place[0] + 18, place[1] + 4), _LEGEND)
     return picture
 
 
@@ -123,6 +134,11 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     """Write [H, W, 3], blue, green, red, as PNG. Folders are created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), picture)
+
+
+def _width(text: str, size: float) -> int:
+    """Pixels that a line of text takes."""
+    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0])
 
 
 def write_text(picture: np.ndarray, text: str, place: tuple[int, int], size: float) -> None:

@@ -49,7 +49,6 @@ def made_small(clip: Footage, path: Path) -> Footage:
 
 
 @app.default
-@torch.inference_mode()
 def main(data: Path, /, *, clips: int = 2, weights: str = "default") -> None:
     """Measure, and write the tables."""
     model: Any = create_model(MODEL, weights=weights).eval()
@@ -60,7 +59,8 @@ def main(data: Path, /, *, clips: int = 2, weights: str = "default") -> None:
         for effort in EFFORTS:
             protocol = RateDistortion().with_effort(effort)
             settings = protocol.of_model(model, MODEL, None)
-            curves[effort] = [protocol.curve(settings, film) for film in films]
+            with torch.inference_mode():
+                curves[effort] = [protocol.curve(settings, film) for film in films]
             rows[f"effort {effort}"] = row_of(curves[effort], curves[EFFORTS[0]])
             print(effort, rows[f"effort {effort}"], flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -143,6 +143,8 @@ def test_updating_gives_what_any_decoder_reads_and_the_same_bytes_each_time(code
     assert data != encoded(codec, frames, 6, 0)[0]
     assert torch.equal(decoded(codec, frames[0], [data])[0], seen)
     assert encoded(codec, frames, 6, 1) == [data]
+    with torch.inference_mode():
+        assert encoded(codec, [frame.clone() for frame in frames], 6, 1) == [data]
 
 
 def test_a_picture_that_is_the_one_before_takes_a_byte(codec):

@@ -36,8 +36,9 @@ def updated(model: DVC, frame: Tensor, reference: Tensor, quality: int, effort: 
     quality            1 ... `model.qualities`
     effort             a key of STEPS
     """
-    rd_lambda, q = model.trade_off(quality), torch.tensor([quality - 1], device=frame.device)
+    rd_lambda = model.trade_off(quality)
     with torch.inference_mode(False), torch.enable_grad():
+        q = torch.tensor([quality - 1], device=frame.device)
         frame, reference, motion, y = (tensor.clone() for tensor in (frame, reference, *start))
         latents = [motion.requires_grad_(), y.requires_grad_()]
         optimizer = torch.optim.Adam(latents, lr=RATE)

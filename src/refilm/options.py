@@ -333,8 +333,7 @@ class Encode(Options):
             raise UsageError("quality and bpp exclude each other; give one of them")
         if self.bpp is not None and not self.bpp > 0:
             raise UsageError(f"bpp is a number of bits a pixel, above 0, got {self.bpp:g}")
-        if self.effort not in range(4):
-            raise UsageError(f"effort is a whole number from 0 to 3, got {self.effort}")
+        check_effort(self.effort)
 
     def settings(self) -> dict[str, Any]:
         return {"quality": self.quality_or_default, "bpp": self.bpp, "effort": self.effort, "gop": self.gop}
@@ -493,6 +492,12 @@ def _one_of(options: object, name: str, kind: Any, flag: str | None = None) -> N
     value = getattr(options, name)
     if value is not None and value not in get_args(kind):
         raise UsageError(f"{flag or '--' + name} is one of {', '.join(get_args(kind))}; got {value}")
+
+
+def check_effort(effort: int) -> None:
+    """Raises UsageError for an effort of a learned codec that is none."""
+    if effort not in range(4):
+        raise UsageError(f"effort is a whole number from 0 to 3, got {effort}")
 
 
 def _whole_and_positive(options: object, *names: str) -> None:

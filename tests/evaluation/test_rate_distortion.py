@@ -12,6 +12,7 @@ from evaluation.clips import write_clip
 from toys.codec import Squeeze
 
 from refilm.data.layouts import Footage
+from refilm.errors import UsageError
 from refilm.evaluation import evaluate
 from refilm.evaluation.protocols import PROTOCOLS
 from refilm.evaluation.rate_distortion import ANCHOR, GOP, Encoder, RateDistortion, bd_rate, ms_ssim
@@ -93,3 +94,14 @@ def test_a_codec_is_measured_beside_the_anchor_and_tables_and_plots_are_written(
     assert "| squeeze-effort1 |" in (written / "rd" / "rd.md").read_text()
     held = json.loads((written / f"{ANCHOR}.json").read_text())
     assert set(held["protocols"]) == {"compression-rd"}, "other encoders have no effort"
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "message"),
+    [(ANCHOR, 1, "only learned codecs have an effort"), ("dvc-epa-small", 7, "from 0 to 3, got 7")],
+)
+def test_an_effort_that_there_is_not_is_refused(model, effort, message, protocol, tmp_path):
+    write_clip(tmp_path / "pan.mkv", count=2, height=64, width=96)
+    with pytest.raises(UsageError, match=message):
+        evaluate(model, tmp_path, "compression-rd", results_dir=tmp_path / "results", effort=effort)
+    assert not (tmp_path / "results").exists()

@@ -102,8 +102,8 @@ def evaluate(
             raise UsageError("VMAF looks at the motion between frames, so every frame is measured; leave out every")
         vmaf_program()  # UsageError before the work
     chosen = replace(chosen, further=tuple(further))
-    if effort and not isinstance(chosen, RateDistortion):
-        raise UsageError(f"{chosen.name} measures no codec; leave out effort")
+    if effort and (not isinstance(chosen, RateDistortion) or model in chosen.baselines):
+        raise UsageError(f"only learned codecs have an effort, and {model} is none; leave out effort")
     target = Path(results_dir) / Path(folder).resolve().name
     if isinstance(chosen, Recognition):
         return _recognised(chosen, model, find_labelled(folder), target, fold, weights, device, note)

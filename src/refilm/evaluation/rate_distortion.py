@@ -23,6 +23,7 @@ from refilm.data.layouts import Footage
 from refilm.errors import UsageError
 from refilm.evaluation.metrics import psnr_db
 from refilm.models.contract import Codec
+from refilm.options import check_effort
 from refilm.stages.coded_pictures import CodedPictures, Compress
 from refilm.video import Frame, VideoInfo
 from refilm.video.coded import CodedStream
@@ -158,7 +159,8 @@ class RateDistortion:
         )
 
     def with_effort(self, effort: int) -> RateDistortion:
-        """The protocol, whose name says the effort unless it is 0."""
+        """The protocol, whose name says the effort unless it is 0. Raises UsageError for an effort that is none."""
+        check_effort(effort)
         return replace(self, name=_with_effort(RateDistortion.name, effort), effort=effort)
 
     def curve_of(self, model: str) -> str:

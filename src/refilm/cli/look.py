@@ -154,6 +154,10 @@ def explain(
 
     For interpolation: the pixels of two frames that make one pixel of a frame between them, as red points.
 
+    refilm explain holiday.mp4 steps.png --model memc-net-small --at 2.5
+
+    For MEMC-Net and DAIN without a position: how the frame between comes about, by motion, depth, kernels and weights.
+
     refilm explain holiday.mp4 looks.png --model tsn-off-gesture --at 2.5
 
     For recognition: the frames that the model sees, and in warm colours what in them speaks for a label.
@@ -166,7 +170,8 @@ def explain(
         A PNG picture.
     at
         T,X,Y: a time in seconds, and the position of the pixel, from 0,0 in the upper left corner. The new frame lies
-        half-way between the two frames around that time. For recognition T alone; default: the middle of the film.
+        half-way between the two frames around that time. T alone for how a frame of MEMC-Net or DAIN comes about, and
+        for recognition; there the default is the middle of the film.
     label
         For recognition: the label. Default: the likeliest.
     model
@@ -181,6 +186,8 @@ def explain(
         return _explain_recognition(source, output, at, label, name, file)
     if label is not None:
         raise UsageError("--label is about models for recognition; name one by --model, or leave out --label")
+    if at and name and "," not in at:
+        return _explain_synthesis(source, output, at, name, file)
     try:
         seconds, x, y = (at or "").split(",")
         place = float(seconds), int(x), int(y)
@@ -193,6 +200,19 @@ def explain(
         f"{output}: {found.points} points act on the pixel, {found.distance:.1f} pixels away in the mean, "
         f"in the frames at {float(found.first):.3f} s and {float(found.second):.3f} s"
     )
+    return DONE
+
+
+def _explain_synthesis(source: Path, output: Path, at: str, name: str, weights: Any) -> int:
+    from refilm.evaluation.synthesis import explain_synthesis
+    from refilm.options import moment
+
+    try:
+        time = float(moment(at))
+    except UsageError:
+        raise UsageError(f"--at wants T or T,X,Y such as 2.5,320,180 (seconds, pixels), got {at}") from None
+    first, second = explain_synthesis(source, time, output, name, weights)
+    print(f"{output}: how {name} makes the frame between {float(first):.3f} s and {float(second):.3f} s")
     return DONE
 
 

@@ -78,7 +78,7 @@ def explain(
     if model not in able:
         raise UsageError(f"{model!r} makes no new frames between two; take {', '.join(able[:-1])} or {able[-1]}")
     network: Any = create_model(model, weights=weights)
-    interval = _interval(Path(path), seconds, network)
+    interval = interval_at(Path(path), seconds, network)
     clip, second = interval.clip(), interval.second  # [3, window, H, W]
     assert second is not None
     height, width = clip.shape[-2:]
@@ -118,7 +118,7 @@ def _middle(model: Interpolator) -> slice:
     return slice(model.window // 2 - 1, model.window // 2 + 1)
 
 
-def _interval(path: Path, seconds: float, model: Interpolator) -> Interval[Frame]:
+def interval_at(path: Path, seconds: float, model: Interpolator) -> Interval[Frame]:
     """The interval that contains a time. Raises UsageError if there is none, VideoError for a single frame."""
     begin = end = None
     for interval in Interpolating[Frame](model).over(frames(path)):

@@ -132,6 +132,12 @@ class ProjectedFlow(nn.Module, Interpolator):
                 plain.append(mixed(pictures, votes)[inside])
         return Lesson(torch.stack(frames, dim=2), torch.stack(plain, dim=2))
 
+    def explained(self, clip: Tensor, time: Fraction) -> Steps:
+        """How the new frame at a time comes about, but for overlays. `clip` as for `between`."""
+        check_clip(self, clip, PAIRS)
+        motion, *_ = self.flow_blend.before_bands(clip)
+        return next(iter(self.steps(torch.stack(pair_of(clip).unbind(2)), motion, [time])))
+
     def _made(
         self, clip: Tensor, times: Sequence[Fraction], seen: Sequence[Tensor] = ()
     ) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:

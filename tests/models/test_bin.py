@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from refilm.models import create_model
-from refilm.models.bin import BIN, HALF, BINConfig
+from refilm.models.bin import ALONG, BIN, HALF, OF_CANDIDATES, BINConfig
 from refilm.stages.running import Interpolating
 
 ENDS = [Fraction(0), HALF, Fraction(1)]
+SEEN_BY_DIS = 48  # the side of a frame in which DIS looks for motion
 
 
 def tiny(learned=True, **fields):
@@ -41,7 +42,7 @@ def test_the_published_model_has_11_44_million_parameters_and_makes_ten_estimate
 
 
 def test_the_small_model_is_at_most_half_a_million_parameters():
-    assert sum(parameter.numel() for parameter in create_model("bin-small", weights=None).parameters()) == 487_443
+    assert sum(parameter.numel() for parameter in create_model("bin-small", weights=None).parameters()) == 492_227
 
 
 @pytest.mark.parametrize("scales", [2, 3, 4])
@@ -133,9 +134,47 @@ def test_estimates_are_those_of_all_windows_with_what_they_are_founded_on():
     assert model._states[0][0] is None
 
 
-def test_every_parameter_learns():
-    model = tiny(scales=3)
-    sum(estimate.frame.square().mean() for estimate in model.estimates(clip(6))).backward()
+def moving(frames):
+    """A smooth pattern that moves by (4, -2) pixels an interval, at twice the rate. -> [1, 3, 2 * frames - 1, S, S]"""
+    y, x = torch.meshgrid(torch.arange(SEEN_BY_DIS), torch.arange(SEEN_BY_DIS), indexing="ij")
+    at = range(2 * frames - 1)
+    pictures = [0.5 + 0.2 * torch.sin(0.4 * (x - 2 * n)) + 0.2 * torch.cos(0.3 * (y + n)) for n in at]
+    return torch.stack(pictures)[None, None].expand(1, 3, -1, -1, -1)
+
+
+def distance(made, truth):
+    return float((made - truth)[..., 8:-8, 8:-8].abs().mean())
+
+
+@pytest.mark.parametrize("scales", [2, 3, 4])
+def test_untrained_with_motion_new_frames_lie_on_the_paths(scales):
+    truth = moving(5)
+    sharp = sharpened(tiny(learned=False, scales=scales, motion="dis"), truth[:, :, ::2])
+    torch.testing.assert_close(sharp[:, :, ::2], truth[:, :, ::2])
+    mean = (truth[:, :, 2::2] + truth[:, :, :-2:2]) / 2
+    assert distance(sharp[:, :, 1::2], truth[:, :, 1::2]) < 0.2 * distance(mean, truth[:, :, 1::2])
+
+
+def test_weights_of_candidates_sharpen_along_the_motion():
+    """The samples before and after a place on its path, subtracted, undo a part of the blur between them."""
+    model = tiny(learned=False, scales=2, motion="dis")
+    frames = moving(5)
+    blurry = (frames[:, :, :-2] + frames[:, :, 1:-1] + frames[:, :, 2:])[:, :, 1::2] / 3  # an exposure of 3/4
+    truth = frames[:, :, 2:-2:2]
+    plain = sharpened(model, blurry)[:, :, ::2]
+    level = 2  # of a unit that corrects a blurry frame; its first candidates are its two neighbours
+    samples = [along for along in ALONG if along]
+    with torch.no_grad():
+        for along in (-0.5, 0.5):
+            model.backbones[level - 1].colour.bias[3 + 2 + samples.index(along)] = -0.4 / OF_CANDIDATES
+    filtered = sharpened(model, blurry)[:, :, ::2]
+    assert distance(filtered, truth) < 0.5 * distance(plain, truth)
+
+
+@pytest.mark.parametrize("motion", ["none", "dis"])
+def test_every_parameter_learns(motion):
+    model = tiny(scales=3, motion=motion)
+    sum(estimate.frame.square().mean() for estimate in model.estimates(clip(6, SEEN_BY_DIS))).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     untouched = [name for name, parameter in model.named_parameters() if not parameter.grad.abs().max() > 0]
     assert untouched == []
@@ -163,6 +202,8 @@ def test_without_recurrence_tiles_give_the_picture():
         (lambda: tiny(scales=5), "scales must be 2, 3 or 4, got 5"),
         (lambda: tiny(kernel=4), "kernel must be an odd number, got 4"),
         (lambda: tiny(blocks=0), "blocks must be at least 1, got 0"),
+        (lambda: tiny(residual="mean", motion="dis"), "with motion, residual must be \"estimate\", got 'mean'"),
+        (lambda: tiny(motion="fast"), 'motion must be "dis", "learned" or a weight file'),
         (lambda: tiny(residual="input"), 'residual must be "mean" or "estimate", got \'input\''),
     ],
 )
@@ -180,10 +221,10 @@ class Shown:
     starts_scene: bool = False
 
 
-@pytest.mark.parametrize("scales", [2, 3, 4])
-def test_a_stream_of_two_scenes_gives_what_each_gives_at_once(scales):
+@pytest.mark.parametrize(("scales", "motion"), [(2, "none"), (3, "none"), (4, "none"), (3, "dis"), (4, "dis")])
+def test_a_stream_of_two_scenes_gives_what_each_gives_at_once(scales, motion):
     """Also where no new frame is wanted in between, the state goes on; a cut is not crossed."""
-    model, frames = tiny(scales=scales), clip(9)
+    model, frames = tiny(scales=scales, motion=motion), clip(9, SEEN_BY_DIS)
     cut = 5
     shown = [Shown(frame, Fraction(n), n == cut) for n, frame in enumerate(frames[0].unbind(1))]
     expected = [sharpened(model, part)[0] for part in (frames[:, :, :cut], frames[:, :, cut:])]

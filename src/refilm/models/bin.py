@@ -3,7 +3,8 @@
 Source   Shen et al., "Blurry Video Frame Interpolation", CVPR 2020, arXiv 2002.12259; sizes, the inputs of each level
          and the places of the ConvLSTM cells from the published code.
 Departs  the state goes on over a whole scene instead of two windows; the last convolution starts at zero; `bin-small`
-         adds its corrections to the latest estimate of the same instant: docs/choices.md#bin.
+         adds its corrections to the latest estimate of the same instant, and is given the motion, along which it
+         brings together what it sees and combines samples of what is blurred: docs/choices.md#bin.
 
 A pyramid of `scales` levels stands on scales + 1 blurry frames. Level k makes the instants half-way between two
 estimates of level k - 1, so odd levels make new frames, and even levels sharp versions of the given ones:
@@ -24,15 +25,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refilm.layers.motion_paths import Paths, paths_at
+from refilm.layers.optical_flow import DIS, RememberedFlows, luma
 from refilm.models.contract import Estimate, Interpolator, check_clip
+from refilm.models.motion import motion_source
 
 HALF = Fraction(1, 2)
+# Where blurry frames are sampled along the motion, in intervals from where a thing is in the middle of the exposure.
+OF_CANDIDATES = 4.0  # factor on the weights of candidates, which are of the order of 1, and begin at 0
+FLOW_UNIT = 8.0  # pixels in an interval that are 1 in what the networks see
+ALONG = tuple(eighths / 8 for eighths in range(-4, 5))
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,11 @@ class BINConfig:
     residual      what a backbone corrects: "mean", the mean of all its inputs, or "estimate", the latest estimate of
                   the same instant: from level 3 on, that two levels below; in level 2, the blurry frame; in level 1,
                   the mean of both. That estimate is then an input as well
+    motion        where the motion comes from, see `refilm.models.motion`; "none": the network finds it by itself. With
+                  motion, a unit sees all pictures as they lie at its own instant, and also answers with weights, one
+                  for each pixel of each of its candidates: the pictures that it sees, but for the memory, and in
+                  levels 1 and 2 samples of the blurry frames along the motion (ALONG). To the estimate that it
+                  corrects, it adds the weighted differences of the candidates from this estimate
 
     Raises ValueError for values outside these ranges.
     """
@@ -65,6 +79,7 @@ class BINConfig:
     decoder: int = 64
     recurrent: bool = True
     residual: Literal["mean", "estimate"] = "mean"
+    motion: str = "none"
 
     def __post_init__(self) -> None:
         if self.scales not in (2, 3, 4):
@@ -76,6 +91,12 @@ class BINConfig:
             raise ValueError(f"kernel must be an odd number, got {self.kernel}")
         if self.residual not in ("mean", "estimate"):
             raise ValueError(f'residual must be "mean" or "estimate", got {self.residual!r}')
+        if self.motion != "none" and self.residual != "estimate":
+            raise ValueError(f'with motion, residual must be "estimate", got {self.residual!r}')
+
+    def candidates(self, level: int) -> int:
+        """The number of candidates that a unit of a level has."""
+        return {1: 2 * len(ALONG), 2: 2 + len(ALONG) - 1}.get(level, 4) if self.motion != "none" else 0
 
 
 class ResidualDenseBlock(nn.Module):
@@ -96,12 +117,17 @@ class ResidualDenseBlock(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A residual dense network that corrects a picture by what it sees in several (3.2)."""
+    """A residual dense network that corrects a picture by what it sees in several (3.2).
 
-    def __init__(self, frames: int, config: BINConfig) -> None:
+    frames       pictures that it sees
+    candidates   how many there are
+    """
+
+    def __init__(self, frames: int, candidates: int, config: BINConfig) -> None:
         super().__init__()
         features, self.shuffle = config.features, config.shuffle
-        self.shallow = nn.Conv2d(3 * frames * config.shuffle**2, features, config.kernel, padding=config.kernel // 2)
+        planes = 3 * frames * config.shuffle**2 + (4 if config.motion != "none" else 0)
+        self.shallow = nn.Conv2d(planes, features, config.kernel, padding=config.kernel // 2)
         self.deeper = nn.Conv2d(features, features, 3, padding=1)
         self.blocks = nn.ModuleList(
             ResidualDenseBlock(features, config.convolutions, config.growth) for _ in range(config.blocks)
@@ -110,19 +136,29 @@ class Backbone(nn.Module):
             nn.Conv2d(config.blocks * features, features, 1), nn.Conv2d(features, features, 3, padding=1)
         )
         self.decoder = nn.Conv2d(features, config.decoder * config.shuffle**2, 3, padding=1)
-        self.colour = nn.Conv2d(config.decoder, 3, 3, padding=1)
+        self.colour = nn.Conv2d(config.decoder, 3 + candidates, 3, padding=1)
         nn.init.zeros_(self.colour.weight)
         nn.init.zeros_(self.colour.bias)  # type: ignore[arg-type]
 
-    def forward(self, frames: Sequence[Tensor], start: Tensor) -> Tensor:
+    def forward(
+        self, frames: Sequence[Tensor], start: Tensor, candidates: Sequence[Tensor] = (), paths: Paths | None = None
+    ) -> Tensor:
         """`start` and its correction. [N, 3, H, W] each -> [N, 3, H, W], not clamped"""
-        shallow = self.shallow(F.pixel_unshuffle(torch.cat(tuple(frames), dim=1), self.shuffle))
+        seen = F.pixel_unshuffle(torch.cat(tuple(frames), dim=1), self.shuffle)
+        if paths is not None:
+            way = F.avg_pool2d(torch.cat(paths, dim=1), self.shuffle) / FLOW_UNIT
+            seen = torch.cat((seen, way.to(seen.dtype)), dim=1)
+        shallow = self.shallow(seen)
         x, outputs = self.deeper(shallow), []
         for block in self.blocks:
             x = block(x)
             outputs.append(x)
         x = shallow + self.fusion(torch.cat(outputs, dim=1))
-        return start + self.colour(F.pixel_shuffle(self.decoder(x), self.shuffle))
+        said = self.colour(F.pixel_shuffle(self.decoder(x), self.shuffle))
+        corrected = start + said[:, :3]
+        for candidate, weight in zip(candidates, said[:, 3:].unbind(1), strict=True):
+            corrected = corrected + OF_CANDIDATES * weight[:, None] * (candidate - start)
+        return corrected
 
 
 State = tuple[Tensor, Tensor]  # cell and hidden state of a ConvLSTM, [N, 3, H, W] each
@@ -159,7 +195,12 @@ class BIN(nn.Module, Interpolator):
         # and from level 2 on what the window before handed on, and the estimate that it corrects
         further = config.recurrent + (config.residual == "estimate")
         inputs = [(2 if k < 3 else 4) + (further if k > 1 else 0) for k in range(1, config.scales + 1)]
-        self.backbones = nn.ModuleList(Backbone(frames, config) for frames in inputs)
+        self.backbones = nn.ModuleList(
+            Backbone(frames, config.candidates(level), config) for level, frames in enumerate(inputs, start=1)
+        )
+        self._flows = None
+        if config.motion != "none":
+            self._flows = RememberedFlows(motion_source(config.motion, DIS()), pairs=config.scales)
         # for level k = 1 ... scales - 1 of the next window, which begins one frame later, all estimates but the first
         levels = range(1, config.scales) if config.recurrent else ()
         self.cells: Any = nn.ModuleList(nn.ModuleList(ConvLSTM() for _ in range(config.scales - k)) for k in levels)
@@ -180,7 +221,7 @@ class BIN(nn.Module, Interpolator):
 
     @property
     def reach(self) -> int | None:
-        if self.recurrent:
+        if self.recurrent or self._flows:
             return None
         of_backbone = self.config.shuffle * (
             4 + self.config.kernel // 2 + self.config.blocks * self.config.convolutions
@@ -189,7 +230,8 @@ class BIN(nn.Module, Interpolator):
 
     @property
     def remembered(self) -> float:
-        return 4.0 * 2 * 3 * sum(map(len, self.cells))  # two states of three channels a cell, in single precision
+        states = 4.0 * 2 * 3 * sum(map(len, self.cells))  # two states of three channels a cell, in single precision
+        return states + (self._flows.bytes_a_pixel if self._flows else 0)
 
     def reset(self) -> None:
         self._states: list[list[State | None]] = [[None] * len(cells) for cells in self.cells]
@@ -265,32 +307,57 @@ class BIN(nn.Module, Interpolator):
                  of level k is that of the instant j + k / 2, counted in frames
         """
         levels = [list(frames)]
+        paths = self._paths(frames)
         for k, backbone in enumerate(self.backbones, start=1):
-            below = levels[-1]
-            levels.append([self._estimate(backbone, levels, k, place) for place in range(len(below) - 1)])
+            places = range(len(levels[-1]) - 1)
+            levels.append(
+                [self._estimate(backbone, levels, k, place, paths.get(place + Fraction(k, 2))) for place in places]
+            )
         self._states = [
             [cell(level[1 + place], states[place]) for place, cell in enumerate(cells)]
             for cells, level, states in zip(self.cells, levels[1:], self._states, strict=False)
         ]
         return levels
 
-    def _estimate(self, backbone: nn.Module, levels: Sequence[Sequence[Tensor]], k: int, place: int) -> Tensor:
-        """Estimate number `place` of level k, from the levels below."""
+    def _paths(self, frames: Sequence[Tensor]) -> dict[Fraction, Paths]:
+        """The paths at all instants of the estimates of one window; none without motion."""
+        if self._flows is None:
+            return {}
+        planes = [luma(frame) for frame in frames]
+        flows = [self._flows.between(first, second) for first, second in pairwise(planes)]
+        return {instant: paths_at(flows, instant) for instant in (Fraction(n, 2) for n in range(1, 2 * len(flows)))}
+
+    def _estimate(
+        self, backbone: nn.Module, levels: Sequence[Sequence[Tensor]], k: int, place: int, paths: Paths | None
+    ) -> Tensor:
+        """Estimate number `place` of level k, from the levels below, along the paths at its instant."""
         left, right = levels[k - 1][place : place + 2]
         seen = [left, right]
         if k >= 3:
             before, after = levels[k - 3][place + 1 : place + 3]  # of the same instants as `left` and `right`
             seen = [before, left, right, after]
+        times = [-0.5] * (len(seen) // 2) + [0.5] * (len(seen) // 2)
+        if paths is not None:
+            seen = [paths.sampled(picture, time) for picture, time in zip(seen, times, strict=True)]
+        candidates = seen if paths is not None else []
         if k >= 2 and self.recurrent:
             states = self._states[k - 2]
-            state = states[place] if place < len(states) else None
-            seen.insert(0, left if state is None else state[1])
+            memory = left if place >= len(states) or (state := states[place]) is None else state[1]
+            seen = [memory if paths is None else paths.sampled(memory, -0.5), *seen]
         if self.config.residual == "mean":
             start = torch.stack(seen).mean(0)
         elif k == 1:
-            start = (left + right) / 2
+            start = (seen[0] + seen[1]) / 2
         else:
             start = levels[k - 2][place + 1]
-            seen.append(start)
-        corrected: Tensor = backbone(seen, start)
+            seen = [*seen, start]
+        if paths is not None and k == 1:
+            candidates = [
+                paths.sampled(frame, time + along)
+                for frame, time in zip((left, right), times, strict=True)
+                for along in ALONG
+            ]
+        elif paths is not None and k == 2:
+            candidates = [*candidates, *(paths.sampled(start, along) for along in ALONG if along)]
+        corrected: Tensor = backbone(seen, start, candidates, paths)
         return corrected

@@ -1,5 +1,6 @@
 """How a new frame comes about: each row of the sheet shows what the model says it does."""
 
+import math
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,8 @@ from refilm.cli.main import run
 from refilm.errors import UsageError, VideoError
 from refilm.evaluation.synthesis import explain_synthesis, pictures
 from refilm.models import create_model
+from refilm.models.dain import OWN
+from refilm.models.memc_net import OF_PLAIN
 from refilm.weights import Weights, save_weights
 
 HALF = Fraction(1, 2)
@@ -31,8 +34,10 @@ def moving(size=64):
     return torch.stack([(row + texture).expand(3, size, size) for row in rows], dim=1)[None].clamp(0, 1)
 
 
-@pytest.mark.parametrize("name", ["memc-net-small", "dain-small"])
-def test_the_rows_show_the_steps_of_the_model(name):
+@pytest.mark.parametrize(
+    ("name", "share"), [("memc-net-small", 0.5 / (1 + OF_PLAIN)), ("dain-small", 0.5 / (1 + math.exp(-OWN)))]
+)
+def test_the_rows_show_the_steps_of_the_model(name, share):
     model = create_model(name, weights=None).eval()
     clip = moving()
     with torch.inference_mode():
@@ -42,7 +47,8 @@ def test_the_rows_show_the_steps_of_the_model(name):
     assert ("near is bright" in rows) == (name == "dain-small")
     assert all(row.shape == (2, 3, 64, 64) for row in rows.values())
     torch.testing.assert_close(rows["blend, result"][1], made.clamp(0, 1), atol=0.5 / 255, rtol=0)
-    assert torch.equal(rows["weights"].unique(), torch.tensor([128 / 255]))  # untrained: both frames alike
+    # untrained: both frames alike, and the rest is flow-blend's
+    assert torch.equal(rows["weights"].unique(), torch.tensor([round(255 * share) / 255]))
     assert not rows["kernels"].any()  # untrained: bilinear
     middle = rows["motion"][:, :, 16:-16, 16:-16]
     # back to the first frame is to the left, which is cyan; on to the second is to the right, which is red

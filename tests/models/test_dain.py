@@ -2,12 +2,14 @@ from fractions import Fraction
 
 import pytest
 import torch
-from models.test_memc_net import parameters, trained
+from models.test_flow_blend import clip_of, panned
+from models.test_memc_net import PLAIN, parameters, trained
 from models.test_projected_flow import HEIGHT, SIDE, STEP, TOP, WIDTH, near_and_far, nearness, place_of_square, scene
 from torch import nn
 
 from refilm.models import create_model
-from refilm.models.dain import DAIN, DAINConfig
+from refilm.models.dain import DAIN, OWN, DAINConfig
+from refilm.models.flow_blend import FlowBlend
 from refilm.models.projected_flow import Steps, projected, projected_blend
 
 HALF = Fraction(1, 2)
@@ -53,6 +55,20 @@ def test_an_untrained_network_is_a_blend_along_projected_flow(form):
         torch.testing.assert_close(steps.frame, projected_blend(frames, motion, float(time)), atol=1e-5, rtol=0)
         assert frames.min() - 1e-5 <= steps.frame.min()
         assert steps.frame.max() <= frames.max() + 1e-5
+
+
+@torch.inference_mode()
+def test_the_small_model_begins_near_flow_blend():
+    clip, model = clip_of(panned), create_model("dain-small", weights=None)
+    (motion,) = FlowBlend().before_bands(clip)
+    plain, own = FlowBlend().between(clip, [HALF])[:, :, 0], projected_blend(torch.stack(clip.unbind(2)), motion, 0.5)
+    share = torch.tensor(OWN).sigmoid()
+    torch.testing.assert_close(model.between(clip, [HALF])[:, :, 0], torch.lerp(plain, own, share), atol=1e-5, rtol=0)
+
+
+def test_plain_needs_aligned():
+    with pytest.raises(ValueError, match="plain needs aligned"):
+        DAINConfig(plain=True)
 
 
 @torch.inference_mode()
@@ -127,7 +143,7 @@ def test_depth_is_learned_from_the_frame_between_alone():
     assert square.mean() < ground.mean() - 1
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", [*FORMS, PLAIN], ids=str)
 def test_every_parameter_learns(form):
     model = tiny(**form)
     trained(model, 3)

@@ -7,11 +7,12 @@ from models.test_projected_flow import HEIGHT, WIDTH, near_and_far, scene
 
 from refilm.models import create_model
 from refilm.models.flow_blend import FlowBlend
-from refilm.models.memc_net import MEMCNet, MEMCNetConfig
+from refilm.models.memc_net import OF_PLAIN, MEMCNet, MEMCNetConfig
 from refilm.models.projected_flow import projected_blend
 
 HALF = Fraction(1, 2)
 FORMS = [{}, {"masks": False}, {"context": 0}, {"shuffle": 2}, {"shuffle": 2, "aligned": True}]
+PLAIN = {"shuffle": 2, "aligned": True, "plain": True}
 
 
 def tiny(**config) -> MEMCNet:
@@ -65,13 +66,18 @@ def test_an_untrained_network_is_a_blend_along_projected_flow(form):
 
 
 @torch.inference_mode()
-def test_the_motion_is_that_of_flow_blend():
+def test_the_small_model_begins_as_flow_blend_with_a_ninth_of_its_own():
     clip, model = clip_of(panned), create_model("memc-net-small", weights=None)
     (motion,) = FlowBlend().before_bands(clip)
-    result = model.between(clip, [HALF])
-    frames = clip.unbind(2)
-    torch.testing.assert_close(result[:, :, 0], projected_blend(torch.stack(frames), motion, 0.5), atol=1e-5, rtol=0)
-    assert psnr(result[0, :, 0], panned(0.5), border=8) > 36
+    result = model.between(clip, [HALF])[:, :, 0]
+    plain, own = FlowBlend().between(clip, [HALF])[:, :, 0], projected_blend(torch.stack(clip.unbind(2)), motion, 0.5)
+    torch.testing.assert_close(result, (OF_PLAIN * plain + own) / (OF_PLAIN + 1), atol=1e-5, rtol=0)
+    assert psnr(result[0], panned(0.5), border=8) > 36
+
+
+def test_plain_needs_masks_and_aligned():
+    with pytest.raises(ValueError, match="plain needs masks and aligned"):
+        MEMCNetConfig(plain=True, masks=False, aligned=True)
 
 
 @torch.inference_mode()
@@ -116,7 +122,7 @@ def test_what_is_learned_of_a_kernel_is_added_to_the_bilinear_one_of_its_frame()
 @torch.inference_mode()
 def test_several_times_are_as_one_at_a_time():
     frames, motion = scene()
-    for form in ({}, {"shuffle": 2, "aligned": True}):
+    for form in ({}, {"shuffle": 2, "aligned": True}, PLAIN):
         model = tiny(**form)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -127,7 +133,7 @@ def test_several_times_are_as_one_at_a_time():
             torch.testing.assert_close(alone.frame, frame)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", [*FORMS, PLAIN], ids=str)
 def test_every_parameter_learns(form):
     model = tiny(**form)
     trained(model, 3)

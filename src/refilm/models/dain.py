@@ -16,7 +16,8 @@ Departs  `projected_flow.py` says what takes the place of PWC-Net, and that an u
            along it, where the paper's sees one frame. Before training all depths are 1: MEMC-Net's projection.
          - the colours do not train the depth through synthesis, as in the published code, so that it stays an order.
          - kernels are the learned part plus the kernel of bilinear sampling.
-         - `shuffle` and `aligned` are for the small model, see `memc_net.py`.
+         - `shuffle`, `aligned` and `plain` are for the small model, see `memc_net.py`. As there are no masks, synthesis
+           says how far to go from flow-blend's frame to the blend.
 
 The paper's 24.0 M parameters are those of PWC-Net (9.37 M), of the hourglass (5.36 M), and 9,300,163 of what is here as
 published: kernels (5,514,112), context (156,864) and synthesis (3,629,187).
@@ -35,13 +36,16 @@ from torch import Tensor, nn
 from refilm.layers.unet import UNet, UNetOfPair, at_zero, he_start, head
 from refilm.models.flow_blend import FlowBlendConfig
 from refilm.models.projected_flow import (
+    CLEARER,
     FLOW_UNIT,
     OF_COLOUR,
+    OF_DIFFERENCES,
     OF_KERNELS,
     ProjectedFlow,
     Steps,
     apart,
     bilinear_kernel,
+    differences,
     lying,
     pair,
     projected,
@@ -50,6 +54,7 @@ from refilm.models.projected_flow import (
 from refilm.ops import adaptive_warp
 
 DILATIONS = 4, 8  # of the first convolution in each residual block of the context
+OWN = -2.0  # the untrained logit of the share of the blend, beside flow-blend's frame
 FARTHEST = 4.0  # depths lie between exp(-FARTHEST) and exp(FARTHEST)
 
 
@@ -70,10 +75,12 @@ class DAINConfig:
     shuffle       networks see squares of this side, in pixels, as channels
     aligned       whether kernels are estimated from the frames sampled along the flow, anew for each time; False: from
                   the frames themselves, as in the paper
+    plain         whether the blend is mixed with flow-blend's frame, so that an untrained network is nearly flow-blend;
+                  the networks see how they differ. Only with `aligned`
     finest_scale  see `FlowBlendConfig`
     motion        where the motion comes from, see `refilm.models.motion`
 
-    Raises ValueError for an odd kernel and for sizes below 1.
+    Raises ValueError for an odd kernel and for sizes below 1, and for `plain` without `aligned`.
     """
 
     kernel: int = 4
@@ -87,6 +94,7 @@ class DAINConfig:
     correction: int = 32
     shuffle: int = 1
     aligned: bool = False
+    plain: bool = False
     finest_scale: int = 1
     motion: str = "dis"
 
@@ -97,6 +105,8 @@ class DAINConfig:
             raise ValueError(f"kernel must be even, at least 2, got {self.kernel}")
         if not self.widths or min(self.stem, *self.widths, *self.depth_widths, self.channels, self.shuffle) < 1:
             raise ValueError("widths must name a level, and stem, widths, channels and shuffle be at least 1")
+        if self.plain and not self.aligned:
+            raise ValueError("plain needs aligned")
 
 
 class DAIN(ProjectedFlow):
@@ -107,17 +117,18 @@ class DAIN(ProjectedFlow):
         super().__init__(config.shuffle, motion, config.correction)
         self.config = config
         square, taps = config.shuffle**2, config.kernel**2
-        planes = (2 * 3 + 4 if config.aligned else 2 * 3) * square
+        planes = (2 * 3 + 4 * config.aligned + OF_DIFFERENCES * config.plain) * square
         self.kernels = UNetOfPair(planes, config.stem, config.widths, config.stem, 1, taps)
         self.depth = Depth(8 * square, config) if config.depth_widths else None
         self.context = Context(3 * square, config) if config.context else None
         context = 0 if self.context is None else self.context.out
-        # blend and warped frames, depths, flows, kernels, contexts
-        planes = 3 * 3 * square + 2 * bool(config.depth_widths) + 2 * 2 + 2 * taps + 2 * context
-        self.synthesis = Synthesis(planes, config, 3 * square)
+        # blend and warped frames, the plain one, depths, flows, kernels, contexts
+        planes = 3 * (3 + config.plain) * square + 2 * bool(config.depth_widths) + 2 * 2 + 2 * taps + 2 * context
+        self.synthesis = Synthesis(planes, config, (3 + config.plain) * square)
 
     def steps(self, frames: Tensor, motion: Tensor, times: Sequence[Fraction]) -> Iterator[Steps]:
         """See `ProjectedFlow.steps`."""
+        given = motion
         motion, planes = self.corrected(frames, motion)
         log_depth = None if self.depth is None else self.depth(self.shuffled(planes))
         nearness = None if log_depth is None else apart(self.enlarged(-log_depth).exp())
@@ -125,20 +136,28 @@ class DAIN(ProjectedFlow):
         kernels = None if self.config.aligned else self._kernels(self.shuffled(torch.cat(list(frames), dim=1) - 0.5))
         for time in map(float, times):
             flow, filled = projected(motion, time, nearness)
+            plain = self.flow_blend.blended(frames, given, time) if self.config.plain else None
             if self.config.aligned:
-                kernels = self._kernels(self.shuffled(lying(frames, flow, filled)))
+                seen = lying(frames, flow, filled)
+                if plain is not None:
+                    seen = torch.cat((seen, differences(seen, plain)), dim=1)
+                kernels = self._kernels(self.shuffled(seen))
             assert kernels is not None
             large = self.enlarged(kernels)
             warped = adaptive_warp(frames.flatten(0, 1), flow, large)
             weights = weights_in_time(time, frames)
             blend = (weights * apart(warped)).sum(0)
             known = [self.shuffled(shown) - 0.5 for shown in (blend, *pair(warped))]
+            known += [self.shuffled(CLEARER * (blend - plain))] if plain is not None else []
             known += [*pair(self.reduced(flow) / FLOW_UNIT), *pair(kernels)]
             if context is not None:
                 known += pair(self.warped_context(context, flow, kernels))
-            said = self.synthesis(torch.cat(known, dim=1)).float()
-            frame = blend + OF_COLOUR * F.pixel_shuffle(said, self.shuffle)
+            said = F.pixel_shuffle(self.synthesis(torch.cat(known, dim=1)).float(), self.shuffle)
             weights = weights.expand(2, frames.shape[1], 1, *frames.shape[3:])
+            if plain is not None:
+                share = (OWN + said[:, 3:]).sigmoid()
+                blend, weights = torch.lerp(plain, blend, share), weights * share
+            frame = blend + OF_COLOUR * said[:, :3]
             depth = None if log_depth is None else apart(self.enlarged(log_depth))
             yield Steps(frame, blend, apart(flow), apart(filled), apart(warped), apart(large), weights, depth)
 

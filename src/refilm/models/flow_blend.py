@@ -199,21 +199,11 @@ class FlowBlend(nn.Module, Interpolator):
 
     def in_bands(self, clip: Tensor, seen: Sequence[Tensor], times: Sequence[Fraction]) -> Tensor:
         """See `Interpolator.in_bands`."""
-        config, exact = self.config, clip.float()
+        exact = clip.float()
 
         def blended(time: Fraction, first: int, last: int) -> Tensor:
             if len(seen) == 1:
-                # the candidates and their mean at once, in a quarter of the time
-                return motion_blend(
-                    seen[0],
-                    exact,
-                    float(time),
-                    config.inversion_steps,
-                    config.occlusion_pixels,
-                    config.occlusion_floor,
-                    config.border_pixels,
-                    (first, last),
-                )
+                return self._at_once(exact, seen[0], float(time), (first, last))
             pictures, votes, _ = self.candidates_of_rows(clip, seen, time, first, last)
             return with_overlays(mixed(pictures, votes), clip, seen, time, first, last)
 
@@ -221,6 +211,28 @@ class FlowBlend(nn.Module, Interpolator):
         for place, time in enumerate(times):
             fill_by_bands(result[:, :, place], partial(blended, time))
         return result
+
+    def blended(self, frames: Tensor, motion: Tensor, time: float) -> Tensor:
+        """The new frame at a time, [N, 3, H, W], of a pair [2, N, 3, H, W] with the motion that `before_bands` gives.
+
+        Nothing is learned through it, and overlays are not looked for.
+        """
+        with torch.no_grad():
+            return self._at_once(frames.transpose(0, 1).transpose(1, 2).float(), motion, time, (0, frames.shape[3]))
+
+    def _at_once(self, clip: Tensor, motion: Tensor, time: float, rows: tuple[int, int]) -> Tensor:
+        """Rows of the new frame: the candidates and their mean in one pass, in a quarter of the time."""
+        config = self.config
+        return motion_blend(
+            motion,
+            clip,
+            time,
+            config.inversion_steps,
+            config.occlusion_pixels,
+            config.occlusion_floor,
+            config.border_pixels,
+            rows,
+        )
 
     def candidates(
         self, clip: Tensor, times: Sequence[Fraction], modes: Sequence[str] = ("bilinear",)

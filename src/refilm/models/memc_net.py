@@ -20,8 +20,9 @@ Departs  `projected_flow.py` says what takes the place of FlowNetS, and that an 
          - no batch normalisation. The published MEMC-Net has it, MEMC-Net* has not.
          - post-processing of MEMC-Net is residual like that of MEMC-Net*, where the published one is seven plain
            convolutions.
-         - `shuffle` and `aligned` are for the small model: networks at half the size, which see the frames as they lie
-           in the new frame, since a small network cannot find a motion by itself that flow has found already.
+         - `shuffle`, `aligned` and `plain` are for the small model: networks at half the size, which see the frames as
+           they lie in the new frame, since a small network cannot find a motion by itself that flow has found already;
+           and flow-blend's frame as a third picture in the blend.
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ from refilm.layers.residual import BRANCH_AT_START, ResBlock
 from refilm.layers.unet import UNetOfPair, at_zero, he_start
 from refilm.models.flow_blend import FlowBlendConfig
 from refilm.models.projected_flow import (
+    CLEARER,
     FLOW_UNIT,
     OF_COLOUR,
+    OF_DIFFERENCES,
     OF_KERNELS,
     ProjectedFlow,
     Steps,
     apart,
     bilinear_kernel,
+    differences,
     lying,
     pair,
     projected,
@@ -54,6 +58,7 @@ from refilm.models.projected_flow import (
 from refilm.ops import adaptive_warp
 
 STRONGEST = 6.0  # masks multiply weights by at most exp(+-STRONGEST)
+OF_PLAIN = 8.0  # weight of flow-blend's frame, where those of the two warped frames are 1 - t and t before masks
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,12 @@ class MEMCNetConfig:
     shuffle       networks see squares of this side, in pixels, as channels
     aligned       whether kernels and masks are estimated from the frames sampled along the flow, anew for each time;
                   False: from the frames themselves, as in the paper
+    plain         whether flow-blend's frame is blended with the two warped frames, so that an untrained network is
+                  nearly flow-blend; the networks see how they differ from it. Only with masks and `aligned`
     finest_scale  see `FlowBlendConfig`
     motion        where the motion comes from, see `refilm.models.motion`
 
-    Raises ValueError for an odd kernel and for sizes below 1.
+    Raises ValueError for an odd kernel, for sizes below 1, and for `plain` without masks and `aligned`.
     """
 
     kernel: int = 4
@@ -91,6 +98,7 @@ class MEMCNetConfig:
     correction: int = 32
     shuffle: int = 1
     aligned: bool = False
+    plain: bool = False
     finest_scale: int = 1
     motion: str = "dis"
 
@@ -100,6 +108,8 @@ class MEMCNetConfig:
             raise ValueError(f"kernel must be even, at least 2, got {self.kernel}")
         if not self.widths or min(self.stem, *self.widths, self.features, self.channels, self.shuffle) < 1:
             raise ValueError("widths must name a level, and stem, widths, features, channels and shuffle be at least 1")
+        if self.plain and not (self.masks and self.aligned):
+            raise ValueError("plain needs masks and aligned")
 
 
 class MEMCNet(ProjectedFlow):
@@ -111,7 +121,7 @@ class MEMCNet(ProjectedFlow):
         self.config = config
         square = config.shuffle**2
         # two frames; aligned, also what `lying` adds
-        planes = (2 * 3 + 4 if config.aligned else 2 * 3) * square
+        planes = (2 * 3 + 4 * config.aligned + OF_DIFFERENCES * config.plain) * square
         estimation = partial(UNetOfPair, planes, config.stem, config.widths, config.features, 2)
         self.kernels = estimation(config.kernel**2)
         self.masks = estimation(1) if config.masks else None
@@ -120,12 +130,15 @@ class MEMCNet(ProjectedFlow):
             side = config.context_side
             self.context = nn.Conv2d(3 * square, config.context, side, padding=side // 2, bias=False)
             he_start(self.context)
-        # blend, flows, kernels, masks, contexts
-        planes = 3 * square + 2 * 2 + 2 * config.kernel**2 + 2 * config.masks + 2 * config.context
+        # blend, differences from it, flows, kernels, masks, contexts
+        planes = (
+            (3 + 2 * 3 * config.plain) * square + 2 * 2 + 2 * config.kernel**2 + 2 * config.masks + 2 * config.context
+        )
         self.post = PostProcessing(planes, config.channels, config.blocks, 3 * square)
 
     def steps(self, frames: Tensor, motion: Tensor, times: Sequence[Fraction]) -> Iterator[Steps]:
         """See `ProjectedFlow.steps`."""
+        given = motion
         motion, _ = self.corrected(frames, motion)
         context = None if self.context is None else self.context(self.shuffled(frames.flatten(0, 1) - 0.5))
         kernels: Tensor | None = None
@@ -134,17 +147,26 @@ class MEMCNet(ProjectedFlow):
             kernels, masks = self._estimated(self.shuffled(torch.cat(list(frames), dim=1) - 0.5))
         for time in map(float, times):
             flow, filled = projected(motion, time)
+            plain = self.flow_blend.blended(frames, given, time) if self.config.plain else None
             if self.config.aligned:
-                kernels, masks = self._estimated(self.shuffled(lying(frames, flow, filled)))
+                seen = lying(frames, flow, filled)
+                if plain is not None:
+                    seen = torch.cat((seen, differences(seen, plain)), dim=1)
+                kernels, masks = self._estimated(self.shuffled(seen))
             assert kernels is not None
             large = self.enlarged(kernels)
             warped = apart(adaptive_warp(frames.flatten(0, 1), flow, large))
             weights = weights_in_time(time, frames).expand(2, frames.shape[1], 1, *frames.shape[3:])
+            blend = frames.new_zeros(())
             if masks is not None:
                 votes = weights * apart(self.enlarged(masks)).exp()
-                weights = votes / votes.sum(0)
-            blend = (weights * warped).sum(0)
+                of_plain = OF_PLAIN if plain is not None else 0.0
+                weights = votes / (votes.sum(0) + of_plain)
+                if plain is not None:
+                    blend = (1 - weights.sum(0)) * plain
+            blend = blend + (weights * warped).sum(0)
             known = [self.shuffled(blend) - 0.5, *pair(self.reduced(flow) / FLOW_UNIT), *pair(kernels)]
+            known += [self.shuffled(CLEARER * (frame - blend)) for frame in warped] if plain is not None else []
             known += [] if masks is None else pair(masks)
             known += [] if context is None else pair(self.warped_context(context, flow, kernels))
             said = self.post(torch.cat(known, dim=1)).float()

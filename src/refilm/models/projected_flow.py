@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.sampling import pixel_grid, sample
+from refilm.layers.sampling import box_mean, pixel_grid, sample
 from refilm.layers.unet import at_zero, convs_with_relu, he_start
 from refilm.models.contract import Interpolator, Lesson, check_clip, check_times
 from refilm.models.flow_blend import (
@@ -40,6 +40,8 @@ from refilm.ops import adaptive_warp, flow_projection
 OF_FLOW, OF_KERNELS, OF_COLOUR = 0.3, 0.1, 0.02
 
 FLOW_UNIT = 20.0  # pixels of flow that are 1 in the input of a network, as in the published code
+CLEARER, AROUND = 8.0, 9  # factor on differences in what networks see, and the side of the square around, in pixels
+OF_DIFFERENCES = 3 * 3 + 2  # planes of `differences`
 COARSE = 4  # the network that corrects the flow sees means of squares of this side, in pixels
 
 
@@ -52,7 +54,7 @@ class Steps(NamedTuple):
     filled    [2, N, 1, H, W] bool  whether any pixel landed there; the rest are holes
     warped    [2, N, 3, H, W]       the frames of the pair, warped adaptively
     kernels   [2, N, R*R, H, W]     by which they were
-    weights   [2, N, 1, H, W]       of the warped frames in the blend; their sum is 1
+    weights   [2, N, 1, H, W]       of the warped frames in the blend; their sum is 1, or what flow-blend's frame leaves
     log_depth [2, N, 1, H, W]       logarithm of the depth of the frames of the pair, in no unit; None: not estimated
     """
 
@@ -239,6 +241,21 @@ def lying(frames: Tensor, flow: Tensor, filled: Tensor) -> Tensor:
     shown = sampled(frames, flow.detach()) - 0.5
     far = flow.detach().square().sum(1, keepdim=True).sqrt().log1p()
     return torch.cat([*pair(shown), *pair(filled.to(shown.dtype)), *pair(far)], dim=1)
+
+
+def differences(seen: Tensor, plain: Tensor) -> Tensor:
+    """How the frames of a pair, as they lie in the new frame, differ from flow-blend's frame and from each other.
+
+    seen    [N, 10, H, W], as `lying` gives it
+    plain   [N, 3, H, W]
+    out     [N, OF_DIFFERENCES, H, W]: the plain frame, the differences of both from it, and the mean absolute
+            difference of the two, in the pixel and around it; differences are CLEARER times as large
+    """
+    centred = plain - 0.5
+    first, second = seen[:, :3], seen[:, 3:6]
+    apart_by = (first - second).abs().mean(1, keepdim=True)
+    clearer = [CLEARER * each for each in (first - centred, second - centred, apart_by, box_mean(apart_by, AROUND))]
+    return torch.cat((centred, *clearer), dim=1)
 
 
 def sampled(frames: Tensor, flow: Tensor) -> Tensor:

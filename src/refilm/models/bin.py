@@ -32,10 +32,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refilm.layers.motion_paths import Paths, paths_at
 from refilm.layers.optical_flow import DIS, RememberedFlows, luma
 from refilm.models.contract import Estimate, Interpolator, check_clip
 from refilm.models.motion import motion_source
+from refilm.models.motion_paths import Paths, paths_at
 
 HALF = Fraction(1, 2)
 # Where blurry frames are sampled along the motion, in intervals from where a thing is in the middle of the exposure.

@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from refilm.layers.motion_paths import paths_at
+from refilm.models.motion_paths import paths_at
 
 HALF = Fraction(1, 2)
 VELOCITY = torch.tensor([3.0, -2.0])  # pixels an interval

@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from refilm.models.motion_paths import paths_at
+from refilm.models.motion_paths import DISAGREEMENT, paths_at
 
 HALF = Fraction(1, 2)
 VELOCITY = torch.tensor([3.0, -2.0])  # pixels an interval
@@ -44,6 +44,16 @@ def test_where_a_frame_is_repeated_the_motion_on_its_other_side_goes_on(place):
     torch.testing.assert_close(paths.forth, even_flows(1)[0][0])
     torch.testing.assert_close(paths.back, even_flows(1)[0][1])
     assert not paths_at([still, still], Fraction(1)).forth.any()
+
+
+@pytest.mark.parametrize("instant", [Fraction(1, 2), Fraction(1)])
+def test_paths_are_trusted_where_the_motions_there_and_back_agree(instant):
+    agreeing = even_flows(1)[0]
+    assert (paths_at([agreeing, agreeing], instant).trust[..., 8:-8, 8:-8] > 0.999).all()
+    half = agreeing.clone()
+    half[1] *= 1 - DISAGREEMENT / VELOCITY.norm()  # the way back is two pixels shorter
+    inside = paths_at([half, agreeing], instant).trust[..., 8:-8, 8:-8]
+    torch.testing.assert_close(inside, torch.full_like(inside, 0.5))
 
 
 def test_half_way_paths_are_those_of_the_interval_around():

@@ -41,7 +41,7 @@ HALF = Fraction(1, 2)
 # Where blurry frames are sampled along the motion, in intervals from where a thing is in the middle of the exposure.
 OF_CANDIDATES = 4.0  # factor on the weights of candidates, which are of the order of 1, and begin at 0
 FLOW_UNIT = 8.0  # pixels in an interval that are 1 in what the networks see
-ALONG = tuple(eighths / 8 for eighths in range(-4, 5))
+ALONG = tuple(eighths / 8 for eighths in range(-4, 5) if eighths)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ class BINConfig:
     motion        where the motion comes from, see `refilm.models.motion`; "none": the network finds it by itself. With
                   motion, a unit sees all pictures as they lie at its own instant, and also answers with weights, one
                   for each pixel of each of its candidates: the pictures that it sees, but for the memory, and in
-                  levels 1 and 2 samples of the blurry frames along the motion (ALONG). To the estimate that it
-                  corrects, it adds the weighted differences of the candidates from this estimate
+                  levels 1 and 2 samples of the blurry frames along the motion (ALONG), which count less where the
+                  motions there and back differ. To the estimate that it corrects, it adds the weighted differences of
+                  the candidates from this estimate
 
     Raises ValueError for values outside these ranges.
     """
@@ -96,7 +97,7 @@ class BINConfig:
 
     def candidates(self, level: int) -> int:
         """The number of candidates that a unit of a level has."""
-        return {1: 2 * len(ALONG), 2: 2 + len(ALONG) - 1}.get(level, 4) if self.motion != "none" else 0
+        return {1: 2 + 2 * len(ALONG), 2: 2 + len(ALONG)}.get(level, 4) if self.motion != "none" else 0
 
 
 class ResidualDenseBlock(nn.Module):
@@ -119,8 +120,8 @@ class ResidualDenseBlock(nn.Module):
 class Backbone(nn.Module):
     """A residual dense network that corrects a picture by what it sees in several (3.2).
 
-    frames       pictures that it sees
-    candidates   how many there are
+    frames       how many pictures it sees
+    candidates   how many differences from the picture that it corrects it weighs
     """
 
     def __init__(self, frames: int, candidates: int, config: BINConfig) -> None:
@@ -141,12 +142,12 @@ class Backbone(nn.Module):
         nn.init.zeros_(self.colour.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, frames: Sequence[Tensor], start: Tensor, candidates: Sequence[Tensor] = (), paths: Paths | None = None
+        self, frames: Sequence[Tensor], start: Tensor, differences: Sequence[Tensor] = (), paths: Paths | None = None
     ) -> Tensor:
         """`start` and its correction. [N, 3, H, W] each -> [N, 3, H, W], not clamped"""
         seen = F.pixel_unshuffle(torch.cat(tuple(frames), dim=1), self.shuffle)
         if paths is not None:
-            way = F.avg_pool2d(torch.cat(paths, dim=1), self.shuffle) / FLOW_UNIT
+            way = F.avg_pool2d(torch.cat((paths.back, paths.forth), dim=1), self.shuffle) / FLOW_UNIT
             seen = torch.cat((seen, way.to(seen.dtype)), dim=1)
         shallow = self.shallow(seen)
         x, outputs = self.deeper(shallow), []
@@ -156,8 +157,8 @@ class Backbone(nn.Module):
         x = shallow + self.fusion(torch.cat(outputs, dim=1))
         said = self.colour(F.pixel_shuffle(self.decoder(x), self.shuffle))
         corrected = start + said[:, :3]
-        for candidate, weight in zip(candidates, said[:, 3:].unbind(1), strict=True):
-            corrected = corrected + OF_CANDIDATES * weight[:, None] * (candidate - start)
+        for difference, weight in zip(differences, said[:, 3:].unbind(1), strict=True):
+            corrected = corrected + OF_CANDIDATES * weight[:, None] * difference
         return corrected
 
 
@@ -336,10 +337,12 @@ class BIN(nn.Module, Interpolator):
         if k >= 3:
             before, after = levels[k - 3][place + 1 : place + 3]  # of the same instants as `left` and `right`
             seen = [before, left, right, after]
-        times = [-0.5] * (len(seen) // 2) + [0.5] * (len(seen) // 2)
         if paths is not None:
-            seen = [paths.sampled(picture, time) for picture, time in zip(seen, times, strict=True)]
-        candidates = seen if paths is not None else []
+            half = len(seen) // 2
+            seen = [
+                paths.sampled(picture, time) for picture, time in zip(seen, [-0.5] * half + [0.5] * half, strict=True)
+            ]
+        pictures = seen
         if k >= 2 and self.recurrent:
             states = self._states[k - 2]
             memory = left if place >= len(states) or (state := states[place]) is None else state[1]
@@ -351,13 +354,10 @@ class BIN(nn.Module, Interpolator):
         else:
             start = levels[k - 2][place + 1]
             seen = [*seen, start]
-        if paths is not None and k == 1:
-            candidates = [
-                paths.sampled(frame, time + along)
-                for frame, time in zip((left, right), times, strict=True)
-                for along in ALONG
-            ]
-        elif paths is not None and k == 2:
-            candidates = [*candidates, *(paths.sampled(start, along) for along in ALONG if along)]
-        corrected: Tensor = backbone(seen, start, candidates, paths)
+        differences = []
+        if paths is not None:
+            blurry = {1: ((left, -0.5), (right, 0.5)), 2: ((start, 0.0),)}.get(k, ())
+            along = [paths.sampled(frame, time + later) - start for frame, time in blurry for later in ALONG]
+            differences = [picture - start for picture in pictures] + [paths.trust * each for each in along]
+        corrected: Tensor = backbone(seen, start, differences, paths)
         return corrected

@@ -12,16 +12,20 @@ from torch import Tensor
 from refilm.layers.sampling import pixel_grid, sample
 from refilm.ops import flow_projection
 
+DISAGREEMENT = 2.0  # pixels in an interval
+
 
 class Paths(NamedTuple):
     """How what is seen in a pixel at an instant moves until then and from then on, evenly on either side.
 
     back, forth   [N, 2, H, W], (dx, dy) in pixels: where it was an interval between two frames earlier, and where it
                   will be an interval later
+    trust         [N, 1, H, W], 1 where the motions there and back agree, 1/2 where they differ by DISAGREEMENT
     """
 
     back: Tensor
     forth: Tensor
+    trust: Tensor
 
     def sampled(self, picture: Tensor, time: float) -> Tensor:
         """A picture sampled where what is seen in each pixel is at another time, which is given from the instant on.
@@ -49,9 +53,18 @@ def paths_at(flows: Sequence[Tensor], instant: Fraction) -> Paths:
     if instant.denominator == 2:
         flow, _ = flow_projection(flows[int(instant)].flatten(0, 1) / 2)
         back, forth = (2 * flow).chunk(2)
-        return Paths(back, forth)
+        return Paths(back, forth, _trust(back + forth))
     place = int(instant)
     before, after = ([pair for pair in flows[n : n + 1] if pair.any()] if n >= 0 else [] for n in (place - 1, place))
+    sides = [pair.flip(0) for pair in before] + after  # away from the frame, and back to it
+    trust = torch.ones_like(flows[0][0][:, :1])
+    for away, home in sides:
+        there = pixel_grid(*away.shape[2:], away.device) + away
+        trust = torch.minimum(trust, _trust(away + sample(home, there)))
     back = before[0][1] if before else -after[0][0] if after else torch.zeros_like(flows[0][0])
     forth = after[0][0] if after else -back
-    return Paths(back, forth)
+    return Paths(back, forth, trust)
+
+
+def _trust(difference: Tensor) -> Tensor:
+    return 1 / (1 + difference.square().sum(1, keepdim=True) / DISAGREEMENT**2)

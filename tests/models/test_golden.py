@@ -134,7 +134,7 @@ def test_another_default_is_noticed(name: str, change: dict[str, object]) -> Non
     assert moved(results_of(create_model(name, **change)), golden_of(name))
 
 
-@pytest.mark.parametrize("change", [{"refinement": 5}, {"occlusion_pixels": 2.5}, {"smoothing": 7}])
+@pytest.mark.parametrize("change", [{"refinement": 10}, {"occlusion_pixels": 2.5}, {"smoothing": 7}])
 def test_another_default_of_flow_blend_is_noticed(change: dict[str, float]) -> None:
     assert moved(results_of(FlowBlend(FlowBlendConfig(**change))), golden_of("flow-blend"))
 

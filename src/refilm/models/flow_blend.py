@@ -73,7 +73,7 @@ class FlowBlendConfig:
     Raises ValueError for values outside these ranges.
     """
 
-    refinement: int = 10
+    refinement: int = 5
     finest_scale: int = 1
     inversion_steps: int = 1
     occlusion_pixels: float = 2.0

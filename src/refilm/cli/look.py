@@ -154,7 +154,7 @@ def explain(
 
     For interpolation: the pixels of two frames that make one pixel of a frame between them, as red points.
 
-    refilm explain holiday.mp4 steps.png --model memc-net-small --at 2.5
+    refilm explain holiday.mp4 steps.png --model my-memc-net.safetensors --at 2.5
 
     For MEMC-Net and DAIN without a position: how the frame between comes about, by motion, depth, kernels and weights.
 

@@ -21,8 +21,8 @@ from refilm.models.projected_flow import ProjectedFlow, Steps, bilinear_kernel
 from refilm.models.table import MODELS, create_model
 
 HALF = Fraction(1, 2)
-# Flow and kernels are shown on a scale that ends at this quantile, so that single pixels do not darken the rest; it is
-# taken from every fourth row and column.
+# Flow, depth and kernels are shown on a scale that ends at this quantile, so that single pixels do not darken the rest;
+# it is taken from every fourth row and column.
 _BRIGHTEST, _THINNED = 0.99, (..., slice(None, None, 4), slice(None, None, 4))
 _WIDEST = 640  # pixels of a frame in the sheet; larger ones are reduced
 
@@ -68,8 +68,9 @@ def pictures(clip: Tensor, steps: Steps) -> dict[str, Tensor]:
     middle = clip.shape[2] // 2
     rows = {"frames": clip[0, :, middle - 1 : middle + 1].transpose(0, 1), "motion": _flows(steps.flow[:, 0])}
     if steps.log_depth is not None:
-        far = steps.log_depth[:, 0]
-        rows["near is bright"] = _gray((far.max() - far) / (far.max() - far.min()).clamp_min(1e-6))
+        nearness = -steps.log_depth[:, 0]
+        lowest, highest = (nearness[_THINNED].quantile(share) for share in (1 - _BRIGHTEST, _BRIGHTEST))
+        rows["near is bright"] = _gray((nearness - lowest) / (highest - lowest).clamp_min(1e-6))
     side = int(steps.kernels.shape[2] ** 0.5)
     departure = (steps.kernels[:, 0] - bilinear_kernel(side, steps.kernels)).abs().sum(1, keepdim=True)
     rows["kernels"] = _gray(departure / departure[_THINNED].quantile(_BRIGHTEST).clamp_min(1e-6))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from refilm.models import create_model
-from refilm.models.bin import ALONG, BIN, HALF, OF_CANDIDATES, BINConfig
+from refilm.models.bin import ALONG, BIN, FASTEST, HALF, OF_CANDIDATES, BINConfig
 from refilm.stages.running import Interpolating
 
 ENDS = [Fraction(0), HALF, Fraction(1)]
@@ -170,6 +170,17 @@ def test_weights_of_candidates_sharpen_along_the_motion():
     assert distance(filtered, truth) < 0.5 * distance(plain, truth)
 
 
+def test_motion_faster_than_any_it_learned_from_looks_like_the_fastest():
+    model = tiny(learned=False, scales=2, motion="dis")
+    seen = []
+    model.backbones[1].shallow.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, -4:]))
+    far = torch.full((2, 1, 2, SEEN_BY_DIS, SEEN_BY_DIS), 100.0)
+    far[1] *= -1
+    model._flows.between = lambda first, second: far
+    sharpened(model, clip(3, SEEN_BY_DIS))
+    assert {round(float(way.abs().max()), 3) for way in seen} == {FASTEST}
+
+
 @pytest.mark.parametrize("motion", ["none", "dis"])
 def test_every_parameter_learns(motion):
     model = tiny(scales=3, motion=motion)
@@ -201,6 +212,7 @@ def test_without_recurrence_tiles_give_the_picture():
         (lambda: tiny(scales=5), "scales must be 2, 3 or 4, got 5"),
         (lambda: tiny(kernel=4), "kernel must be an odd number, got 4"),
         (lambda: tiny(blocks=0), "blocks must be at least 1, got 0"),
+        (lambda: tiny(strength=1.5), r"strength must lie in \[0, 1\], got 1.5"),
         (lambda: tiny(residual="mean", motion="dis"), "with motion, residual must be \"estimate\", got 'mean'"),
         (lambda: tiny(motion="fast"), 'motion must be "dis", "learned" or a weight file'),
         (lambda: tiny(residual="input"), 'residual must be "mean" or "estimate", got \'input\''),

@@ -40,7 +40,9 @@ from refilm.models.motion_paths import Paths, paths_at
 HALF = Fraction(1, 2)
 # Where blurry frames are sampled along the motion, in intervals from where a thing is in the middle of the exposure.
 OF_CANDIDATES = 4.0  # factor on the weights of candidates, which are of the order of 1, and begin at 0
-FLOW_UNIT = 8.0  # pixels in an interval that are 1 in what the networks see
+# Pixels in an interval that are 1 in what the networks see, and the largest number that they see, which is that of the
+# fastest motion they learn from.
+FLOW_UNIT, FASTEST = 8.0, 2.0
 ALONG = tuple(eighths / 8 for eighths in range(-4, 5) if eighths)
 
 
@@ -60,6 +62,7 @@ class BINConfig:
     residual      what a backbone corrects: "mean", the mean of all its inputs, or "estimate", the latest estimate of
                   the same instant: from level 3 on, that two levels below; in level 2, the blurry frame; in level 1,
                   the mean of both. That estimate is then an input as well
+    strength      how much of each correction is made: 1, all of it
     motion        where the motion comes from, see `refilm.models.motion`; "none": the network finds it by itself. With
                   motion, a unit sees all pictures as they lie at its own instant, and also answers with weights, one
                   for each pixel of each of its candidates: the pictures that it sees, but for the memory, and in
@@ -80,6 +83,7 @@ class BINConfig:
     decoder: int = 64
     recurrent: bool = True
     residual: Literal["mean", "estimate"] = "mean"
+    strength: float = 1.0
     motion: str = "none"
 
     def __post_init__(self) -> None:
@@ -92,6 +96,8 @@ class BINConfig:
             raise ValueError(f"kernel must be an odd number, got {self.kernel}")
         if self.residual not in ("mean", "estimate"):
             raise ValueError(f'residual must be "mean" or "estimate", got {self.residual!r}')
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength must lie in [0, 1], got {self.strength}")
         if self.motion != "none" and self.residual != "estimate":
             raise ValueError(f'with motion, residual must be "estimate", got {self.residual!r}')
 
@@ -126,7 +132,7 @@ class Backbone(nn.Module):
 
     def __init__(self, frames: int, candidates: int, config: BINConfig) -> None:
         super().__init__()
-        features, self.shuffle = config.features, config.shuffle
+        features, self.shuffle, self.strength = config.features, config.shuffle, config.strength
         planes = 3 * frames * config.shuffle**2 + (4 if config.motion != "none" else 0)
         self.shallow = nn.Conv2d(planes, features, config.kernel, padding=config.kernel // 2)
         self.deeper = nn.Conv2d(features, features, 3, padding=1)
@@ -148,6 +154,7 @@ class Backbone(nn.Module):
         seen = F.pixel_unshuffle(torch.cat(tuple(frames), dim=1), self.shuffle)
         if paths is not None:
             way = F.avg_pool2d(torch.cat((paths.back, paths.forth), dim=1), self.shuffle) / FLOW_UNIT
+            way = way.clamp(-FASTEST, FASTEST)
             seen = torch.cat((seen, way.to(seen.dtype)), dim=1)
         shallow = self.shallow(seen)
         x, outputs = self.deeper(shallow), []
@@ -156,10 +163,10 @@ class Backbone(nn.Module):
             outputs.append(x)
         x = shallow + self.fusion(torch.cat(outputs, dim=1))
         said = self.colour(F.pixel_shuffle(self.decoder(x), self.shuffle))
-        corrected = start + said[:, :3]
+        correction = said[:, :3]
         for difference, weight in zip(differences, said[:, 3:].unbind(1), strict=True):
-            corrected = corrected + OF_CANDIDATES * weight[:, None] * difference
-        return corrected
+            correction = correction + OF_CANDIDATES * weight[:, None] * difference
+        return start + self.strength * correction
 
 
 State = tuple[Tensor, Tensor]  # cell and hidden state of a ConvLSTM, [N, 3, H, W] each

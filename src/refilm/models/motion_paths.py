@@ -59,7 +59,7 @@ def paths_at(flows: Sequence[Tensor], instant: Fraction) -> Paths:
     sides = [pair.flip(0) for pair in before] + after  # away from the frame, and back to it
     trust = torch.ones_like(flows[0][0][:, :1])
     for away, home in sides:
-        there = pixel_grid(*away.shape[2:], away.device) + away
+        there = pixel_grid(away.shape[2], away.shape[3], away.device) + away
         trust = torch.minimum(trust, _trust(away + sample(home, there)))
     back = before[0][1] if before else -after[0][0] if after else torch.zeros_like(flows[0][0])
     forth = after[0][0] if after else -back

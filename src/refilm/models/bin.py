@@ -38,11 +38,11 @@ from refilm.models.motion import motion_source
 from refilm.models.motion_paths import Paths, paths_at
 
 HALF = Fraction(1, 2)
-# Where blurry frames are sampled along the motion, in intervals from where a thing is in the middle of the exposure.
 OF_CANDIDATES = 4.0  # factor on the weights of candidates, which are of the order of 1, and begin at 0
 # Pixels in an interval that are 1 in what the networks see, and the largest number that they see, which is that of the
 # fastest motion they learn from.
 FLOW_UNIT, FASTEST = 8.0, 2.0
+# Where blurry frames are sampled along the motion, in intervals from where a thing is in the middle of the exposure.
 ALONG = tuple(eighths / 8 for eighths in range(-4, 5) if eighths)
 
 

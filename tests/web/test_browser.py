@@ -134,7 +134,7 @@ def test_by_the_keyboard_alone(open_page, folder):
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="film.mp4")).to_be_visible()
     go_to(page, "Enhance")
-    for _ in range(5):
+    for _ in range(6):
         page.keyboard.press("ArrowDown")
     expect(page.get_by_role("radio", name="Recognize")).to_be_checked()
     go_to(page, "Every")

@@ -107,7 +107,9 @@ TASKS: dict[str, Task] = {
             "pictures",
             options.Deblur,
             "deblurring-averaged",
-            "Make a blurred video sharp, and smoother if wanted.\n\nrefilm deblur shaky.mp4 sharp.mp4 --times 2",
+            "Make a blurred video sharp, and smoother if wanted.\n\nrefilm deblur shaky.mp4 sharp.mp4 --times 2\n\n"
+            "For films whose shutter was open for half of the time or longer. Where things move without blur, their "
+            "edges are sharpened too much; try a part first, by --preview 5.",
             retimes=True,
         ),
         Task(

@@ -72,15 +72,14 @@ def as_film(pictures: Sequence[Tensor]) -> list[Frame]:
 def main(data: Path, /, *, weights: str = "default", clips: int = 100) -> None:
     """Measure, and write the tables."""
     arms = Arms(create_model(MODEL, weights=weights).eval(), create_model("flow-blend"))
+    films = find_clips(data)[:clips]
     rows: dict[str, Any] = {"weights": weights_name(MODEL, weights)}
     for name in MEASURED:
         protocol = PROTOCOLS[name]
         rows[name] = {}
         for arm, sharpener in arms.named.items():
             with torch.inference_mode():
-                figures: list[Sharpness] = [
-                    protocol.measure(sharpener, clip, Stopwatch()) for clip in find_clips(data)[:clips]
-                ]
+                figures: list[Sharpness] = [protocol.measure(sharpener, film, Stopwatch()) for film in films]
             rows[name][arm] = {
                 "redrawn": mean([each.psnr_redrawn_db for each in figures]),
                 "new": mean([each.psnr_new_db for each in figures]),

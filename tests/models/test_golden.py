@@ -53,10 +53,12 @@ def results_of(model: torch.nn.Module, left: int = 0) -> dict[str, torch.Tensor]
         # fast, so that there is something to hide, and ever faster, so that the frames beyond the two tell something
         times = [Fraction(0), *model.instants] if model.redraws_inputs else TIMES
         frames = film(model.window + 1, speed=3.0, gain=0.8, left=left)
+        window, after = frames[:, :, :-1], frames[:, :, 1:]
         model.reset()
         if model.recurrent:  # what a window hands on to the next one is a part of the model
-            model.between(frames[:, :, :-1], ())
-        between = model.between(frames[:, :, model.recurrent :][:, :, : model.window], times)
+            model.between(window, ())
+            window = after
+        between = model.between(window, times)
         results = {f"at {time}": between[:, :, n] for n, time in enumerate(times)}
     else:
         # near whole pixels, to which neighbours are aligned: a little noise in the flow does not round otherwise
@@ -123,7 +125,7 @@ def test_one_pixel_aside_is_noticed(name: str) -> None:
 def test_a_layer_of_half_its_strength_is_noticed(name: str) -> None:
     model = create_model(name)
     with torch.no_grad():
-        layers = {name: weight for name, weight in model.named_parameters() if weight.ndim > 1}
+        layers = {layer: weight for layer, weight in model.named_parameters() if weight.ndim > 1}
         layers[CHANGED.get(name, list(layers)[-1])].mul_(0.5)
     assert moved(results_of(model), golden_of(name))
 

@@ -45,7 +45,6 @@ from refilm.models.projected_flow import (
     Steps,
     apart,
     bilinear_kernel,
-    differences,
     lying,
     pair,
     projected,
@@ -128,20 +127,16 @@ class DAIN(ProjectedFlow):
 
     def steps(self, frames: Tensor, motion: Tensor, times: Sequence[Fraction]) -> Iterator[Steps]:
         """See `ProjectedFlow.steps`."""
-        given = motion
-        motion, planes = self.corrected(frames, motion)
+        corrected, planes = self.corrected(frames, motion)
         log_depth = None if self.depth is None else self.depth(self.shuffled(planes))
         nearness = None if log_depth is None else apart(self.enlarged(-log_depth).exp())
         context = self._context(frames, log_depth)
         kernels = None if self.config.aligned else self._kernels(self.shuffled(torch.cat(list(frames), dim=1) - 0.5))
         for time in map(float, times):
-            flow, filled = projected(motion, time, nearness)
-            plain = self.flow_blend.blended(frames, given, time) if self.config.plain else None
+            flow, filled = projected(corrected, time, nearness)
+            plain = self.flow_blend.blended(frames, motion, time) if self.config.plain else None
             if self.config.aligned:
-                seen = lying(frames, flow, filled)
-                if plain is not None:
-                    seen = torch.cat((seen, differences(seen, plain)), dim=1)
-                kernels = self._kernels(self.shuffled(seen))
+                kernels = self._kernels(self.shuffled(lying(frames, flow, filled, plain)))
             assert kernels is not None
             large = self.enlarged(kernels)
             warped = adaptive_warp(frames.flatten(0, 1), flow, large)

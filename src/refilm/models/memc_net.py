@@ -49,7 +49,6 @@ from refilm.models.projected_flow import (
     Steps,
     apart,
     bilinear_kernel,
-    differences,
     lying,
     pair,
     projected,
@@ -138,33 +137,27 @@ class MEMCNet(ProjectedFlow):
 
     def steps(self, frames: Tensor, motion: Tensor, times: Sequence[Fraction]) -> Iterator[Steps]:
         """See `ProjectedFlow.steps`."""
-        given = motion
-        motion, _ = self.corrected(frames, motion)
+        corrected, _ = self.corrected(frames, motion)
         context = None if self.context is None else self.context(self.shuffled(frames.flatten(0, 1) - 0.5))
         kernels: Tensor | None = None
         masks: Tensor | None = None
         if not self.config.aligned:  # the same at all times
             kernels, masks = self._estimated(self.shuffled(torch.cat(list(frames), dim=1) - 0.5))
         for time in map(float, times):
-            flow, filled = projected(motion, time)
-            plain = self.flow_blend.blended(frames, given, time) if self.config.plain else None
+            flow, filled = projected(corrected, time)
+            plain = self.flow_blend.blended(frames, motion, time) if self.config.plain else None
             if self.config.aligned:
-                seen = lying(frames, flow, filled)
-                if plain is not None:
-                    seen = torch.cat((seen, differences(seen, plain)), dim=1)
-                kernels, masks = self._estimated(self.shuffled(seen))
+                kernels, masks = self._estimated(self.shuffled(lying(frames, flow, filled, plain)))
             assert kernels is not None
             large = self.enlarged(kernels)
             warped = apart(adaptive_warp(frames.flatten(0, 1), flow, large))
             weights = weights_in_time(time, frames).expand(2, frames.shape[1], 1, *frames.shape[3:])
-            blend = frames.new_zeros(())
             if masks is not None:
                 votes = weights * apart(self.enlarged(masks)).exp()
-                of_plain = OF_PLAIN if plain is not None else 0.0
-                weights = votes / (votes.sum(0) + of_plain)
-                if plain is not None:
-                    blend = (1 - weights.sum(0)) * plain
-            blend = blend + (weights * warped).sum(0)
+                weights = votes / (votes.sum(0) + OF_PLAIN * self.config.plain)
+            blend = (weights * warped).sum(0)
+            if plain is not None:
+                blend = blend + (1 - weights.sum(0)) * plain
             known = [self.shuffled(blend) - 0.5, *pair(self.reduced(flow) / FLOW_UNIT), *pair(kernels)]
             known += [self.shuffled(CLEARER * (frame - blend)) for frame in warped] if plain is not None else []
             known += [] if masks is None else pair(masks)

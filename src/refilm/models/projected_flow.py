@@ -230,32 +230,33 @@ def projected(motion: Tensor, time: float, weight: Tensor | None = None) -> tupl
     return flow_projection(way.flatten(0, 1), None if weight is None else weight.flatten(0, 1))
 
 
-def lying(frames: Tensor, flow: Tensor, filled: Tensor) -> Tensor:
+def lying(frames: Tensor, flow: Tensor, filled: Tensor, plain: Tensor | None = None) -> Tensor:
     """The frames of a pair as they lie in the new frame, whether they are known there, and how far they were carried.
 
     frames  [2, N, 3, H, W]
     flow    [2N, 2, H, W], from the new frame, in pixels; what is estimated from the planes does not train it
     filled  [2N, 1, H, W]
-    out     [N, 10, H, W]
+    plain   [N, 3, H, W], flow-blend's frame, or None
+    out     [N, 10, H, W]; with `plain`, its `differences` after them
     """
     shown = sampled(frames, flow.detach()) - 0.5
     far = flow.detach().square().sum(1, keepdim=True).sqrt().log1p()
-    return torch.cat([*pair(shown), *pair(filled.to(shown.dtype)), *pair(far)], dim=1)
+    first, second = pair(shown)
+    planes = [first, second, *pair(filled.to(shown.dtype)), *pair(far)]
+    return torch.cat(planes if plain is None else [*planes, differences(first, second, plain - 0.5)], dim=1)
 
 
-def differences(seen: Tensor, plain: Tensor) -> Tensor:
+def differences(first: Tensor, second: Tensor, plain: Tensor) -> Tensor:
     """How the frames of a pair, as they lie in the new frame, differ from flow-blend's frame and from each other.
 
-    seen    [N, 10, H, W], as `lying` gives it
-    plain   [N, 3, H, W]
-    out     [N, OF_DIFFERENCES, H, W]: the plain frame, the differences of both from it, and the mean absolute
-            difference of the two, in the pixel and around it; differences are CLEARER times as large
+    first, second, plain   [N, 3, H, W]
+    out                    [N, OF_DIFFERENCES, H, W]: the plain frame, the differences of both from it, and the mean
+                           absolute difference of the two, in the pixel and around it; differences are CLEARER times as
+                           large
     """
-    centred = plain - 0.5
-    first, second = seen[:, :3], seen[:, 3:6]
     apart_by = (first - second).abs().mean(1, keepdim=True)
-    clearer = [CLEARER * each for each in (first - centred, second - centred, apart_by, box_mean(apart_by, AROUND))]
-    return torch.cat((centred, *clearer), dim=1)
+    clearer = [CLEARER * each for each in (first - plain, second - plain, apart_by, box_mean(apart_by, AROUND))]
+    return torch.cat((plain, *clearer), dim=1)
 
 
 def sampled(frames: Tensor, flow: Tensor) -> Tensor:

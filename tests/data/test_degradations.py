@@ -16,6 +16,7 @@ from refilm.data.degradations import (
     gaussian_down,
     gaussian_noise,
     motion_blur,
+    real_small,
     small_and_enlarged,
 )
 from refilm.errors import RefilmError
@@ -140,10 +141,13 @@ def test_motion_blur_averages_light_not_codes():
     torch.testing.assert_close(blurred, torch.full_like(blurred, (1 / 3) ** (1 / 2.2)))
 
 
-@pytest.mark.parametrize("codec", ["h264", "hevc", pytest.param("jpeg2000", marks=needs_ffmpeg)])
+CODECS = {"h264": (20, 40), "hevc": (20, 40), "mpeg2": (4, 16), "mpeg4": (4, 16)}
+
+
+@pytest.mark.parametrize("codec", [*CODECS, pytest.param("jpeg2000", marks=needs_ffmpeg)])
 def test_compressed_clips_keep_count_order_and_mean_and_get_worse_with_quality(codec):
     clip = panning(9, 45, 63)
-    better, worse = (compress(clip, codec, quality) for quality in (20, 40))
+    better, worse = (compress(clip, codec, quality) for quality in CODECS.get(codec, (20, 40)))
     assert better.shape == worse.shape == clip.shape
 
     def error(result):
@@ -162,6 +166,20 @@ def test_the_shortest_clips_can_be_compressed(frames):
 
 def test_compression_is_the_same_each_time():
     assert torch.equal(compress(panning(), "h264", 37), compress(panning(), "h264", 37))
+
+
+def test_small_films_are_what_the_large_ones_show_in_many_ways():
+    clip = panning(17, 128, 192)[::4]
+    small = [real_small(clip, 4, seeded(seed)) for seed in range(12)]
+    area = F.avg_pool2d(clip.float(), 4)
+    assert torch.equal(small[3], real_small(clip, 4, seeded(3)))
+    assert len({frames.numpy().tobytes() for frames in small}) == 12
+    for frames in small:
+        assert frames.shape == (5, 3, 32, 48)
+        assert frames.dtype == torch.uint8
+        assert (frames - area).mean((0, 2, 3)).abs().max() < 3  # the colours stay
+        for t, frame in enumerate(frames):
+            assert int((area - frame).square().mean((1, 2, 3)).argmin()) == t
 
 
 @needs_ffmpeg
@@ -186,7 +204,7 @@ def test_bad_degradations_are_named(monkeypatch):
         bicubic_down(torch.zeros(3, 30, 32))
     with pytest.raises(ValueError, match="exposure must be odd and at most the clip's 5 frames, got 4"):
         motion_blur(torch.zeros(3, 5, 8, 8), 4)
-    with pytest.raises(ValueError, match="codec must be h264, hevc, h264-intra or jpeg2000, got 'vp9'"):
+    with pytest.raises(ValueError, match="codec must be h264, hevc, h264-intra, mpeg2, mpeg4 or jpeg2000, got 'vp9'"):
         compress(panning(1), "vp9", 30)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RefilmError, match=r"the command ffmpeg is not installed.*install ffmpeg"):

@@ -1,8 +1,11 @@
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 pytest.importorskip("lightning")
 
@@ -96,6 +99,34 @@ def test_compressed_windows_show_what_the_clean_ones_show(recipe):
     same = (clean - compressed).abs().mean()
     other = (clean - compressed.flip(0)).abs().mean()
     assert 0 < same < 0.5 * other
+
+
+def test_really_small_windows_show_what_the_large_ones_show(recipe, tmp_path):
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 255, (12, 12, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.resize(noise, (300, 300), interpolation=cv2.INTER_CUBIC))
+    photographs = ["synthetic=0.99", f'photographs=["{tmp_path}"]']
+    problem = create_problem(read_recipe(recipe("vsr"), ["kernel=real", *photographs, "crop=32", "batch=4"]))
+    for step in range(4):
+        windows = problem.draw(step)
+        assert windows.degraded.shape == (4, 3, 5, 8, 8)
+        shown, small = windows.degraded[:, :, 2], F.avg_pool2d(windows.truth, 4)
+        assert (shown - small).abs().mean() < 0.5 * (shown - small.flip(0)).abs().mean()
+
+
+def test_photographs_are_drawn_as_often_as_wanted_but_for_those_kept_aside(recipe, tmp_path):
+    for number in range(40):
+        level = 250 if (number + 1) % 20 == 0 else 3 * number
+        cv2.imwrite(str(tmp_path / f"{number:02d}.png"), np.full((40, 40, 3), level, np.uint8))
+    settings = [f'photographs=["{tmp_path}"]', "sigma=[0.0, 0.0]", "batch=16"]
+    for share in (0.25, 0.75):
+        problem = create_problem(read_recipe(recipe("vdn"), [*settings, f"synthetic={share}"]))
+        truth = torch.cat([problem.draw(step).truth for step in range(20)])
+        flat = truth.amax((1, 2, 3)) - truth.amin((1, 2, 3)) < 1e-6  # unlike the noise of the pack
+        assert float(flat.float().mean()) == pytest.approx(share, abs=0.1)
+        assert truth[flat].max() < 250 / 255
+    with pytest.raises(ValueError, match="synthetic is above 0, which asks for photographs"):
+        read_recipe(recipe("vdn"), ["synthetic=0.5"])
 
 
 def test_settings_of_another_task_are_named(recipe):

@@ -54,14 +54,19 @@ class Draws:
     """Random choices of clips. They depend on the seed and the number of the step only.
 
     A training resumed at any step therefore sees the batches that it would have seen without interruption.
+
+    apart   clips at the end of the pack that are drawn with the probability `share`, all together
     """
 
-    def __init__(self, pack: Pack, batch: int, seed: int) -> None:
+    def __init__(self, pack: Pack, batch: int, seed: int, apart: int = 0, share: float = 0.0) -> None:
         self._pack, self._batch, self._seed = pack, batch, seed
         # in proportion to the number of frames, and to a factor from 0.5 to 1.5 that grows with the motion in the clip
         self._chance = torch.tensor(
             [clip.frames * min(max(clip.motion / 4, 0.5), 1.5) for clip in pack.clips], dtype=torch.float64
         )
+        if apart:
+            for part, weight in ((slice(-apart, None), share), (slice(-apart), 1 - share)):
+                self._chance[part] *= weight / self._chance[part].sum()
 
     def generator(self, step: int) -> torch.Generator:
         """The random generator for all choices of a step."""
@@ -82,20 +87,33 @@ class Draws:
 class WindowSampler:
     """Draws crops of consecutive frames for restoration, at the same positions in clips and in degraded copies of them.
 
-    copies   lists of clips like those of the pack, frame by frame
+    copies   lists of clips like those of the pack, frame by frame, smaller by the factor `scale`
     length   T, frames of a crop
-    size     S, side of a crop in pixels
+    size     S, side of a crop in pixels, a multiple of `scale`
     batch    N, crops of a batch
+    apart, share   see `Draws`
     """
 
-    def __init__(self, pack: Pack, copies: Sequence[Sequence[Tensor]], length: int, size: int, batch: int, seed: int):
-        self._frames, self._length, self._size = [pack.frames, *copies], length, size
-        self._draws = Draws(pack, batch, seed)
+    def __init__(
+        self,
+        pack: Pack,
+        copies: Sequence[Sequence[Tensor]],
+        length: int,
+        size: int,
+        batch: int,
+        seed: int,
+        scale: int = 1,
+        apart: int = 0,
+        share: float = 0.0,
+    ) -> None:
+        self._frames, self._length, self._size, self._scale = [pack.frames, *copies], length, size, scale
+        self._draws = Draws(pack, batch, seed, apart, share)
 
     def draw(self, step: int) -> tuple[list[Tensor], torch.Generator]:
         """The batch of one step.
 
-        -> (crops [N, 3, T, S, S] in [0, 1], of the clips and of each copy; the generator, for further random choices)
+        -> (crops in [0, 1] of the clips, [N, 3, T, S, S], and of each copy, [N, 3, T, S / scale, S / scale];
+        the generator, for further random choices)
 
         Raises ValueError if no clip is long and large enough.
         """
@@ -106,12 +124,15 @@ class WindowSampler:
 
     def _window(self, clip: int, random: torch.Generator) -> list[Tensor]:
         t, _, h, w = self._frames[0][clip].shape
-        start, y, x = (below(n + 1, random) for n in (t - self._length, h - self._size, w - self._size))
-        turn = turns(random)
-        return [
-            turn(frames[clip][start : start + self._length, :, y : y + self._size, x : x + self._size].float() / 255)
-            for frames in self._frames
-        ]
+        scale, last = self._scale, t - self._length
+        start, y, x = (below(n + 1, random) for n in (last, *((side - self._size) // scale for side in (h, w))))
+        turn, crops = turns(random), []
+        for number, frames in enumerate(self._frames):
+            reduction = scale if number else 1
+            top, left, side = (scale * y // reduction, scale * x // reduction, self._size // reduction)
+            crop = frames[clip][start : start + self._length, :, top : top + side, left : left + side]
+            crops.append(turn(crop.float() / 255))
+        return crops
 
 
 class CropSampler:

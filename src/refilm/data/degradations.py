@@ -6,7 +6,8 @@
 | noise as in 4:2:0 films, sigma of 255 | `film_noise` |
 | BI, bicubic as MATLAB's imresize | `bicubic_down`; `bicubic_up` enlarges |
 | BD, Gaussian blur of sigma 1.6, then every 4th pixel | `gaussian_down` |
-| H.264 and HEVC at a crf, JPEG 2000 at a q | `compress` |
+| H.264 and HEVC at a crf; MPEG-2, MPEG-4 ASP and JPEG 2000 at a q | `compress` |
+| small films as they are met in life: reduced somehow, then noise, sharpening, compression | `real_small` |
 | motion blur | `motion_blur`; `exposed` makes a whole blurry clip and its truth |
 
 Sources  BI: MATLAB's imresize, Keys' cubic with a = -1/2, widened when the picture shrinks; BD: Jo et al., "Deep Video
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from refilm.data.draws import below, between, chance
 from refilm.data.pack import rgb_u8
 from refilm.video.colour import Colour
 from refilm.video.encoder_limits import X265_SMALLEST
@@ -34,6 +36,9 @@ from refilm.video.frame import Frame
 from refilm.video.pixel_format import YUV420P
 from refilm.video.recompress import recompressed
 from refilm.video.rgb import from_rgb
+
+# Codecs that small films are met in, with the best and the worst quality of `real_small`; H.264 is the most frequent.
+_MET = (("h264", 18, 32), ("h264", 22, 30), ("h264", 22, 30), ("hevc", 20, 34), ("mpeg2", 2, 8), ("mpeg4", 2, 8))
 
 Shrink = TypeVar("Shrink", bound=Callable[..., Tensor])
 GAMMA = 2.2
@@ -109,21 +114,52 @@ def small_and_enlarged(frames_u8: Tensor, height: int, width: int) -> Tensor:
     return _resize(small, *own).round().clamp(0, 255).byte()
 
 
-@_exactly
 def gaussian_down(frames: Tensor, scale: int = 4, sigma: float = 1.6) -> Tensor:
     """BD, Gaussian blur and subsampling: [..., H, W] -> [..., H/scale, W/scale], for H and W above 6.
 
     As in the literature, the first pixel of every `scale` is kept. The result is therefore shifted by (scale - 1) / 2
     input pixels up and left relative to BI. Raises ValueError if `scale` does not divide H and W.
     """
-    height, width = _divided(frames, scale)
-    places = torch.arange(-6, 7, device=frames.device, dtype=frames.dtype)
-    taps = torch.exp(-0.5 * (places / sigma) ** 2)
-    taps /= taps.sum()
-    planes = F.pad(frames.reshape(-1, 1, *frames.shape[-2:]), (6, 6, 6, 6), mode="reflect")
-    planes = F.conv2d(planes, taps.view(1, 1, 13, 1), stride=(scale, 1))
-    planes = F.conv2d(planes, taps.view(1, 1, 1, 13), stride=(1, scale))
-    return planes.view(*frames.shape[:-2], height, width)
+    _divided(frames, scale)
+    return _gaussian_blur(frames, sigma, scale)
+
+
+def real_small(frames_u8: Tensor, scale: int, random: torch.Generator) -> Tensor:
+    """A film as small ones are met in life: reduced in a random way, with or without noise, sharpening and compression.
+
+    The reduction is by squares, bilinear, BI, Lanczos with three lobes, or BD, sometimes after the blur of a lens. The
+    noise is that of films (`film_noise`), and sharpening is an unsharp mask, which leaves halos. Most are compressed by
+    H.264, HEVC, MPEG-2 or MPEG-4 ASP, some of them twice.
+
+    frames_u8  [T, 3, H, W], RGB, uint8, one scene
+    out        [T, 3, H / scale, W / scale], uint8
+
+    Raises ValueError if `scale` does not divide H and W.
+    """
+    size = _divided(frames_u8, scale)
+    frames = frames_u8.float() / 255
+    way = below(5, random)
+    if way < 4 and chance(random, 0.3):
+        frames = _gaussian_blur(frames, between(random, 0.3, 0.25 * scale))
+    if way == 0:
+        frames = F.avg_pool2d(frames, scale)
+    elif way == 1:
+        frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
+    elif way == 4:
+        frames = gaussian_down(frames, scale)
+    else:
+        frames = _resize(frames, *size, "cubic" if way == 2 else "lanczos")
+    if chance(random, 0.2):
+        frames = frames + between(random, 0.2, 1.0) * (frames - _gaussian_blur(frames, between(random, 0.6, 1.2)))
+    if chance(random, 0.3) and not (size[0] % 2 or size[1] % 2):
+        frames = film_noise(frames.transpose(0, 1), between(random, 1, 6), random).transpose(0, 1)
+    small = frames.mul(255).round().clamp(0, 255).byte()
+    for share in (0.85, 0.2):
+        if not chance(random, share):
+            break
+        codec, best, worst = _MET[below(len(_MET), random)]
+        small = compress(small, codec, best + below(worst - best + 1, random))
+    return small
 
 
 def motion_blur(clip: Tensor, exposure: int) -> Tensor:
@@ -164,9 +200,9 @@ def compress(frames_u8: Tensor, codec: str, quality: float) -> Tensor:
 
     frames_u8  [T, 3, H, W], RGB, uint8, one scene
     codec      "h264" or "hevc": x264 or x265 at preset medium; "h264-intra": x264 in a hurry, each frame alone;
-               "jpeg2000": FFmpeg's own encoder, by the command `ffmpeg`, which must be installed, since PyAV cannot set
-               its quality
-    quality    crf of h264 and hevc, -q:v of jpeg2000; higher is worse
+               "mpeg2" or "mpeg4": FFmpeg's own encoders; "jpeg2000": the same, by the command `ffmpeg`, which must be
+               installed, since PyAV cannot set its quality
+    quality    crf of h264 and hevc, -q:v of the others; higher is worse
     out        [T, 3, H, W], uint8, on the CPU
 
     Frames are encoded in yuv420p, BT.709, limited range. The conversion is this package's own, which does not shift
@@ -197,26 +233,44 @@ def _divided(frames: Tensor, scale: int) -> tuple[int, int]:
 
 
 @_exactly
-def _resize(frames: Tensor, height: int, width: int) -> Tensor:
-    down = _weights(frames.shape[-2], height).to(frames)
-    across = _weights(frames.shape[-1], width).to(frames)
+def _gaussian_blur(frames: Tensor, sigma: float, step: int = 1) -> Tensor:
+    """13x13 kernel, reflected borders; the first pixel of every `step` is kept. [..., H, W] -> [..., H/step, W/step]"""
+    places = torch.arange(-6, 7, device=frames.device, dtype=frames.dtype)
+    taps = torch.exp(-0.5 * (places / sigma) ** 2)
+    taps /= taps.sum()
+    planes = F.pad(frames.reshape(-1, 1, *frames.shape[-2:]), (6, 6, 6, 6), mode="reflect")
+    planes = F.conv2d(planes, taps.view(1, 1, 13, 1), stride=(step, 1))
+    planes = F.conv2d(planes, taps.view(1, 1, 1, 13), stride=(1, step))
+    return planes.view(*frames.shape[:-2], *planes.shape[-2:])
+
+
+@_exactly
+def _resize(frames: Tensor, height: int, width: int, kernel: str = "cubic") -> Tensor:
+    down = _weights(frames.shape[-2], height, kernel).to(frames)
+    across = _weights(frames.shape[-1], width, kernel).to(frames)
     return down @ (frames @ across.mT)
 
 
 @lru_cache(maxsize=32)
-def _weights(size: int, wanted: int) -> Tensor:
+def _weights(size: int, wanted: int, kernel: str) -> Tensor:
     """The matrix [wanted, size] that resizes a row of `size` samples to `wanted` samples.
 
-    Keys' cubic with a = -1/2, widened for reduction; beyond the border, samples are mirrored.
+    kernel   "cubic", Keys' with a = -1/2, or "lanczos", with three lobes; widened for reduction
+
+    Beyond the border, samples are mirrored.
     """
     shrink = max(size / wanted, 1.0)
     centres = (torch.arange(wanted, dtype=torch.float64) + 0.5) * size / wanted - 0.5
-    reach = math.ceil(2 * shrink) + 1
+    lobes = 2 if kernel == "cubic" else 3
+    reach = math.ceil(lobes * shrink) + 1
     places = centres.floor()[:, None] + torch.arange(-reach, reach + 1)  # [wanted, taps]
     x = ((places - centres[:, None]) / shrink).abs()
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    taps = torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))
+    if kernel == "cubic":
+        near = 1.5 * x**3 - 2.5 * x**2 + 1
+        far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+        taps = torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))
+    else:
+        taps = torch.where(x < lobes, torch.sinc(x) * torch.sinc(x / lobes), 0.0)
     mirrored = places.long() % (2 * size)
     mirrored = torch.where(mirrored < size, mirrored, 2 * size - 1 - mirrored)
     weights = torch.zeros(wanted, size, dtype=torch.float64).scatter_add_(1, mirrored, taps)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from torch import Tensor
+from torch.nn import functional as F
+
 from refilm.data.degradations import bicubic_down, compress, gaussian_down, gaussian_noise
 from refilm.evaluation.clip_views import VIEWS
 from refilm.evaluation.deblurring import Deblurring, blurred_frames, exact_motion
@@ -68,12 +71,11 @@ def _clean(task: str, judge: Callable[[], Judge]) -> Restoration:
     )
 
 
-def _enlargement(name: str, words: str) -> Restoration:
-    shrink = {"bi": bicubic_down, "bd": gaussian_down}[name]
+def _enlargement(name: str, shrink: Callable[[Tensor], Tensor], words: str) -> Restoration:
     return Restoration(
         name=f"super-resolution-x4-{name}",
         task="super-resolution",
-        spoil=lambda frames_u8, _: as_shown(shrink(frames_u8.float() / 255)),
+        spoil=lambda frames_u8, _: shrink(frames_u8.float() / 255),
         spoilt=f"a quarter of the size by {words}, 8 bit",
         baselines=ENLARGERS,
         beside="bicubic",
@@ -81,6 +83,11 @@ def _enlargement(name: str, words: str) -> Restoration:
         on_luma=True,
         border=8,
     )
+
+
+def _small_and_compressed(frames: Tensor) -> Tensor:
+    small = as_shown(F.avg_pool2d(frames, 4))
+    return compress(small.mul(255).round().byte(), "h264", 26).float() / 255
 
 
 _ALL: tuple[Protocol, ...] = (
@@ -105,8 +112,13 @@ _ALL: tuple[Protocol, ...] = (
     _deblocking("jpeg2000", "q", 40, "FFmpeg's JPEG 2000 at -q:v 40"),
     _deblocking("jpeg2000", "q", 20, "FFmpeg's JPEG 2000 at -q:v 20"),
     _clean("deblocking", CodingJudge),
-    _enlargement("bi", "MATLAB's bicubic (BI)"),
-    _enlargement("bd", "a Gaussian blur of sigma 1.6, then the first pixel of every 4 (BD)"),
+    _enlargement("bi", lambda frames: as_shown(bicubic_down(frames)), "MATLAB's bicubic (BI)"),
+    _enlargement("real", _small_and_compressed, "the mean of 4x4 pixels, then x264 at crf 26, preset medium"),
+    _enlargement(
+        "bd",
+        lambda frames: as_shown(gaussian_down(frames)),
+        "a Gaussian blur of sigma 1.6, then the first pixel of every 4 (BD)",
+    ),
     *(Recognition(f"recognition-{name}", views) for name, views in VIEWS.items()),
     Detection(),
     RateDistortion(),

@@ -243,6 +243,19 @@ _dvc_small = partial(
     sees_motion=True,
 )
 
+# trained on films reduced bicubically, and on films that are small in other ways, and compressed
+_vsr_small = partial(
+    _vsr_ls3d,
+    channels=48,
+    blocks=9,
+    ls3d_blocks=(1,),
+    window=5,
+    funnel=1,
+    align=True,
+    max_offset=4,
+    temporal_filter=True,
+)
+
 # SoSR and ToSR are these networks, trained by losses of their own
 _esrgan_small = partial(_esrgan, features=32, growth=16, blocks=4)
 _vsr_duf_small = partial(_vsr_duf, features=32, growth=16, width=128)
@@ -311,21 +324,8 @@ MODELS = {
     ),
     "vsr-ls3d": Model("super-resolution", _vsr_ls3d),
     "vsr-ls3d-p3d": Model("super-resolution", partial(_vsr_ls3d, p3d=True)),
-    "vsr-ls3d-small": Model(
-        "super-resolution",
-        partial(
-            _vsr_ls3d,
-            channels=48,
-            blocks=9,
-            ls3d_blocks=(1,),
-            window=5,
-            funnel=1,
-            align=True,
-            max_offset=4,
-            temporal_filter=True,
-        ),
-        weights="vsr-ls3d-small-8e75665d.safetensors",
-    ),
+    "vsr-ls3d-small": Model("super-resolution", _vsr_small, weights="vsr-ls3d-small-8e75665d.safetensors"),
+    "vsr-real-small": Model("super-resolution", _vsr_small),
     "vdsr": Model("super-resolution", _vdsr),
     "vdsr-small": Model("super-resolution", partial(_vdsr, features=32, depth=10)),
     "esrgan": Model("super-resolution", _esrgan),

@@ -151,7 +151,8 @@ class RestorationConfig(TrainConfig):
     val_sigma      denoising: sigma of the noise in validations, which is given to the model
     compression    removal of artifacts: codec and quality of the training clips in turn, such as "h264 37" (crf) or
                    "jpeg2000 40" (-q:v of FFmpeg); validations use the first
-    kernel         super-resolution: "BI" (bicubic) or "BD" (Gaussian, sigma 1.6)
+    kernel         super-resolution: "BI" (bicubic), "BD" (Gaussian, sigma 1.6), or "real": as small films are in life,
+                   see `real_small`
     pixel          weight of the loss that `loss` names
     flow_weighted  super-resolution: whether squared errors are weighted by the motion of their pixels (SoSR); with
                    loss = "mse"
@@ -162,6 +163,10 @@ class RestorationConfig(TrainConfig):
     backbone       its weights, as safetensors, under the names of its layers
     adversarial    super-resolution: weight of ESRGAN's relativistic adversarial loss
     judge          width of the first layer of its discriminator
+    synthetic      share of the crops that are of photographs under a moving camera
+    photographs    folders of pictures for these; of every 20, one is kept aside for measurements
+    cutouts        folder of things that move before the photographs, see `read_cutouts`; "": none
+    speed          fastest motion of these, in pixels per frame
 
     Raises ValueError for values that do not fit together.
     """
@@ -171,7 +176,7 @@ class RestorationConfig(TrainConfig):
     film_noise: float = 0.0
     val_sigma: float = 25.0
     compression: tuple[str, ...] = ("h264 37",)
-    kernel: Literal["BI", "BD"] = "BI"
+    kernel: Literal["BI", "BD", "real"] = "BI"
     pixel: float = 1.0
     flow_weighted: bool = False
     siamese: tuple[float, ...] = ()
@@ -180,9 +185,20 @@ class RestorationConfig(TrainConfig):
     backbone: str = ""
     adversarial: float = 0.0
     judge: int = 64
+    synthetic: float = 0.0
+    photographs: tuple[str, ...] = ()
+    cutouts: str = ""
+    speed: float = 16.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.synthetic < 1:
+            raise ValueError(f"synthetic must lie in [0, 1), got {self.synthetic:g}")
+        if self.synthetic and not self.photographs:
+            raise ValueError(
+                "synthetic is above 0, which asks for photographs; give folders of them as photographs, or set "
+                "synthetic = 0"
+            )
         if self.flow_weighted and (self.loss != "mse" or self.siamese):
             raise ValueError('flow_weighted weights squared errors of single frames: set loss = "mse" and siamese = []')
         if len(self.siamese) not in (0, 4):

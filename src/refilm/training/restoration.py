@@ -9,7 +9,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refilm.data import Pack, WindowSampler
-from refilm.data.degradations import bicubic_down, bicubic_up, compress, film_noise, gaussian_down, gaussian_noise
+from refilm.data.camera_paths import Scenes, panned, read_cutouts, read_photographs
+from refilm.data.degradations import (
+    bicubic_down,
+    bicubic_up,
+    compress,
+    film_noise,
+    gaussian_down,
+    gaussian_noise,
+    real_small,
+)
+from refilm.data.draws import generator
 from refilm.data.pack import spread
 from refilm.errors import RefilmError
 from refilm.evaluation.metrics import as_shown, psnr_db
@@ -29,6 +39,8 @@ from refilm.training.super_resolution_losses import (
 # Down to full size: by it, the next frame warps to within 0.009 of the first, by DIS at half the size to within 0.010
 # (docs/choices.md#recognisable).
 MOTION = DIS(refinement=1, finest_scale=0)
+# Height and width of the views of photographs, and of how many photographs one is not learned from.
+VIEW, KEPT_ASIDE = (256, 320), 20
 
 
 class Windows(NamedTuple):
@@ -58,10 +70,21 @@ class Restoration(Problem):
         task: str = self.model.task
         self.protocol = f"{_described(task, config)}, RGB PSNR in dB, a value a clip"
         self.plain = "bicubic" if task == "super-resolution" else "the input"
+        apart = 0
+        if config.synthetic and len(train):
+            pictures = _photographs(config, self.model.window + 3)
+            train, apart = Pack(train.clips + pictures.clips, train.frames + pictures.frames), len(pictures)
         copies = []
         if task == "deblocking":
             ways = config.compression
             copies = [[_compress(frames, ways[i % len(ways)]) for i, frames in enumerate(train.frames)]]
+        elif task == "super-resolution" and config.kernel == "real":
+            # two of each clip, which differ in how they became small
+            scale = self.model.scale
+            train = Pack(train.clips, [_divisible(frames, scale) for frames in train.frames])
+            copies = [
+                [_really_small(frames, scale, 2 * i + n) for i, frames in enumerate(train.frames)] for n in range(2)
+            ]
         if task != "super-resolution" and (
             config.siamese or config.flow_weighted or config.feature or config.adversarial
         ):
@@ -70,7 +93,17 @@ class Restoration(Problem):
         self._moves = config.flow_weighted or bool(config.siamese)
         # Flow leads to the next frame. It is drawn without flow as well, so that the crops are the same.
         length = max(self._seen, self.model.window // 2 + 2) if task == "super-resolution" else self._seen
-        self.sampler = WindowSampler(train, copies, length, config.crop, config.batch, config.seed)
+        self.sampler = WindowSampler(
+            train,
+            copies,
+            length,
+            config.crop,
+            config.batch,
+            config.seed,
+            scale=self.model.scale if copies else 1,
+            apart=apart,
+            share=config.synthetic,
+        )
         self.features = FeatureDistance(config.feature_maps) if config.feature else None
         if self.features is not None and len(train):  # a checkpoint that is measured has them
             if not config.backbone:
@@ -135,6 +168,9 @@ class Restoration(Problem):
         if self.model.task == "deblocking":
             return drawn[1], None
         if self.model.task == "super-resolution":
+            if self.config.kernel == "real":
+                which = torch.randint(len(drawn) - 1, (len(clean), 1, 1, 1, 1), generator=random)
+                return torch.where(which == 0, drawn[1], drawn[2]), None
             return _small(clean, self.config.kernel, self.model.scale), None
         count = len(clean)
         low, high = self.config.sigma
@@ -178,7 +214,26 @@ class Restoration(Problem):
                 assert self.val is not None
                 self._compressed = [_compress(clip, self.config.compression[0]) for clip in self.val.frames]
             return self._compressed[number].float() / 255
+        if self.config.kernel == "real":
+            return _really_small(_divisible(frames, self.model.scale), self.model.scale, number).float() / 255
         return _small(clean.transpose(0, 1)[None], self.config.kernel, self.model.scale)[0].transpose(0, 1)
+
+
+def _photographs(config: RestorationConfig, frames: int) -> Pack:
+    """Photographs under a moving camera, but for those that are kept aside for measurements."""
+    read = [picture for folder in config.photographs for picture in read_photographs(folder)]
+    cutouts = read_cutouts(config.cutouts) if config.cutouts else []
+    learned = [picture for number, picture in enumerate(read, start=1) if number % KEPT_ASIDE]
+    return panned(Scenes(learned, cutouts, config.speed), frames, *VIEW, config.seed)
+
+
+def _divisible(frames: Tensor, scale: int) -> Tensor:
+    height, width = (side // scale * scale for side in frames.shape[-2:])
+    return frames[..., :height, :width]
+
+
+def _really_small(frames_u8: Tensor, scale: int, number: int) -> Tensor:
+    return real_small(frames_u8, scale, generator(0, number))
 
 
 def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:

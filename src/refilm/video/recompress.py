@@ -18,11 +18,14 @@ from refilm.video.pixel_format import YUV420P
 from refilm.video.planes import picture_of, planes_of
 
 RATE = Fraction(25)  # nominal, and part of what the encoders are told
-# Codec -> encoder, decoder and the options that make its packets the same each time: threads change x264's and x265's.
+# Codec -> encoder, decoder, the options that take the quality, and those that make its packets the same each time:
+# threads change x264's and x265's.
 _CODECS = {
-    "h264": ("libx264", "h264", {"threads": "1"}),
-    "hevc": ("libx265", "hevc", {"x265-params": "log-level=error:pools=none:frame-threads=1"}),
-    "h264-intra": ("libx264", "h264", {"threads": "1", "preset": "superfast", "x264-params": "keyint=1"}),
+    "h264": ("libx264", "h264", ("crf",), {"threads": "1"}),
+    "hevc": ("libx265", "hevc", ("crf",), {"x265-params": "log-level=error:pools=none:frame-threads=1"}),
+    "h264-intra": ("libx264", "h264", ("crf",), {"threads": "1", "preset": "superfast", "x264-params": "keyint=1"}),
+    "mpeg2": ("mpeg2video", "mpeg2video", ("qmin", "qmax"), {"threads": "1"}),
+    "mpeg4": ("mpeg4", "mpeg4", ("qmin", "qmax"), {"threads": "1"}),
 }
 
 
@@ -33,9 +36,11 @@ def recompressed(
 
     pictures   all of one size, in even numbers of pixels, for hevc at least X265_SMALLEST a side
     codec      "h264", "hevc": x264 and x265 at preset medium; "h264-intra": x264 in a hurry, each picture alone;
+               "mpeg2", "mpeg4": FFmpeg's own encoders, the latter of MPEG-4 ASP (as DivX and Xvid);
                "jpeg2000": FFmpeg's own encoder, for which the command `ffmpeg` must be installed, since PyAV cannot
                tell it the quality
-    quality    crf of h264 and hevc, -q:v of jpeg2000; higher is worse
+    quality    crf of h264 and hevc, -q:v of the others, which is a whole number from 1 to 31 for mpeg2 and mpeg4;
+               higher is worse
 
     Raises ValueError for another codec, RefilmError where the encoder is missing.
     """
@@ -54,7 +59,12 @@ def recompressed(
 
 
 def _through_pyav(
-    pictures: Sequence[tuple[np.ndarray, ...]], encoder: str, decoder: str, options: dict[str, str], crf: float
+    pictures: Sequence[tuple[np.ndarray, ...]],
+    encoder: str,
+    decoder: str,
+    scales: tuple[str, ...],
+    options: dict[str, str],
+    quality: float,
 ) -> Iterator[VideoFrame]:
     try:
         encode = CodecContext.create(encoder, "w")
@@ -63,7 +73,7 @@ def _through_pyav(
     assert isinstance(encode, av.VideoCodecContext)
     encode.height, encode.width = pictures[0][0].shape
     encode.pix_fmt, encode.time_base, encode.framerate = YUV420P.name, 1 / RATE, RATE
-    encode.options = repeatable(encoder, {"crf": str(crf), **options})
+    encode.options = repeatable(encoder, {**dict.fromkeys(scales, f"{quality:g}"), **options})
     decode = CodecContext.create(decoder, "r")
     assert isinstance(decode, av.VideoCodecContext)
     for number, planes in enumerate(pictures):

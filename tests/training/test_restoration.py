@@ -125,8 +125,8 @@ def test_photographs_are_drawn_as_often_as_wanted_but_for_those_kept_aside(recip
         flat = truth.amax((1, 2, 3)) - truth.amin((1, 2, 3)) < 1e-6  # unlike the noise of the pack
         assert float(flat.float().mean()) == pytest.approx(share, abs=0.1)
         assert truth[flat].max() < 250 / 255
-    with pytest.raises(ValueError, match="synthetic is above 0, which asks for photographs"):
-        read_recipe(recipe("vdn"), ["synthetic=0.5"])
+    with pytest.raises(RefilmError, match="synthetic is above 0, which asks for photographs"):
+        create_problem(read_recipe(recipe("vdn"), ["synthetic=0.5"]))
 
 
 def test_settings_of_another_task_are_named(recipe):

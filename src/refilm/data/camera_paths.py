@@ -174,6 +174,20 @@ class Scenes:
         return with_layer(scene, cutout, random_path(random, middle, self.speed), times)
 
 
+def read_scenes(photographs: Sequence[str], cutouts: str, speed: float) -> Scenes:
+    """The scenes of a recipe: of the pictures in several folders, and of a folder of cut-outs, "" for none.
+
+    Raises RefilmError if no folder is given, and as `read_photographs` and `read_cutouts`.
+    """
+    if not photographs:
+        raise RefilmError(
+            "synthetic is above 0, which asks for photographs; give folders of them as photographs, or set synthetic = "
+            "0"
+        )
+    pictures = [picture for folder in photographs for picture in read_photographs(folder)]
+    return Scenes(pictures, read_cutouts(cutouts) if cutouts else [], speed)
+
+
 def panned(scenes: Scenes, frames: int, height: int, width: int, seed: int) -> Pack:
     """A clip of each photograph as a camera on a random path sees it, with or without a thing before it.
 

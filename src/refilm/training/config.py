@@ -194,11 +194,6 @@ class RestorationConfig(TrainConfig):
         super().__post_init__()
         if not 0 <= self.synthetic < 1:
             raise ValueError(f"synthetic must lie in [0, 1), got {self.synthetic:g}")
-        if self.synthetic and not self.photographs:
-            raise ValueError(
-                "synthetic is above 0, which asks for photographs; give folders of them as photographs, or set "
-                "synthetic = 0"
-            )
         if self.flow_weighted and (self.loss != "mse" or self.siamese):
             raise ValueError('flow_weighted weights squared errors of single frames: set loss = "mse" and siamese = []')
         if len(self.siamese) not in (0, 4):

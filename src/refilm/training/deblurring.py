@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refilm.data import Draws, Pack
-from refilm.data.camera_paths import Scenes, read_cutouts, read_photographs
+from refilm.data.camera_paths import Scenes, read_scenes
 from refilm.data.crops import turns
 from refilm.data.degradations import exposed
 from refilm.data.draws import below
 from refilm.data.pack import spread
-from refilm.errors import RefilmError
 from refilm.evaluation.deblurring import blurred_frames, sharpened
 from refilm.evaluation.metrics import psnr_db
 from refilm.models.flow_blend import QUARTERS, FlowBlend
@@ -49,13 +48,7 @@ class Deblurring(Problem):
         self._slowed = Slowed(train, config, self.frames)
         self._scenes = Scenes([], [], config.speed)
         if config.synthetic and len(train):
-            if not config.photographs:
-                raise RefilmError(
-                    "synthetic is above 0, which asks for photographs; give folders of them as photographs, or set "
-                    "synthetic = 0"
-                )
-            pictures = [picture for folder in config.photographs for picture in read_photographs(folder)]
-            self._scenes = Scenes(pictures, read_cutouts(config.cutouts) if config.cutouts else [], config.speed)
+            self._scenes = read_scenes(config.photographs, config.cutouts, config.speed)
 
     @property
     def frames(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refilm.data import Pack, WindowSampler
-from refilm.data.camera_paths import Scenes, panned, read_cutouts, read_photographs
+from refilm.data.camera_paths import panned, read_scenes
 from refilm.data.degradations import (
     bicubic_down,
     bicubic_up,
@@ -221,10 +222,9 @@ class Restoration(Problem):
 
 def _photographs(config: RestorationConfig, frames: int) -> Pack:
     """Photographs under a moving camera, but for those that are kept aside for measurements."""
-    read = [picture for folder in config.photographs for picture in read_photographs(folder)]
-    cutouts = read_cutouts(config.cutouts) if config.cutouts else []
-    learned = [picture for number, picture in enumerate(read, start=1) if number % KEPT_ASIDE]
-    return panned(Scenes(learned, cutouts, config.speed), frames, *VIEW, config.seed)
+    scenes = read_scenes(config.photographs, config.cutouts, config.speed)
+    learned = [picture for number, picture in enumerate(scenes.photographs, start=1) if number % KEPT_ASIDE]
+    return panned(replace(scenes, photographs=learned), frames, *VIEW, config.seed)
 
 
 def _divisible(frames: Tensor, scale: int) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from models.test_flow_blend import clip_of, panned, passing, psnr, texture
 
-from refilm.layers.optical_flow import flows_of_luma, luma_8bit
+from refilm.layers.optical_flow import DIS, luma
 from refilm.layers.overlays import Overlays, find_overlays
 from refilm.models import create_model
 
@@ -33,9 +33,10 @@ def film(scene, times=(-1, 0, 1, 2), **options) -> torch.Tensor:
 
 
 def found_in(clip: torch.Tensor) -> Overlays | None:
-    luma = [luma_8bit(frame) for frame in clip.unbind(2)]
-    middle = len(luma) // 2
-    return find_overlays(luma, flows_of_luma(luma[middle - 1], luma[middle], 10, 1))
+    planes = [luma(frame) for frame in clip.unbind(2)]
+    middle = len(planes) // 2
+    flows = DIS(refinement=10).both_ways(planes[middle - 1], planes[middle])
+    return find_overlays([plane.numpy() for plane in planes], flows)
 
 
 @pytest.mark.parametrize("name", ["flow-blend", "vi-ls3d-flow"])
@@ -58,12 +59,12 @@ def unrelated(t: float, letters: bool) -> torch.Tensor:
 
 def test_lettering_is_found_where_the_motion_is_not_known():
     wrong = torch.full((2, 1, 2, HEIGHT, WIDTH), 20.0)
-    luma = [luma_8bit(frame) for frame in film(unrelated, letters=True).unbind(2)]
-    place = find_overlays(luma, wrong).place[0, 0].numpy()
+    planes = [luma(frame).numpy() for frame in film(unrelated, letters=True).unbind(2)]
+    place = find_overlays(planes, wrong).place[0, 0].numpy()
     letters = lettering()[0].numpy()
     assert place[letters > 0].mean() > 0.8
     assert place[cv2.dilate(letters, np.ones((13, 13))) == 0].mean() < 0.01
-    assert find_overlays([luma_8bit(frame) for frame in film(unrelated, letters=False).unbind(2)], wrong) is None
+    assert find_overlays([luma(frame).numpy() for frame in film(unrelated, letters=False).unbind(2)], wrong) is None
 
 
 def test_what_lies_behind_has_its_own_motion():

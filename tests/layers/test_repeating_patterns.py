@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from models.test_flow_blend import texture
 
-from refilm.layers.optical_flow import flows_of_luma, luma_8bit
+from refilm.layers.optical_flow import DIS, luma
 from refilm.layers.repeating_patterns import with_shortest
 
 HEIGHT, WIDTH, PERIOD, BAR = 160, 320, 24, 8
@@ -12,14 +13,15 @@ HEIGHT, WIDTH, PERIOD, BAR = 160, 320, 24, 8
 
 def fence(moved: int) -> np.ndarray:
     """[HEIGHT, WIDTH], uint8: bars before a texture at rest."""
-    luma = 0.6 * luma_8bit(texture(HEIGHT, WIDTH)[0])
-    luma[:, (np.arange(WIDTH) - moved) % PERIOD < BAR] = 240
-    return luma.astype(np.uint8)
+    plane = 0.6 * luma(texture(HEIGHT, WIDTH)[0]).numpy()
+    plane[:, (np.arange(WIDTH) - moved) % PERIOD < BAR] = 240
+    return plane.astype(np.uint8)
 
 
 def flow_of(first: np.ndarray, second: np.ndarray, **options) -> np.ndarray:
     """The flow across from the first frame to the second, without the border."""
-    return flows_of_luma(first[None], second[None], 10, 1, **options)[0, 0, 0, 40:-40, 40:-40].numpy()
+    planes = (torch.from_numpy(frame)[None] for frame in (first, second))
+    return DIS(refinement=10, **options).both_ways(*planes)[0, 0, 0, 40:-40, 40:-40].numpy()
 
 
 @pytest.mark.parametrize("moved", [6, -6])
@@ -30,7 +32,7 @@ def test_a_fence_moves_by_the_shortest_way(moved):
 
 
 def test_a_texture_that_does_not_repeat_keeps_its_flow():
-    frame = luma_8bit(texture(HEIGHT, WIDTH + 40)[0])
+    frame = luma(texture(HEIGHT, WIDTH + 40)[0]).numpy()
     first, second = frame[:, 40:].copy(), frame[:, 20:-20].copy()
     assert np.array_equal(flow_of(first, second, correct=with_shortest), flow_of(first, second))
 

@@ -64,16 +64,25 @@ class DIS:
     refinement    variational refinement steps on each scale
     finest_scale  see `estimate_flows`
     correct       called with two planes and the flow between them, which it may replace
+    smoothness    weight of the smoothness of the flow in the refinement, relative to OpenCV's preset "medium"
+    stride        pixels between patches, along each side
     """
 
     refinement: int = 5
     finest_scale: int = 1
     correct: Correction | None = None
+    smoothness: float = 1.0
+    stride: int = 3
 
     def both_ways(self, first: Tensor, second: Tensor) -> Tensor:
         """See `MotionSource`; all zero where a side is shorter than SMALLEST_SIDE."""
+        count, height, width = first.shape
+        if min(height, width) < SMALLEST_SIDE:
+            return torch.zeros(2, count, 2, height, width, device=first.device)
         planes = first.cpu().numpy(), second.cpu().numpy()
-        return flows_of_luma(*planes, self.refinement, self.finest_scale, self.correct).to(first.device)
+        with one_opencv_thread(), ThreadPoolExecutor(2) as directions:
+            ways = [directions.submit(self._search, *way) for way in (planes, planes[::-1])]
+            return torch.stack([torch.from_numpy(way.result()).movedim(-1, 1) for way in ways]).to(first.device)
 
     def one_way(self, first: Tensor, second: Tensor) -> Tensor:
         """See `MotionSource`; all zero where a side is shorter than SMALLEST_SIDE."""
@@ -82,12 +91,8 @@ class DIS:
             return torch.zeros(count, 2, height, width, device=first.device)
         threads = min(count, torch.get_num_threads())
         planes = (np.array_split(each.cpu().numpy(), threads) for each in (first, second))
-
-        def search(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-            return _dis(first, second, self.refinement, self.finest_scale, self.correct)
-
         with one_opencv_thread(), ThreadPoolExecutor(threads) as pool:
-            flows = np.concatenate(list(pool.map(search, *planes)))
+            flows = np.concatenate(list(pool.map(self._search, *planes)))
         return torch.from_numpy(flows).movedim(-1, 1).to(first.device)
 
     def from_centre(self, clips: Tensor) -> Tensor:
@@ -101,12 +106,30 @@ class DIS:
             centre, others = length // 2, [t for t in range(length) if t != length // 2]
 
             def search(t: int) -> np.ndarray:
-                return _dis(smooth[:, centre], smooth[:, t], self.refinement, self.finest_scale, self.correct)
+                return self._search(smooth[:, centre], smooth[:, t])
 
             with one_opencv_thread(), ThreadPoolExecutor(min(len(others), torch.get_num_threads())) as pool:
                 for t, flow in zip(others, pool.map(search, others), strict=True):
                     flows[:, t] = torch.from_numpy(flow).movedim(-1, 1)
         return flows.to(clips.device)
+
+    def _search(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The flow from `first` to `second`. [N, H, W] uint8 twice -> [N, H, W, 2] float32, (dx, dy) in pixels."""
+        height, width = first.shape[1:]
+        finest = max(self.finest_scale, 1) if height * width > LARGEST_AT_FULL_SIZE else self.finest_scale
+        search = dis(self.refinement, finest)
+        search.setVariationalRefinementAlpha(self.smoothness * search.getVariationalRefinementAlpha())
+        search.setPatchStride(self.stride)
+        flows = []
+        for a, b in zip(first, second, strict=True):
+            # None: DIS starts from zero flow; OpenCV's type stubs do not allow it
+            flow = search.calc(a, b, None)  # type: ignore[call-overload]
+            flows.append(flow if self.correct is None else self.correct(a, b, flow))
+        return np.stack(flows)
+
+
+# For the alignment of frames that are noisy or compressed: docs/choices.md#alignment.
+FOR_ALIGNMENT = DIS(refinement=5, smoothness=2.0, stride=4)
 
 
 def estimate_flows(frames: Tensor, refinement: int, finest_scale: int = 1) -> Tensor:
@@ -119,26 +142,8 @@ def estimate_flows(frames: Tensor, refinement: int, finest_scale: int = 1) -> Te
     out           [2, N, 2, H, W]   (dx, dy) in pixels, from frames[0] to frames[1] and from frames[1] to frames[0]; all
                   zero where a side is shorter than SMALLEST_SIDE
     """
-    first, second = luma_8bit(frames)
-    return flows_of_luma(first, second, refinement, finest_scale).to(frames.device)
-
-
-def flows_of_luma(
-    first: np.ndarray, second: np.ndarray, refinement: int, finest_scale: int, correct: Correction | None = None
-) -> Tensor:
-    """As `estimate_flows`, but from luma as `luma_8bit` gives it: [N, H, W] twice -> [2, N, 2, H, W] on the CPU.
-
-    correct   called with two planes and the flow between them, which it may replace
-    """
-    count, height, width = first.shape
-    if min(height, width) < SMALLEST_SIDE:
-        return torch.zeros(2, count, 2, height, width)
-    if height * width > LARGEST_AT_FULL_SIZE:
-        finest_scale = max(finest_scale, 1)
-    with one_opencv_thread(), ThreadPoolExecutor(2) as directions:
-        forwards = directions.submit(_dis, first, second, refinement, finest_scale, correct)
-        backwards = directions.submit(_dis, second, first, refinement, finest_scale, correct)
-        return torch.stack([torch.from_numpy(flow.result()).movedim(-1, 1) for flow in (forwards, backwards)])
+    first, second = luma(frames)
+    return DIS(refinement, finest_scale).both_ways(first, second)
 
 
 class RememberedFlows:
@@ -171,7 +176,7 @@ class RememberedFlows:
 
 
 @torch.no_grad()
-def align_to_centre(clip: Tensor, source: MotionSource = DIS()) -> Tensor:
+def align_to_centre(clip: Tensor, source: MotionSource = FOR_ALIGNMENT) -> Tensor:
     """Backward-warp every frame to the middle one, along the motion between smoothed frames, which may be noisy.
 
     The flow is rounded to whole pixels, so that no values are interpolated: white noise stays white, and aliasing is
@@ -211,29 +216,6 @@ def luma(frames: Tensor) -> Tensor:
     # in one plane, not in three and then some more
     plane = (red * of_red).add_(green, alpha=of_green).add_(blue, alpha=of_blue)
     return plane.mul_(255).round_().clamp_(0, 255).byte()
-
-
-def luma_8bit(frames: Tensor) -> np.ndarray:
-    """`luma` for OpenCV."""
-    planes: np.ndarray = luma(frames).cpu().numpy()
-    return planes
-
-
-def _dis(
-    first: np.ndarray,
-    second: np.ndarray,
-    refinement: int,
-    finest_scale: int = 1,
-    correct: Correction | None = None,
-) -> np.ndarray:
-    """DIS flow from `first` to `second`. [N, H, W] uint8 twice -> [N, H, W, 2] float32, (dx, dy) in pixels."""
-    search = dis(refinement, finest_scale)
-    flows = []
-    for a, b in zip(first, second, strict=True):
-        # None: DIS starts from zero flow; OpenCV's type stubs do not allow it
-        flow = search.calc(a, b, None)  # type: ignore[call-overload]
-        flows.append(flow if correct is None else correct(a, b, flow))
-    return np.stack(flows)
 
 
 def dis(refinement: int, finest_scale: int, coarsest_scale: int = -1) -> cv2.DISOpticalFlow:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.layers.enlargement import enlarge
-from refilm.layers.optical_flow import DIS, align_to_centre
+from refilm.layers.optical_flow import FOR_ALIGNMENT, align_to_centre
 from refilm.layers.residual import LS3DTrunk, check_trunk
 from refilm.layers.temporal_filter import TemporalFilter
 from refilm.models.contract import Restorer, check_clip
@@ -72,7 +72,7 @@ class VSRLS3D(nn.Module, Restorer):
             config.p3d,
             config.max_offset,
         )
-        self._source = motion_source(config.motion, DIS(refinement=5))
+        self._source = motion_source(config.motion, FOR_ALIGNMENT)
         # applied to consecutive results by the caller, see Restorer; `forward` does not filter
         self.temporal_filter = TemporalFilter(self._source) if config.temporal_filter else None
         self.tail = nn.Conv2d(config.channels, 3 * config.scale**2, 3, padding=1)

@@ -6,12 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from refilm.data.camera_paths import (
     CameraPath,
     Scenes,
-    panned,
     random_path,
     read_cutouts,
     read_photographs,
@@ -110,21 +108,6 @@ def test_scenes_depend_on_the_seed_alone_and_move():
     bare = Scenes(photographs, []).draw(torch.Generator().manual_seed(0), times, 24, 32)
     covered = ((first - bare).abs() > 0.02).float().mean()
     assert 0 < covered < 0.6
-
-
-def test_there_is_a_moving_clip_of_each_photograph():
-    smooth = F.interpolate(torch.rand(3, 1, 3, 8, 8, generator=torch.Generator().manual_seed(0)).flatten(0, 1), 64)
-    photographs = list((smooth * 255).byte())
-    clips = panned(Scenes(photographs, [], speed=4.0), 6, 24, 32, seed=1)
-    assert [frames.shape for frames in clips.frames] == [(6, 3, 24, 32)] * 3
-    assert [(clip.frames, clip.width, clip.height) for clip in clips.clips] == [(6, 32, 24)] * 3
-    again, other = (panned(Scenes(photographs, [], speed=4.0), 6, 24, 32, seed) for seed in (1, 2))
-    assert all(torch.equal(*pair) for pair in zip(clips.frames, again.frames, strict=True))
-    assert not torch.equal(clips.frames[0], other.frames[0])
-    for photograph, frames, clip in zip(photographs, clips.frames, clips.clips, strict=True):
-        assert clip.motion > 0
-        assert frames.float().mean() == pytest.approx(photograph.float().mean(), abs=40)
-        assert (frames[0] != frames[1]).any()
 
 
 def write_mask(path, masks):

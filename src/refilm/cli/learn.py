@@ -25,6 +25,7 @@ def add_commands(app: App) -> None:
     weights_files.command(convert)
     data.command(camera_motion)
     data.command(scenes)
+    data.command(panned)
 
 
 def pack(
@@ -174,6 +175,55 @@ def scenes(
     compositor = unseen_compositor(cutouts, films, photographs, annotations or "")
     write_composed(out, compositor, count, frames, (height, width), seed)
     print(f"{out}: {count} clips of {frames} frames, {height}x{width}")
+    return DONE
+
+
+def panned(
+    out: Path,
+    /,
+    *,
+    photographs: tuple[Path, ...],
+    cutouts: Path | None = None,
+    frames: int = 12,
+    height: int = 256,
+    width: int = 320,
+    speed: float = 16.0,
+    seed: int = 0,
+) -> int:
+    """Make a set of clips with fine textures, to measure restoration on: photographs under a moving camera.
+
+    They are those that a training with the same folders sets aside, of every 20 photographs one.
+
+    Parameters
+    ----------
+    out
+        The folder for the clips, such as textures.
+    photographs
+        Folders of pictures.
+    cutouts
+        Folder of things that move before them: NAME.mp4 and NAME-mask.mkv, listed in index.json.
+    frames
+        Frames of each clip.
+    height
+        Pixels, an even number of at least 64.
+    width
+        Pixels, an even number of at least 64.
+    speed
+        Fastest motion, in pixels per frame.
+    seed
+        Other clips for other numbers.
+    """
+    from refilm.data import panned
+    from refilm.data.camera_paths import read_scenes
+
+    if min(height, width) < 64 or height % 2 or width % 2 or frames < 2 or speed <= 0:
+        raise UsageError("height and width must be even and at least 64, frames at least 2 and speed above 0")
+    scenes = read_scenes([str(folder) for folder in photographs], str(cutouts or ""), speed)
+    _, aside = panned.divided_photographs(scenes)
+    if not aside.photographs:
+        raise UsageError(f"{len(scenes.photographs)} photographs are too few to set some aside: of every 20, one is")
+    panned.write_panned(out, panned.panned(aside, frames, height, width, seed))
+    print(f"{out}: {len(aside.photographs)} clips of {frames} frames, {height}x{width}")
     return DONE
 
 

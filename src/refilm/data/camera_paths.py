@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from refilm.data.draws import below, generator, log_between
+from refilm.data.draws import below
 from refilm.data.layouts import PICTURES
-from refilm.data.pack import Clip, Pack, motion, read_clip, spread, thumbnail
+from refilm.data.pack import read_clip, spread
 from refilm.errors import RefilmError
 
 # Frames of each sequence of cut-outs that are read, and the least share of a frame that a cut-out fills.
@@ -186,23 +186,6 @@ def read_scenes(photographs: Sequence[str], cutouts: str, speed: float) -> Scene
         )
     pictures = [picture for folder in photographs for picture in read_photographs(folder)]
     return Scenes(pictures, read_cutouts(cutouts) if cutouts else [], speed)
-
-
-def panned(scenes: Scenes, frames: int, height: int, width: int, seed: int) -> Pack:
-    """A clip of each photograph as a camera on a random path sees it, with or without a thing before it.
-
-    The fastest motion of each clip is drawn: between a sixteenth of `scenes.speed` and all of it.
-    """
-    clips, films = [], []
-    for number, photograph in enumerate(scenes.photographs):
-        random = generator(seed, number)
-        alone = Scenes([photograph], scenes.cutouts, scenes.speed * log_between(random, 1 / 16, 1))
-        scene = alone.draw(random, torch.arange(frames, dtype=torch.float32), height, width)
-        film = scene.transpose(0, 1).mul(255).round().byte()
-        shown = [thumbnail(frame) for frame in film[:2]]
-        clips.append(Clip(f"{number:04d}", "photographs", frames, width, height, motion(*shown), film.numel()))
-        films.append(film)
-    return Pack(clips, films)
 
 
 def read_photographs(folder: str | Path) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from refilm.data import Pack, WindowSampler
-from refilm.data.camera_paths import panned, read_scenes
+from refilm.data.camera_paths import read_scenes
 from refilm.data.degradations import (
     bicubic_down,
     bicubic_up,
@@ -22,6 +21,7 @@ from refilm.data.degradations import (
 )
 from refilm.data.draws import generator
 from refilm.data.pack import spread
+from refilm.data.panned import divided_photographs, panned
 from refilm.errors import RefilmError
 from refilm.evaluation.metrics import as_shown, psnr_db
 from refilm.evaluation.restorers import ModelRestorer
@@ -40,8 +40,7 @@ from refilm.training.super_resolution_losses import (
 # Down to full size: by it, the next frame warps to within 0.009 of the first, by DIS at half the size to within 0.010
 # (docs/choices.md#recognisable).
 MOTION = DIS(refinement=1, finest_scale=0)
-# Height and width of the views of photographs, and of how many photographs one is not learned from.
-VIEW, KEPT_ASIDE = (256, 320), 20
+VIEW = (256, 320)  # height and width of clips of photographs
 
 
 class Windows(NamedTuple):
@@ -73,7 +72,8 @@ class Restoration(Problem):
         self.plain = "bicubic" if task == "super-resolution" else "the input"
         apart = 0
         if config.synthetic and len(train):
-            pictures = _photographs(config, self.model.window + 3)
+            scenes, _ = divided_photographs(read_scenes(config.photographs, config.cutouts, config.speed))
+            pictures = panned(scenes, self.model.window + 3, *VIEW, config.seed)
             train, apart = Pack(train.clips + pictures.clips, train.frames + pictures.frames), len(pictures)
         copies = []
         if task == "deblocking":
@@ -218,13 +218,6 @@ class Restoration(Problem):
         if self.config.kernel == "real":
             return _really_small(_divisible(frames, self.model.scale), self.model.scale, number).float() / 255
         return _small(clean.transpose(0, 1)[None], self.config.kernel, self.model.scale)[0].transpose(0, 1)
-
-
-def _photographs(config: RestorationConfig, frames: int) -> Pack:
-    """Photographs under a moving camera, but for those that are kept aside for measurements."""
-    scenes = read_scenes(config.photographs, config.cutouts, config.speed)
-    learned = [picture for number, picture in enumerate(scenes.photographs, start=1) if number % KEPT_ASIDE]
-    return panned(replace(scenes, photographs=learned), frames, *VIEW, config.seed)
 
 
 def _divisible(frames: Tensor, scale: int) -> Tensor:

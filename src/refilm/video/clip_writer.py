@@ -7,8 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
 from torch import Tensor
 
+from refilm.errors import VideoError
 from refilm.video.colour import Colour
 from refilm.video.encoder import EncoderSettings, add_video_stream, choose_codec
 from refilm.video.frame import Frame
@@ -26,11 +28,20 @@ def write_clip(path: Path, pictures_u8: Sequence[Tensor], crf: float) -> None:
 
     pictures_u8   RGB bytes [3, H, W], all of one size, which is at least X265_SMALLEST a side
     crf           x265's quality; higher is worse
+
+    Raises VideoError if the file cannot be written, such as on a full disk.
     """
     _, height, width = pictures_u8[0].shape
     codec = choose_codec(path, "libx265", YUV420P)
     options = {"crf": str(crf), "x265-params": "log-level=error"}
     settings = EncoderSettings(codec, YUV420P.name, width, height, 1 / RATE, RATE, Fraction(1), BT709, 0, options)
+    try:
+        _encode(path, pictures_u8, settings)
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _encode(path: Path, pictures_u8: Sequence[Tensor], settings: EncoderSettings) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         stream = add_video_stream(container, settings)
         for count, picture in enumerate(pictures_u8):

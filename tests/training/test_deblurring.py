@@ -63,6 +63,14 @@ def test_trains_and_exports_weights_that_load(recipe, tmp_path):
     assert kept["shutter"] == [0.5, 1.0]
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_as_many_clips_as_wanted_are_not_blurred(share, recipe):
+    problem = create_problem(read_recipe(recipe, [f"unblurred={share}", "batch=6"]))
+    pairs = [pair for step in range(6) for pair in zip(*problem.draw(step), strict=True)]
+    unblurred = [bool((blurry - sharp[:, ::2]).abs().max() < 1e-3) for blurry, sharp in pairs]
+    assert sum(unblurred) / len(pairs) == pytest.approx(share, abs=0.15)  # a few do not move
+
+
 def test_batches_depend_on_the_step_alone_and_the_loss_starts_at_the_plain_alternatives(recipe):
     problem = quiet(create_problem(read_recipe(recipe)))
     assert isinstance(problem, Deblurring)

@@ -246,6 +246,7 @@ class DeblurringConfig(TrainConfig):
     cycle        weight of the distance between each estimate and the earlier one of the same frame
     shutter      shortest and longest exposure, as shares of the interval between two frames; one of the exposures
                  within is drawn for each clip. The model is not told which
+    unblurred    share of the clips whose shutter is open for a moment only, so that sharp films stay as they are
     shrink       factor by which real clips are reduced, so that neighbouring frames differ by a pixel or two
     gaps         source frames from one blurry frame to the next, of which one is drawn for each clip; even numbers
     synthetic    share of clips that are photographs under a moving camera
@@ -259,6 +260,7 @@ class DeblurringConfig(TrainConfig):
     windows: int = 2
     cycle: float = 0.1
     shutter: tuple[float, float] = (0.5, 1.0)
+    unblurred: float = 0.0
     shrink: int = 3
     gaps: tuple[int, ...] = (2, 4)
     synthetic: float = 0.5
@@ -281,8 +283,9 @@ class DeblurringConfig(TrainConfig):
                 "shutter must be two shares of the interval, at least 0.25 apart and at most 1.125, since a moment is "
                 f"an eighth of it, got {low:g} and {high:g}"
             )
-        if not 0 <= self.synthetic <= 1:
-            raise ValueError(f"synthetic must lie in [0, 1], got {self.synthetic}")
+        for name in ("synthetic", "unblurred"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from refilm.data import Draws, Pack
 from refilm.data.camera_paths import Scenes, read_scenes
 from refilm.data.crops import turns
 from refilm.data.degradations import exposed
-from refilm.data.draws import below
+from refilm.data.draws import below, chance
 from refilm.data.pack import spread
 from refilm.evaluation.deblurring import blurred_frames, sharpened
 from refilm.evaluation.metrics import psnr_db
@@ -68,7 +68,10 @@ class Deblurring(Problem):
             low, high = self.config.shutter
             shutters = [e for e in range(1, moments + 2, 2) if low <= e / moments <= high]
             scene = turns(random)(scene.transpose(0, 1)).transpose(0, 1)
-            pairs.append(exposed(scene, moments, shutters[below(len(shutters), random)]))
+            exposure = shutters[below(len(shutters), random)]
+            if self.config.unblurred and chance(random, self.config.unblurred):
+                exposure = 1
+            pairs.append(exposed(scene, moments, exposure))
         blurry, sharp = (torch.stack(clips) for clips in zip(*pairs, strict=True))
         return blurry, sharp
 

@@ -162,8 +162,8 @@ def sharpened(run: Interpolating[Any], blurry: Sequence[Moment], redraws: bool) 
             yield interval.first.rgb if last is None else last
 
 
-def blurred_frames(frames_u8: Tensor) -> tuple[Tensor, Tensor]:
-    """Blur by averaging real frames, in linear light. The clip is reduced first, so that its motion is.
+def blurred_frames(frames_u8: Tensor, exposure: int = EXPOSURE) -> tuple[Tensor, Tensor]:
+    """Blur by averaging real frames in linear light, `exposure` of every STEP. The clip is reduced, and so its motion.
 
     uint8 [T, 3, H, W] -> (blurry [3, n, H/3, W/3], 8 bit; sharp [3, 2n - 1, H/3, W/3], real frames, reduced)
 
@@ -175,7 +175,7 @@ def blurred_frames(frames_u8: Tensor) -> tuple[Tensor, Tensor]:
     if min(frames_u8.shape[-2:]) < 11 * REDUCTION:
         raise ValueError(f"sides of at least {11 * REDUCTION} pixels are wanted, got {list(frames_u8.shape[-2:])}")
     small = F.avg_pool2d(frames_u8[: count * STEP + 1].float() / 255, REDUCTION)
-    blurry, sharp = exposed(small.transpose(0, 1), STEP, EXPOSURE)
+    blurry, sharp = exposed(small.transpose(0, 1), STEP, exposure)
     return as_shown(blurry), sharp
 
 

@@ -105,6 +105,11 @@ _ALL: tuple[Protocol, ...] = (
         "the first frame of each clip under a moving camera, with a disc that moves before it, both on exact paths; "
         "the shutter open for 11 of 16 moments, averaged in linear light",
     ),
+    Deblurring(
+        "deblurring-sharp",
+        lambda frames_u8, _: blurred_frames(frames_u8, exposure=1),
+        "clips reduced by 3, of which every fourth frame is shown as it is: how far a model leaves sharp film alone",
+    ),
     *_denoising(15),
     *_denoising(25),
     _clean("denoising", NoiseJudge),

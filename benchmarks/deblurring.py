@@ -1,4 +1,4 @@
-"""BIN beside the two cascades that it is meant to replace: python benchmarks/deblurring.py FOLDER [--weights FILE]
+"""BIN beside the two cascades that it is meant to replace: python benchmarks/deblurring.py FOLDER
 
 Writes results/bench/deblurring.json and deblurring.md. The cascades use the same network for their deblurring, so it
 has the same size and training: "deblur, then flow-blend" interpolates between its sharp frames; "flow-blend, then
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from refilm.stages.running import Interpolating
 from refilm.video import Frame
 
 RESULTS = Path(__file__).parents[1] / "results" / "bench"
-MODEL = "bin-small"
+NETWORKS = "bin-small", "bin-small-long"
 MEASURED = "deblurring-averaged", "deblurring-exact"
 CPU = torch.device("cpu")
 app = App(help_format="plaintext")
@@ -60,7 +61,7 @@ class Arms:
             "flow-blend alone": self.flow_blend,
             "deblur, then flow-blend": self.deblurred_first,
             "flow-blend, then deblur": self.deblurred_last,
-            MODEL: self.jointly,
+            "jointly": self.jointly,
         }
 
 
@@ -69,38 +70,42 @@ def as_film(pictures: Sequence[Tensor]) -> list[Frame]:
 
 
 @app.default
-def main(data: Path, /, *, weights: str = "default", clips: int = 100) -> None:
+def main(data: Path, /, *, clips: int = 100) -> None:
     """Measure, and write the tables."""
-    arms = Arms(create_model(MODEL, weights=weights).eval(), create_model("flow-blend"))
     films = find_clips(data)[:clips]
-    rows: dict[str, Any] = {"weights": weights_name(MODEL, weights)}
-    for name in MEASURED:
-        protocol = PROTOCOLS[name]
-        rows[name] = {}
-        for arm, sharpener in arms.named.items():
-            with torch.inference_mode():
-                figures: list[Sharpness] = [protocol.measure(sharpener, film, Stopwatch()) for film in films]
-            rows[name][arm] = {
-                "redrawn": mean([each.psnr_redrawn_db for each in figures]),
-                "new": mean([each.psnr_new_db for each in figures]),
-            }
-            print(name, arm, rows[name][arm], flush=True)
+    results: dict[str, Any] = {}
+    for model in NETWORKS:
+        arms = Arms(create_model(model).eval(), create_model("flow-blend"))
+        results[model] = {"weights": weights_name(model, "default")}
+        for name in MEASURED:
+            results[model][name] = {}
+            for arm, sharpener in arms.named.items():
+                measure = partial(PROTOCOLS[name].measure, sharpener)
+                with torch.inference_mode():
+                    figures: list[Sharpness] = [measure(film, Stopwatch()) for film in films]
+                results[model][name][arm] = {
+                    "redrawn": mean([each.psnr_redrawn_db for each in figures]),
+                    "new": mean([each.psnr_new_db for each in figures]),
+                }
+                print(model, name, arm, results[model][name][arm], flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "deblurring.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (RESULTS / "deblurring.md").write_text(table(rows))
+    (RESULTS / "deblurring.json").write_text(json.dumps(results, indent=1) + "\n")
+    (RESULTS / "deblurring.md").write_text(table(results))
 
 
-def table(rows: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """The Markdown page."""
     lines = [
         "# Deblurring and interpolation, jointly and one after the other",
         "",
-        f"Written by `benchmarks/deblurring.py`, weights {rows['weights']}. RGB PSNR in dB, mean over a clip's frames, "
-        "then over clips, of frames at the times of the blurry ones (redrawn) and half-way between (new).",
+        "Written by `benchmarks/deblurring.py`. RGB PSNR in dB, mean over a clip's frames, then over clips, of frames "
+        "at the times of the blurry ones (redrawn) and half-way between (new).",
     ]
-    for name in MEASURED:
-        lines += ["", f"## {name}", "", "| | redrawn | new |", "| --- | --- | --- |"]
-        lines += [f"| {arm} | {row['redrawn']:.2f} | {row['new']:.2f} |" for arm, row in rows[name].items()]
+    for model, rows in results.items():
+        for name in MEASURED:
+            title = f"## {model} ({rows['weights']}), {name}"
+            lines += ["", title, "", "| | redrawn | new |", "| --- | --- | --- |"]
+            lines += [f"| {arm} | {row['redrawn']:.2f} | {row['new']:.2f} |" for arm, row in rows[name].items()]
     return "\n".join(lines) + "\n"
 
 

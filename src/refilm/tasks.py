@@ -65,8 +65,8 @@ class Task:
     retimes          whether its jobs may make frames at other times than the source's
     worth_waiting    difference in that figure by which a slower model must be better than a faster one to be the
                      default
-    default          the default model of a task whose models say different things, so that none is the best; "": the
-                     default follows from the figures
+    default          the default model of a task whose models are for different things, so that none is the best; "":
+                     the default follows from the figures
     """
 
     name: str
@@ -108,9 +108,10 @@ TASKS: dict[str, Task] = {
             options.Deblur,
             "deblurring-averaged",
             "Make a blurred video sharp, and smoother if wanted.\n\nrefilm deblur shaky.mp4 sharp.mp4 --times 2\n\n"
-            "For films whose shutter was open for half of the time or longer. Where things move without blur, their "
-            "edges are sharpened too much; try a part first, by --preview 5.",
+            "Sharp film stays nearly as it is. Of a film whose shutter is known to be open for half of the time or "
+            "longer, --model bin-small-long undoes more.",
             retimes=True,
+            default="bin-small",  # the other one is better on blurred film, and spoils sharp film
         ),
         Task(
             "super-resolution",

@@ -30,7 +30,7 @@ def default_model(task: str, folder: Path | None = None) -> str:
 
     It is the best by the task's figure on the validation set, but a model is passed over if a faster one is worse by
     less than `Task.worth_waiting`. Baselines do not count, nor do models measured with weights that do not ship. Of a
-    task whose models say different things, it is the one that its row names, if its weights ship.
+    task whose models are for different things, it is the one that its row names, if its weights ship.
 
     task     a key of `refilm.tasks.TASKS`, whose row names the protocol and the figure
     folder   the folder of the result files; `results_folder()` by default

@@ -243,6 +243,21 @@ _dvc_small = partial(
     sees_motion=True,
 )
 
+# trained on shutters of any length, and on long ones
+_bin_small = partial(
+    _bin,
+    scales=3,
+    features=28,
+    blocks=4,
+    convolutions=3,
+    growth=14,
+    shuffle=4,
+    kernel=3,
+    decoder=6,
+    residual="estimate",
+    motion="dis",
+)
+
 # trained on films reduced bicubically, and on films that are small in other ways, and compressed
 _vsr_small = partial(
     _vsr_ls3d,
@@ -304,23 +319,9 @@ MODELS = {
         ),
     ),
     "bin": Model("deblurring", _bin),
-    "bin-small": Model(
-        "deblurring",
-        partial(
-            _bin,
-            scales=3,
-            features=28,
-            blocks=4,
-            convolutions=3,
-            growth=14,
-            shuffle=4,
-            kernel=3,
-            decoder=6,
-            residual="estimate",
-            strength=0.8,
-            motion="dis",
-        ),
-        weights="bin-small-06871a60.safetensors",
+    "bin-small": Model("deblurring", _bin_small, weights="bin-small-999cc7f8.safetensors"),
+    "bin-small-long": Model(
+        "deblurring", partial(_bin_small, strength=0.8), weights="bin-small-long-7cdf3c71.safetensors"
     ),
     "vsr-ls3d": Model("super-resolution", _vsr_ls3d),
     "vsr-ls3d-p3d": Model("super-resolution", partial(_vsr_ls3d, p3d=True)),

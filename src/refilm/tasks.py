@@ -118,8 +118,10 @@ TASKS: dict[str, Task] = {
             "upscale",
             "pictures",
             options.Upscale,
-            "super-resolution-x4-bi",
-            "Make a video larger and sharper.\n\nrefilm upscale small.mp4 large.mp4",
+            "super-resolution-x4-real",
+            "Make a video larger and sharper.\n\nrefilm upscale small.mp4 large.mp4\n\n"
+            "The default model expects a film that was compressed, as most are. For one that never was, such as the "
+            "pictures of a renderer, --model vsr-ls3d-small is better.",
         ),
         Task(
             "interpolation",

@@ -107,7 +107,7 @@ def test_table_and_plot_are_written_and_other_tables_stay(films, tmp_path):
     assert all(f"({name})" in text and cv2.imread(str(path.parent / name)) is not None for name in plots)
 
 
-@pytest.mark.parametrize(("verb", "arm"), [("upscale", "vsr-ls3d-small"), ("deblock", "vdb-ls3d-small")])
+@pytest.mark.parametrize(("verb", "arm"), [("upscale", "vsr-real-small"), ("deblock", "vdb-ls3d-small")])
 def test_the_verb_of_a_command_is_its_default_model(verb, arm, films, tmp_path):
     table = measured(tmp_path, str(weights(tmp_path)), films, verb)
     assert list(table["rows"])[-1] == arm

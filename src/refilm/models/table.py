@@ -325,8 +325,8 @@ MODELS = {
     ),
     "vsr-ls3d": Model("super-resolution", _vsr_ls3d),
     "vsr-ls3d-p3d": Model("super-resolution", partial(_vsr_ls3d, p3d=True)),
-    "vsr-ls3d-small": Model("super-resolution", _vsr_small, weights="vsr-ls3d-small-8e75665d.safetensors"),
-    "vsr-real-small": Model("super-resolution", _vsr_small),
+    "vsr-ls3d-small": Model("super-resolution", _vsr_small, weights="vsr-ls3d-small-112e08e5.safetensors"),
+    "vsr-real-small": Model("super-resolution", _vsr_small, weights="vsr-real-small-09964b23.safetensors"),
     "vdsr": Model("super-resolution", _vdsr),
     "vdsr-small": Model("super-resolution", partial(_vdsr, features=32, depth=10)),
     "esrgan": Model("super-resolution", _esrgan),
@@ -340,7 +340,7 @@ MODELS = {
     "vdn-ls3d-small": Model(
         "denoising",
         _vdn_small,
-        weights="vdn-ls3d-small-d311adf8.safetensors",
+        weights="vdn-ls3d-small-1e0af806.safetensors",
     ),
     "vdb-ls3d-small": Model(
         "deblocking",

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from refilm.data.degradations import (
+    _resize,
     bicubic_down,
     bicubic_up,
     compress,
@@ -113,6 +114,19 @@ def test_one_sample_of_bicubic_down_by_hand():
     frame[:, 9] = 1
     expected = [cubic((9 - (2 * k + 0.5)) / 2) / 2 for k in range(2, 7)]
     torch.testing.assert_close(bicubic_down(frame, 2)[4, 2:7], torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+def test_lanczos_has_three_lobes_and_its_weights_sum_to_one():
+    """As above, for the windowed sinc, whose weights are then divided by their sum."""
+
+    def lanczos(x):
+        return float(torch.sinc(torch.tensor(x)) * torch.sinc(torch.tensor(x / 3))) if abs(x) < 3 else 0.0
+
+    frame = torch.zeros(32, 32)
+    frame[:, 17] = 1
+    weights = torch.tensor([lanczos((17 - (2 * k + 0.5)) / 2) for k in range(16)])
+    whole = sum(lanczos((n - 0.5) / 2) for n in range(-6, 8))
+    torch.testing.assert_close(_resize(frame, 16, 16, "lanczos")[8], weights / whole, rtol=0, atol=1e-6)
 
 
 def test_gaussian_down_is_the_weighted_sum_around_the_first_pixel_of_four():

@@ -40,7 +40,7 @@ from refilm.video.recompress import recompressed
 from refilm.video.rgb import from_rgb
 
 # Codecs that small films are met in, with the best and the worst quality of `real_small`; H.264 is the most frequent.
-_MET = (("h264", 18, 32), ("h264", 22, 30), ("h264", 22, 30), ("hevc", 20, 34), ("mpeg2", 2, 8), ("mpeg4", 2, 8))
+_CODECS = (("h264", 18, 32), ("h264", 22, 30), ("h264", 22, 30), ("hevc", 20, 34), ("mpeg2", 2, 8), ("mpeg4", 2, 8))
 
 Shrink = TypeVar("Shrink", bound=Callable[..., Tensor])
 GAMMA = 2.2
@@ -166,7 +166,7 @@ def real_small(frames_u8: Tensor, scale: int, random: torch.Generator) -> Tensor
     for share in (0.85, 0.2):
         if not chance(random, share):
             break
-        codec, best, worst = _MET[below(len(_MET), random)]
+        codec, best, worst = _CODECS[below(len(_CODECS), random)]
         small = compress(small, codec, best + below(worst - best + 1, random))
     return small
 

@@ -140,7 +140,7 @@ def test_from_small_without_weights_says_what_to_do(film, monkeypatch, capsys):
     monkeypatch.setitem(MODELS, "sosr-small", replace(MODELS["sosr-small"], weights=None))
     assert run(["recognize", str(film), *MODEL, "--from-small"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no weights ship for sosr-small; name another model, or a weight file: --through vsr-ls3d-small" in line
+    assert "no weights ship for sosr-small; name another model, or a weight file: --through vsr-real-small" in line
 
 
 def test_a_small_film_is_enlarged_before_it_is_seen(film, tmp_path, capsys):

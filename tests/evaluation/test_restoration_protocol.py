@@ -192,11 +192,11 @@ def test_luma_is_that_of_bt601() -> None:
 
 def test_fewer_frames_are_another_protocol(folder: Path, tmp_path: Path) -> None:
     result = evaluate("bicubic", folder, results_dir=tmp_path, every=4)
-    assert result.protocol == "super-resolution-x4-bi-every4"
+    assert result.protocol == "super-resolution-x4-real-every4"
     assert [clip.frames for clip in result.clips.values()] == [3, 2]
     table = (tmp_path / "still" / "super-resolution.md").read_text()
     assert "the first two frames of every 4" in table
-    assert "## super-resolution-x4-bi\n" not in table
+    assert "## super-resolution-x4-real\n" not in table
 
 
 def test_the_setting_that_serves_best_is_found_and_kept(folder: Path) -> None:
@@ -272,4 +272,4 @@ def test_the_command_chooses_the_protocol_by_the_baseline(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["eval", "lanczos", str(folder), "--results", str(tmp_path), "--every", "9"]) == 0
-    assert "## super-resolution-x4-bi-every9" in capsys.readouterr().out
+    assert "## super-resolution-x4-real-every9" in capsys.readouterr().out

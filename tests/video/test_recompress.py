@@ -28,5 +28,5 @@ def test_a_scene_longer_than_the_lookahead_of_x264_comes_back_the_same_each_time
 
 
 def test_another_codec_is_refused():
-    with pytest.raises(ValueError, match="codec must be h264, hevc, h264-intra or jpeg2000, got 'vp9'"):
+    with pytest.raises(ValueError, match="codec must be h264, hevc, h264-intra, mpeg2, mpeg4 or jpeg2000, got 'vp9'"):
         list(recompressed([flat(60)], "vp9", 30))

@@ -32,6 +32,7 @@ RECIPES = {
     "denoise": 'model = "dncnn-denoise-small"\nconfig = { features = 8, depth = 4 }\nprecision = "bfloat16"\n',
     "off": 'model = "dncnn-off3-small"\nconfig = { features = 8, depth = 4 }\ncompression = ["h264 40", "hevc 37"]\n',
     "vsr": 'model = "vsr-ls3d-small"\nconfig = { channels = 8, blocks = 2, align = false }\nprecision = "bfloat16"\n',
+    "real": 'model = "vsr-real-small"\nconfig = { channels = 8, blocks = 2, align = false }\nkernel = "real"\n',
 }
 
 

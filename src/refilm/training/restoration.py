@@ -81,10 +81,9 @@ class Restoration(Problem):
             copies = [[_compress(frames, ways[i % len(ways)]) for i, frames in enumerate(train.frames)]]
         elif task == "super-resolution" and config.kernel == "real":
             # two of each clip, which differ in how they became small
-            scale = self.model.scale
-            train = Pack(train.clips, [_divisible(frames, scale) for frames in train.frames])
             copies = [
-                [_really_small(frames, scale, 2 * i + n) for i, frames in enumerate(train.frames)] for n in range(2)
+                [_really_small(frames, self.model.scale, 2 * i + n) for i, frames in enumerate(train.frames)]
+                for n in range(2)
             ]
         if task != "super-resolution" and (
             config.siamese or config.flow_weighted or config.feature or config.adversarial
@@ -113,7 +112,7 @@ class Restoration(Problem):
                 )
             self.features.backbone.start_from(load_file(config.backbone))
         self.judge = RelativisticJudge(config.crop, config.judge) if config.adversarial else None
-        self._compressed: list[Tensor] | None = None  # the validation clips after compression
+        self._compressed: list[Tensor] = []  # the validation clips after compression, once they have been asked for
 
     def draw(self, step: int) -> Windows:
         drawn, random = self.sampler.draw(step)
@@ -210,14 +209,17 @@ class Restoration(Problem):
             seeds = [torch.Generator().manual_seed(1000 * number + i) for i in range(len(clean))]
             sigma = self.config.val_sigma
             return torch.stack([gaussian_noise(f, sigma, seed) for f, seed in zip(clean, seeds, strict=True)])
-        if task == "deblocking":
-            if self._compressed is None:
+        if task == "deblocking" or self.config.kernel == "real":
+            if not self._compressed:
                 assert self.val is not None
-                self._compressed = [_compress(clip, self.config.compression[0]) for clip in self.val.frames]
+                self._compressed = [self._compressed_clip(*clip) for clip in enumerate(self.val.frames)]
             return self._compressed[number].float() / 255
-        if self.config.kernel == "real":
-            return _really_small(_divisible(frames, self.model.scale), self.model.scale, number).float() / 255
         return _small(clean.transpose(0, 1)[None], self.config.kernel, self.model.scale)[0].transpose(0, 1)
+
+    def _compressed_clip(self, number: int, frames_u8: Tensor) -> Tensor:
+        if self.model.task == "deblocking":
+            return _compress(frames_u8, self.config.compression[0])
+        return _really_small(frames_u8, self.model.scale, number)
 
 
 def _divisible(frames: Tensor, scale: int) -> Tensor:
@@ -226,7 +228,7 @@ def _divisible(frames: Tensor, scale: int) -> Tensor:
 
 
 def _really_small(frames_u8: Tensor, scale: int, number: int) -> Tensor:
-    return real_small(frames_u8, scale, generator(0, number))
+    return real_small(_divisible(frames_u8, scale), scale, generator(0, number))
 
 
 def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:
@@ -234,10 +236,9 @@ def _small(clip: Tensor, kernel: str, scale: int) -> Tensor:
 
     [N, 3, T, H, W] -> [N, 3, T, H / scale, W / scale]
     """
-    n, _, t, h, w = clip.shape
-    frames = clip.transpose(1, 2).flatten(0, 1)[..., : h // scale * scale, : w // scale * scale]
+    frames = _divisible(clip.transpose(1, 2).flatten(0, 1), scale)
     down = bicubic_down if kernel == "BI" else gaussian_down
-    return as_shown(down(frames, scale)).unflatten(0, (n, t)).transpose(1, 2)
+    return as_shown(down(frames, scale)).unflatten(0, (len(clip), -1)).transpose(1, 2)
 
 
 def _compress(frames_u8: Tensor, way: str) -> Tensor:

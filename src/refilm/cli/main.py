@@ -11,7 +11,7 @@ import traceback
 from cyclopts import App, CycloptsError, Parameter
 
 import refilm
-from refilm.cli import compress, detect, export, learn, look, make, morph, recognize, web
+from refilm.cli import compress, data, detect, export, learn, look, make, morph, recognize, web
 from refilm.cli.events import print_error
 from refilm.errors import DONE, FAILED, INTERRUPTED, WRONG_USAGE, RefilmError, UsageError
 
@@ -30,6 +30,7 @@ morph.add_commands(app)
 compress.add_commands(app)
 look.add_commands(app)
 learn.add_commands(app)
+data.add_commands(app)
 export.add_commands(app, learn.weights_files)
 web.add_commands(app)
 

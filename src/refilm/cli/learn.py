@@ -55,10 +55,10 @@ def evaluate(
     protocol
         The evaluation protocol: interpolation-x2, interpolation-x4, deblurring-averaged, deblurring-exact,
         deblurring-sharp, denoising-sigma15, denoising-sigma15-blind, denoising-sigma25, denoising-sigma25-blind,
-        denoising-clean, deblocking-h264-crf37, deblocking-jpeg2000-q40, deblocking-jpeg2000-q20, deblocking-clean,
-        super-resolution-x4-bi, super-resolution-x4-real, super-resolution-x4-bd, recognition-center,
-        recognition-tsn-25x10, recognition-i3d-10x3, detection-frames; or compression-rd. Default: the one by which
-        models of the task are ranked.
+        denoising-clean, deblocking-h264-crf37, deblocking-hevc-crf37, deblocking-mpeg2-q14, deblocking-jpeg2000-q40,
+        deblocking-jpeg2000-q20, deblocking-clean, super-resolution-x4-bi, super-resolution-x4-real,
+        super-resolution-x4-bd, recognition-center, recognition-tsn-25x10, recognition-i3d-10x3, detection-frames; or
+        compression-rd. Default: the one by which models of the task are ranked.
     every
         Measure only the first two of every so many frames, to save time, or of detection one; not for interpolation.
     results

@@ -114,6 +114,8 @@ _ALL: tuple[Protocol, ...] = (
     *_denoising(25),
     _clean("denoising", NoiseJudge),
     _deblocking("h264", "crf", 37, "x264 at crf 37, preset medium"),
+    _deblocking("hevc", "crf", 37, "x265 at crf 37, preset medium"),
+    _deblocking("mpeg2", "q", 14, "FFmpeg's MPEG-2 at -q:v 14"),
     _deblocking("jpeg2000", "q", 40, "FFmpeg's JPEG 2000 at -q:v 40"),
     _deblocking("jpeg2000", "q", 20, "FFmpeg's JPEG 2000 at -q:v 20"),
     _clean("deblocking", CodingJudge),

@@ -16,8 +16,11 @@ from media import CLIPS, even, ffprobe, frame_hashes, packet_hashes, probed_stre
 from restorers import quick_segments
 
 import refilm
+from refilm.api import STANDARD_INPUT, work_of
 from refilm.cli.main import run
 from refilm.models import create_model
+from refilm.options import Upscale
+from refilm.tasks import TASKS
 from refilm.weights import Weights, save_weights
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +56,13 @@ def test_sound_times_colour_and_pixel_shape_are_what_they_were(restorers, media,
     wide, larger = media("anamorphic").path, tmp_path / "wide.mp4"
     refilm.upscale(wide, larger)
     assert picture(larger) == (192, 128, "4:3")
+
+
+def test_what_is_stored_without_loss_is_enlarged_by_the_model_for_it(media, tmp_path):
+    film, kept = media("cfr-24").path, tmp_path / "kept.mkv"
+    refilm.denoise(film, kept, strength=0, codec="ffv1")
+    for source, model in ((film, "vsr-real-small"), (kept, "vsr-ls3d-small"), (STANDARD_INPUT, "vsr-real-small")):
+        assert work_of(TASKS["super-resolution"], Upscale(), source=source).model_name == model
 
 
 def test_one_frame_and_odd_sizes_pass_through_a_chain(restorers, media, tmp_path):

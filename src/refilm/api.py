@@ -29,6 +29,7 @@ from refilm.models.table import named
 from refilm.options import Encoding, Running
 from refilm.stages.table import TaskStages, Work
 from refilm.tasks import TASKS, Task, of_verb
+from refilm.video import probe
 from refilm.video.coded import is_coded
 
 Function = Callable[..., Report]
@@ -125,7 +126,7 @@ def _of_task(task: Task) -> Function:
     def function(path_in: str | Path, path_out: str | Path, *own: Any, **keywords: Any) -> Report:
         by_name(function, (path_in, path_out), task.options, own, keywords)
         model, weights = keywords.pop("model", None), keywords.pop("weights", "default")
-        work = work_of(task, options.taken(task.options, keywords), model, weights)
+        work = work_of(task, options.taken(task.options, keywords), model, weights, path_in)
         return _run(task.verb, path_in, path_out, [work], keywords)
 
     function.__name__ = function.__qualname__ = task.verb
@@ -170,7 +171,7 @@ def enhance(path_in: str | Path, path_out: str | Path, **keywords: Any) -> Repor
         if not found.wanted:
             return None
         wanted = replace(wanted, auto=False, **found.wanted)
-    return _run("enhance", path_in, path_out, _works_of(wanted), keywords)
+    return _run("enhance", path_in, path_out, _works_of(wanted, path_in), keywords)
 
 
 _documented(
@@ -183,13 +184,14 @@ _documented(
 )
 
 
-def _works_of(wanted: options.Enhance) -> list[Work]:
-    """The tasks that are wanted, with their models."""
+def _works_of(wanted: options.Enhance, source: str | Path) -> list[Work]:
+    """The tasks that are wanted, with their models for a source."""
     chosen = _models_by_task(wanted.models, wanted.weights)
     works = []
     for verb, own in wanted.wanted().items():
         task = of_verb(verb)
-        works.append(work_of(task, own, *chosen.pop(task.name, ())))
+        model, weights = chosen.pop(task.name, (None, "default"))
+        works.append(work_of(task, own, model, weights, source))
     for task_name, (name, _) in chosen.items():
         raise UsageError(f"{name} is a model for {task_name}, which is not asked for")
     return works
@@ -381,9 +383,10 @@ def analyse(
     info, found = look_at(source, None if input_fps is None else options.frame_rate(input_fps), force, step)
     if not found.wanted or found.frames is None:
         return found
-    works = _works_of(options.Enhance(models=tuple(models), weights=tuple(weights), **found.wanted))
+    wanted = options.Enhance(models=tuple(models), weights=tuple(weights), **found.wanted)
+    stages = TaskStages(tuple(_works_of(wanted, source)), device)
     step("measuring speed")
-    return replace(found, seconds=round(found.frames * stage_seconds(TaskStages(tuple(works), device), info), 1))
+    return replace(found, seconds=round(found.frames * stage_seconds(stages, info), 1))
 
 
 def _models_by_task(models: Sequence[str], files: Sequence[str]) -> dict[str, tuple[str, str | Path | None]]:
@@ -401,21 +404,34 @@ def _models_by_task(models: Sequence[str], files: Sequence[str]) -> dict[str, tu
     return chosen
 
 
-def work_of(task: Task, own: Any, model: str | None = None, weights: str | Path | None = "default") -> Work:
+def work_of(
+    task: Task,
+    own: Any,
+    model: str | None = None,
+    weights: str | Path | None = "default",
+    source: str | Path | None = None,
+) -> Work:
     """One task of a job with its model.
 
     own     the task's options
     model   name of the model, or a weight file; None: the model of `weights`, if that is a file, else the default one
+    source  what the job reads, on which the default may depend; None: not known
 
     Raises UsageError if the model is unknown or for another task, if there is no default one, or if no weights ship for
     a model that is to enlarge; WeightsError if a weight file cannot be read.
     """
     name, weights = named(model, weights)
-    name = default_model(task.name) if name is None else name
+    name = _default(task, source) if name is None else name
     if task_of(name) != task.name:
         others = ", ".join(sorted(other for other in MODELS if task_of(other) == task.name)) or "none"
         raise UsageError(f"{name} is a model for {task_of(name)}, not for {task.name}; for that there are: {others}")
     return Work(task, name, weights if weights is None else str(weights), own, tuple(map(_enlarging, own.enlarged_by)))
+
+
+def _default(task: Task, source: str | Path | None) -> str:
+    # what comes through a pipe has no loss there, but is a film that was compressed before
+    seen = task.of_lossless and source is not None and Path(source) != STANDARD_INPUT
+    return default_model(task.name, lossless=bool(seen and probe(source).is_lossless))
 
 
 def _enlarging(model: str) -> Work:

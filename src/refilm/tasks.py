@@ -67,6 +67,7 @@ class Task:
                      default
     default          the default model of a task whose models are for different things, so that none is the best; "":
                      the default follows from the figures
+    of_lossless      the default model for sources that are stored without loss; "": the same as for others
     """
 
     name: str
@@ -79,6 +80,7 @@ class Task:
     retimes: bool = False
     worth_waiting: float = 0.5  # in dB of PSNR, since a smaller difference is hardly visible
     default: str = ""
+    of_lossless: str = ""
 
 
 # In the order in which a job of several tasks does them.
@@ -120,8 +122,10 @@ TASKS: dict[str, Task] = {
             options.Upscale,
             "super-resolution-x4-real",
             "Make a video larger and sharper.\n\nrefilm upscale small.mp4 large.mp4\n\n"
-            "The default model expects a film that was compressed, as most are. For one that never was, such as the "
-            "pictures of a renderer, --model vsr-ls3d-small is better.",
+            "The default is vsr-real-small, which expects a film that was compressed, as most are; but for sources that "
+            "are stored without loss, such as PNG and FFV1, vsr-ls3d-small, which expects that they never were. For "
+            "pictures taken out of a film that was compressed, say --model vsr-real-small.",
+            of_lossless="vsr-ls3d-small",
         ),
         Task(
             "interpolation",

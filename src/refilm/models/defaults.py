@@ -25,21 +25,27 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     return sorted((json.loads(path.read_text()) for path in folder.glob("*.json")), key=lambda r: r["model"])
 
 
-def default_model(task: str, folder: Path | None = None) -> str:
+def default_model(task: str, folder: Path | None = None, lossless: bool = False) -> str:
     """The name of the model that a task uses if the user names none.
 
     It is the best by the task's figure on the validation set, but a model is passed over if a faster one is worse by
     less than `Task.worth_waiting`. Baselines do not count, nor do models measured with weights that do not ship. Of a
     task whose models are for different things, it is the one that its row names, if its weights ship.
 
-    task     a key of `refilm.tasks.TASKS`, whose row names the protocol and the figure
-    folder   the folder of the result files; `results_folder()` by default
+    task      a key of `refilm.tasks.TASKS`, whose row names the protocol and the figure
+    folder    the folder of the result files; `results_folder()` by default
+    lossless  whether the source is stored without loss: then it is `Task.of_lossless`, if that has a result
 
     Raises ValueError for an unknown task, UsageError if no model has a result.
     """
     if task not in TASKS:
         raise ValueError(f"no task is called {task!r}; there are: {', '.join(TASKS)}")
     folder = results_folder() if folder is None else folder
+    if lossless and any(
+        result["model"] == TASKS[task].of_lossless and _can_run(result["protocols"].get(TASKS[task].protocol))
+        for result in read_results(folder)
+    ):
+        return TASKS[task].of_lossless
     best = default_models(folder).get(task)
     if best is None:
         raise UsageError(

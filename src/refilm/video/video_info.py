@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import av.error
+from av.codec.codec import Codec, UnknownCodecError
 from av.container import InputContainer
 from av.format import Flags
 from av.stream import Disposition
@@ -109,6 +110,15 @@ class VideoInfo:
     def is_picture(self) -> bool:
         """Whether it is the file of a single picture, such as a.png."""
         return self.container.endswith("_pipe")
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether its pictures are stored without loss, as PNG and FFV1 do."""
+        try:
+            codec = Codec(self.codec, "r")
+        except UnknownCodecError:
+            return False
+        return codec.lossless and not codec.lossy
 
     @property
     def film_start(self) -> Fraction:

@@ -122,7 +122,7 @@ TASKS: dict[str, Task] = {
             options.Upscale,
             "super-resolution-x4-real",
             "Make a video larger and sharper.\n\nrefilm upscale small.mp4 large.mp4\n\n"
-            "The default is vsr-real-small, which expects a film that was compressed, as most are; but for sources that "
+            "The default is vsr-real-small, which expects a film that was compressed, as most are; for sources that "
             "are stored without loss, such as PNG and FFV1, vsr-ls3d-small, which expects that they never were. For "
             "pictures taken out of a film that was compressed, say --model vsr-real-small.",
             of_lossless="vsr-ls3d-small",

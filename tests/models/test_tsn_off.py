@@ -167,6 +167,18 @@ def test_the_flow_that_is_to_be_predicted_is_that_between_the_frames_of_each_pai
     assert network().lesson(torch.rand(1, 3, 2, 32, 32)).flow is None
 
 
+@torch.inference_mode()
+def test_a_head_of_its_own_sees_the_mean_of_the_predicted_flow():
+    model = network(flow_grid=4, classifies_flow=True, appearance=False)
+    clip = torch.rand(2, 3, 3, 32, 32)
+    heads, flow = model.lesson(clip)
+    assert set(heads) == {"rgb OFF 1", "rgb OFF 2", "rgb OFF 3", "rgb OFF flow"}
+    torch.testing.assert_close(model(clip), sum(heads.values()))
+    classify = model.streams["rgb"].flow_classifier
+    torch.testing.assert_close(heads["rgb OFF flow"], classify(flow))
+    torch.testing.assert_close(classify(flow), classify(flow.mean(dim=1, keepdim=True)))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -176,6 +188,7 @@ def test_the_flow_that_is_to_be_predicted_is_that_between_the_frames_of_each_pai
         ({"use": "sobel"}, "use must be one of off, temporal, hypercolumn"),
         ({"segments": 1}, "OFF needs two frames"),
         ({"streams": ("flow",), "flow_grid": 2}, 'flow_grid needs OFF of the stream "rgb"'),
+        ({"classifies_flow": True}, "classifies_flow needs a flow_grid"),
     ],
 )
 def test_what_makes_no_sense_is_refused(fields, message):

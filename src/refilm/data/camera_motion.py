@@ -40,10 +40,10 @@ LABELS = ("static", "pan left", "pan right", "tilt up", "tilt down", "zoom in", 
 
 # The slowest and the fastest motion that has its label: widths (for tilts, heights) of the view per second, the factor
 # of a zoom per second, degrees per second. Drawn evenly on a logarithmic scale.
-SPEED, ZOOM, ROLL = (0.05, 0.8), (1.06, 1.6), (4.0, 60.0)
-# The largest part of another motion beside that of the label: of translations relative to the main speed, of zooms as
-# the logarithm of the factor per second, of rolls in degrees per second.
-_BESIDE, _BESIDE_ZOOM, _BESIDE_ROLL = 0.25, 0.02, 1.5
+SPEED, ZOOM, ROLL = (0.03, 0.8), (1.015, 1.6), (4.0, 60.0)
+# The largest part of another motion beside that of the label, as a share of it: translations in sides of the view,
+# zooms as the logarithm of the factor, rolls in radians.
+_BESIDE = 0.35
 # Largest tremble, as a share of the view's height, and its frequencies in Hz.
 _TREMBLE, _TREMBLES = 0.008, (0.5, 3.0)
 _UNEVEN = 0.6  # largest change of the speed within a clip, as a share
@@ -53,7 +53,8 @@ _SHOWN = (0.35, 0.9)  # share of the still's height that the view shows
 _ASIDE = 8  # of so many stills, one is set aside
 _EXPOSURES = 5  # moments that a blurred picture is the mean of
 # How often each happens.
-_HELD, _EVEN, _THINGS, _BLURRED, _NOISY, _COMPRESSED, _BARRED = 0.6, 0.4, 0.6, 0.15, 0.3, 0.3, 0.1
+_HELD, _EVEN, _THINGS, _BLURRED, _NOISY, _COMPRESSED, _BARRED = 0.6, 0.4, 0.6, 0.25, 0.3, 0.3, 0.1
+_FOLLOWED = 0.3  # of the things
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,11 @@ class CameraMotions:
     def _with_things(
         self, random: torch.Generator, scene: Tensor, path: CameraPath, moments: Tensor, tall: int, wide: int
     ) -> Tensor:
-        """Put cut-outs before a scene: some belong to it and are nearer to the camera, others move by themselves."""
+        """Put cut-outs before a scene.
+
+        Some belong to it and are nearer to the camera, some move by themselves, and some are what the camera follows,
+        so that they stay about where they are in the picture.
+        """
         if not len(self.cutouts) or not chance(random, _THINGS):
             return scene
         for _ in range(1 + below(2, random)):
@@ -162,15 +167,20 @@ class CameraMotions:
             wanted = [max(round(size * side), 2) for side in cutout.shape[1:]]
             cutout = F.interpolate(cutout[None], wanted, mode="bilinear", antialias=True, align_corners=False)[0]
             across, down = between(random, -0.5, 0.5) * wide, between(random, -0.4, 0.4) * tall
-            nearer = between(random, 1.0, 1.8)
+            nearer = between(random, 1.0, 2.2)
             own_x, own_y = 0.0, 0.0
             if chance(random, 0.5):
                 # wherever it goes, the camera is none the wiser
                 own_x = between(random, -0.7, 0.7) * wide
                 own_y = between(random, -0.2, 0.2) * tall
+            centre = (wanted[1] - 1) / 2 - across, (wanted[0] - 1) / 2 - down
+            if chance(random, _FOLLOWED):
+                drift = between(random, -0.1, 0.1) * wide, between(random, -0.1, 0.1) * tall
+                scene = with_layer(scene, cutout, replace(path, centre=centre, velocity=drift, turn=0, zoom=1), moments)
+                continue
             layer = replace(
                 path,
-                centre=((wanted[1] - 1) / 2 - across, (wanted[0] - 1) / 2 - down),
+                centre=centre,
                 velocity=(nearer * path.velocity[0] - own_x, nearer * path.velocity[1] - own_y),
                 swing=(nearer * path.swing[0], nearer * path.swing[1]),
             )
@@ -182,30 +192,30 @@ def camera_path(
     random: torch.Generator, label: str, height: int, width: int, centre: tuple[float, float]
 ) -> CameraPath:
     """A path with the motion of a label, per second, for a view of that size in pixels."""
-    x, y, zoom, roll = 0.0, 0.0, 0.0, 0.0
     speed = log_between(random, *SPEED)
-    if label.startswith("pan"):
-        x, y = width * speed, between(random, -_BESIDE, _BESIDE) * width * speed
-        x = -x if label == "pan left" else x
-    elif label.startswith("tilt"):
-        x, y = between(random, -_BESIDE, _BESIDE) * height * speed, height * speed
-        y = -y if label == "tilt up" else y
+    if label == "static":
+        speed = 0.0
     elif label.startswith("zoom"):
-        zoom = math.log(log_between(random, *ZOOM))
-        zoom = -zoom if label == "zoom in" else zoom
-        x, y = (between(random, -0.1, 0.1) * side * abs(zoom) for side in (width, height))
+        speed = math.log(log_between(random, *ZOOM))
     elif label == "roll":
-        roll = log_between(random, *ROLL) * (1 if chance(random, 0.5) else -1)
-    if label != "static":
-        zoom = zoom or between(random, -_BESIDE_ZOOM, _BESIDE_ZOOM)
-        roll = roll or between(random, -_BESIDE_ROLL, _BESIDE_ROLL)
+        speed = math.radians(log_between(random, *ROLL))
+    # per second: in widths, in heights, as a logarithm, in radians
+    x, y, zoom, roll = (between(random, -_BESIDE, _BESIDE) * speed for _ in range(4))
+    if label.startswith("pan"):
+        x = -speed if label == "pan left" else speed
+    elif label.startswith("tilt"):
+        y = -speed if label == "tilt up" else speed
+    elif label.startswith("zoom"):
+        zoom = -speed if label == "zoom in" else speed
+    elif label == "roll":
+        roll = speed * (1 if chance(random, 0.5) else -1)
     swing, pace, phase = (0.0, 0.0), 1.0, 0.0
     if chance(random, _HELD):
         size = between(random, 0, _TREMBLE) * height
         towards = between(random, 0, 2 * math.pi)
         swing = size * math.cos(towards), size * math.sin(towards)
         pace, phase = 2 * math.pi * between(random, *_TREMBLES), between(random, 0, 2 * math.pi)
-    return CameraPath(centre, (x, y), math.radians(roll), math.exp(zoom), swing, pace, phase)
+    return CameraPath(centre, (x * width, y * height), roll, math.exp(zoom), swing, pace, phase)
 
 
 def read_stills(folders: Sequence[str | Path], kept: int = 0) -> list[Tensor]:

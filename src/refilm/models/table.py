@@ -345,7 +345,7 @@ MODELS = {
     "vdb-ls3d-small": Model(
         "deblocking",
         partial(_vdn_small, task="deblocking"),
-        weights="vdb-ls3d-small-c5689e9c.safetensors",
+        weights="vdb-ls3d-small-6aca342a.safetensors",
     ),
     "dncnn-denoise-small": Model("denoising", partial(_dncnn, task="denoising", features=48, depth=22, shuffle=2)),
     "dncnn": Model("deblocking", _dncnn),
@@ -390,8 +390,8 @@ MODELS = {
     ),
     "tsn-off-camera": Model(
         "recognition",
-        partial(_motion_small, labels=_CAMERA, segments=4),
-        weights="tsn-off-camera-68e23243.safetensors",
+        partial(_motion_small, labels=_CAMERA, segments=4, rate=8, classifies_flow=True),
+        weights="tsn-off-camera-52f8f30e.safetensors",
     ),
     "tsn-off-fight": Model("recognition", partial(_off_small, labels=("fight", "noFight"))),
     "interaction": Model(

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from refilm.layers.consensus import classifier
 from refilm.layers.off import USES, OFFUnit
 from refilm.layers.optical_flow import DIS, luma
 from refilm.layers.residual import BRANCH_AT_START
@@ -24,6 +25,8 @@ from refilm.models.tsn import TSN, Stream, TSNConfig
 
 EXPANSION = 4  # of a bottleneck: channels of its output per channel within
 FLOW_UNIT = 4.0  # pixels that 1 means in the output of the layer that predicts flow
+SLOW_FLOW = 0.25  # pixels, up to which the classifier of the flow sees it as it is
+HIDDEN = 64  # width of that classifier
 
 
 class Lesson(NamedTuple):
@@ -42,17 +45,19 @@ class Lesson(NamedTuple):
 class TSNOFFConfig(TSNConfig):
     """Defaults: OFF(RGB) of the paper, on BN-Inception.
 
-    off         streams that have OFF; (): all
-    levels      names of the backbone's maps that each level concatenates, from the finest level to the coarsest. The
-                maps of a level have the same size
-    reduced     channels to which the OFF units reduce the maps
-    kernels     size of the convolution by which each level begins
-    widths      of each level, within its residual blocks; the output has EXPANSION times as many channels
-    blocks      residual blocks of each level
-    use         see `OFFUnit`
-    appearance  whether the classifier of the backbone itself takes part. Without it, the backbone ends at the last map
-                that OFF sees
-    flow_grid   cells, along each side, in which the finest level of "rgb" predicts the flow; 0: it does not
+    off              streams that have OFF; (): all
+    levels           names of the backbone's maps that each level concatenates, from the finest level to the coarsest.
+                     The maps of a level have the same size
+    reduced          channels to which the OFF units reduce the maps
+    kernels          size of the convolution by which each level begins
+    widths           of each level, within its residual blocks; the output has EXPANSION times as many channels
+    blocks           residual blocks of each level
+    use              see `OFFUnit`
+    appearance       whether the classifier of the backbone itself takes part. Without it, the backbone ends at the last
+                     map that OFF sees
+    flow_grid        cells, along each side, in which the finest level of "rgb" predicts the flow; 0: it does not
+    classifies_flow  whether a classifier of its own sees that flow, as its mean over the clip: for labels that tell one
+                     even motion of the whole picture
     """
 
     off: tuple[str, ...] = ()
@@ -64,6 +69,7 @@ class TSNOFFConfig(TSNConfig):
     use: Literal["off", "temporal", "hypercolumn"] = "off"
     appearance: bool = True
     flow_grid: int = 0
+    classifies_flow: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,6 +84,8 @@ class TSNOFFConfig(TSNConfig):
             raise ValueError(f"use must be one of {', '.join(USES)}, got {self.use!r}")
         if self.flow_grid and ("rgb" not in self.streams or (self.off and "rgb" not in self.off)):
             raise ValueError('flow_grid needs OFF of the stream "rgb"')
+        if self.classifies_flow and not self.flow_grid:
+            raise ValueError("classifies_flow needs a flow_grid of at least 1")
         if self.segments < 2 and self.frames < 2:
             raise ValueError("OFF needs two frames, so segments or frames must be at least 2")
 
@@ -140,6 +148,21 @@ def pairs(frames: Tensor) -> tuple[Tensor, Tensor]:
     return frames[:, :-1], frames[:, 1:]
 
 
+class FlowClassifier(nn.Module):
+    """A classifier of the mean flow of clips. [N, P, 2, grid, grid], in pixels -> logits [N, K]"""
+
+    def __init__(self, grid: int, classes: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2 * grid * grid, HIDDEN)
+        self.classifier = classifier(HIDDEN, classes)
+
+    def forward(self, flow: Tensor) -> Tensor:
+        # slow motion counts for what it is, fast motion for its logarithm, so that one layer can tell both
+        cells = torch.asinh(flow.mean(dim=1).flatten(1) / SLOW_FLOW)
+        logits: Tensor = self.classifier(F.relu(self.hidden(cells)))
+        return logits
+
+
 class OFFStream(Stream):
     """A stream of TSN whose features OFF follows through time."""
 
@@ -166,6 +189,8 @@ class OFFStream(Stream):
         self.classifiers = nn.ModuleList(self.make_consensus(level.channels) for level in levels)
         predicts_flow = config.flow_grid and modality == "rgb"
         self.flow = nn.Conv2d(levels[0].channels, 2, 1) if predicts_flow else None
+        sees_flow = config.classifies_flow and predicts_flow
+        self.flow_classifier = FlowClassifier(config.flow_grid, len(config.labels)) if sees_flow else None
         self._start()
 
     def _start(self) -> None:
@@ -184,7 +209,10 @@ class OFFStream(Stream):
     def scored(self) -> dict[str, tuple[str, ...]]:
         """The backbone's classifier, and that of the last level (4.3); without the backbone's, those of all levels."""
         of_off, off = tuple(self._name(number) for number in range(len(self.levels))), f"{self.modality} OFF"
-        return super().scored | {off: of_off[-1:]} if self.config.appearance else {off: of_off}
+        of_flow = () if self.flow_classifier is None else (f"{off} flow",)
+        if self.config.appearance:
+            return super().scored | {off: (*of_off[-1:], *of_flow)}
+        return {off: (*of_off, *of_flow)}
 
     def heads(self, snippets: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
         """See `Stream.heads`; a head for each level beside that of the backbone."""
@@ -196,13 +224,15 @@ class OFFStream(Stream):
         heads = {self.modality: self.classified(maps)} if self.config.appearance else {}
         flow = None
         finer: Tensor | None = None
-        for number, (level, classifier) in enumerate(zip(self.levels, self.classifiers, strict=True)):
+        for number, (level, classify) in enumerate(zip(self.levels, self.classifiers, strict=True)):
             finer = level(torch.cat([maps[name] for name in self.config.levels[number]], dim=3), finer)
             assert finer is not None
-            heads[self._name(number)] = classifier(finer.mean(dim=(2, 4, 5)))
+            heads[self._name(number)] = classify(finer.mean(dim=(2, 4, 5)))
             if number == 0 and self.flow is not None:
                 cells = F.adaptive_avg_pool2d(finer.flatten(0, 2), self.config.flow_grid)
                 flow = (FLOW_UNIT * self.flow(cells)).unflatten(0, (len(snippets), -1))
+                if self.flow_classifier is not None:
+                    heads[f"{self.modality} OFF flow"] = self.flow_classifier(flow)
         return Lesson(heads, flow)
 
     def _name(self, level: int) -> str:

@@ -430,8 +430,9 @@ def work_of(
 
 def _default(task: Task, source: str | Path | None) -> str:
     # what comes through a pipe has no loss there, but is a film that was compressed before
-    seen = task.of_lossless and source is not None and Path(source) != STANDARD_INPUT
-    return default_model(task.name, lossless=bool(seen and probe(source).is_lossless))
+    if not task.of_lossless or source is None or Path(source) == STANDARD_INPUT:
+        return default_model(task.name)
+    return default_model(task.name, lossless=probe(source).is_lossless)
 
 
 def _enlarging(model: str) -> Work:

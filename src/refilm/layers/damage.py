@@ -1,4 +1,4 @@
-"""What is measured on a picture alone: the level of its noise, and figures that tell how strongly a codec worked on it.
+"""What is measured on a picture alone: the level of its noise.
 
 Noise is measured where a picture is flattest: there, what a high-pass filter leaves is noise and no texture. The flat
 places are chosen by the means of small squares, which say nothing about the noise itself, so that the choice does not
@@ -8,6 +8,8 @@ Source   the high-pass filter: Immerkaer, "Fast Noise Variance Estimation", CVIU
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,82 +26,51 @@ _CUT_OFF = 4.0
 # An average over time needs less than this share of the power that is found in the picture to be believed: then the
 # picture has texture and is at rest.
 _AT_REST = 0.5
-_LUMA = 0.2126, 0.7152, 0.0722
-_QUANTILES = 0.05, 0.25, 0.5, 0.75, 0.95
-FIGURES = 29
 
 
-def noise_level(picture: Tensor, before: Tensor | None = None) -> float:
-    """The standard deviation of the noise in a picture, in 8-bit levels: root mean square over R, G and B.
+class Noise(NamedTuple):
+    """The noise of a picture.
+
+    level    its standard deviation in 8-bit levels, root mean square over R, G and B
+    shared   how far R, G and B have the same noise: 0 for white noise on RGB, 1 for noise on luma alone, as film has it
+    """
+
+    level: float
+    shared: float
+
+
+def measure_noise(picture: Tensor, before: Tensor | None = None) -> Noise:
+    """What noise there is in a picture.
 
     picture   [3, H, W], RGB, nominal range [0, 1]
     before    the picture before it, of the same size. Where both are at rest, texture is told from noise
 
-    White noise on RGB, or on luma, is found within some 10 %. 0.0 for pictures too small or too dark or bright to tell.
+    White noise on RGB, or on luma, is found within some 10 %. Level 0 for pictures too small or too dark or bright to
+    tell.
     """
-    now = _bands(255 * picture)
-    power = _squares(_high_pass(now)).square().mean(-1)  # [N, 3, h, w]
+    now = _with_mean(bands(255 * picture))
+    power = _squares(_high_pass(now)).square().mean(-1)  # [N, 4, h, w]
     if before is not None and before.shape == picture.shape:
-        change = now - _bands(255 * before)
+        change = now - _with_mean(bands(255 * before))
         changed = _squares(_high_pass(change)).square().mean(-1) / 2
         at_rest = (changed < _AT_REST * power) & (changed > 0)  # without any change, it is a repeated picture
         power = torch.where(at_rest, changed, power)
-    inner = now[..., 1:-1, 1:-1]
-    level = _squares(inner).mean(-1)
-    usable = ((level > _CUT_OFF) & (level < 255 - _CUT_OFF)).all(1)
+    inner = now[:, :3, 1:-1, 1:-1]
+    light = _squares(inner).mean(-1)
+    usable = ((light > _CUT_OFF) & (light < 255 - _CUT_OFF)).all(1)
     if int(usable.sum()) < _FEWEST:
-        return 0.0
+        return Noise(0.0, 1.0)
     means = F.avg_pool2d(inner, _BLOCK // 2)  # four for each square
     unevenness = _squares(means[..., : 2 * power.shape[2], : 2 * power.shape[3]], 2).var(-1).sum(1)[usable]
     flattest = unevenness.argsort()[: max(_FEWEST, int(_FLATTEST * len(unevenness)))]
-    return float(power.movedim(1, -1)[usable][flattest].median(0).values.mean().sqrt())
+    *of_rgb, of_mean = power.movedim(1, -1)[usable][flattest].median(0).values.tolist()
+    level = sum(of_rgb) / 3
+    # the mean of three independent noises has a third of their power, that of three equal ones all of it
+    shared = 1.0 if level == 0 else min(max((3 * of_mean / level - 1) / 2, 0.0), 1.0)
+    return Noise(level**0.5, shared)
 
 
-def coding_figures(picture: Tensor) -> Tensor:
-    """Figures from which the strength of a compression can be learned, [FIGURES].
-
-    They describe how detail of one, two and four pixels is spread over the squares of the picture: a codec takes the
-    finest detail away, and most of it where there was little. And how much larger steps between pixels are on a grid
-    of 8 or 4 pixels than beside it.
-
-    picture   [3, H, W], RGB, nominal range [0, 1], at least 32 x 32 pixels
-    """
-    luma = 255 * _bands((picture * picture.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True))  # [N, 1, h, W]
-    rows, columns = ((side - 8) // _BLOCK for side in luma.shape[-2:])
-    fine, middle, coarse = (
-        _squares(_high_pass(F.avg_pool2d(luma, size)), _BLOCK // size).square().mean(-1)[..., :rows, :columns].flatten()
-        for size in (1, 2, 4)
-    )
-    logs = [torch.log10(power + 1e-3) for power in (fine, middle, coarse)]
-    quantiles = luma.new_tensor(_QUANTILES)
-    figures = [torch.quantile(log, quantiles) for log in logs[:2]]
-    for power, log in ((middle, logs[1]), (coarse, logs[2])):
-        ratio = (logs[0] - log)[power >= min(1.0, float(power.topk(min(30, len(power))).values[-1]))]
-        figures += [torch.quantile(ratio, quantiles[:4]), ratio.std(correction=0)[None]]
-    shares = [(fine < limit).float().mean() for limit in (0.01, 0.1, 0.3)] + [
-        logs[0].std(),
-        (middle > 1).float().mean(),
-    ]
-    figures.append(torch.stack([*shares, *_grid(luma)]))
-    return torch.cat(figures)
-
-
-def _grid(luma: Tensor) -> list[Tensor]:
-    """The logarithms of the excess of steps on a grid of 8 and of 4 pixels, wherever that begins, and of the steps."""
-    across = [(plane[..., 1:] - plane[..., :-1]).abs().clamp(max=6) for plane in (luma, luma.mT)]
-    excess = [step[..., 1:-1] - (step[..., :-2] + step[..., 2:]) / 2 for step in across]
-    found = []
-    for period in (8, 4):
-        phases = torch.zeros(period)
-        for step in excess:
-            columns = step.flatten(0, -2).mean(0)
-            phases += columns[: len(columns) // period * period].view(-1, period).mean(0).cpu() / 2
-        found.append(torch.log10((phases.max() - phases.median()).clamp(min=0) + 0.02))
-    mean_step = torch.log10((across[0].mean() + across[1].mean()).cpu() / 2 + 0.05)
-    return [each.to(luma) for each in (*found, found[0] - mean_step, mean_step)]
-
-
-def _bands(picture: Tensor) -> Tensor:
+def bands(picture: Tensor) -> Tensor:
     """The picture [C, H, W] as a batch of bands of rows; a small one as a single band. -> [N, C, rows, W]"""
     height, width = picture.shape[1:]
     if height * width <= LARGEST:
@@ -107,6 +78,11 @@ def _bands(picture: Tensor) -> Tensor:
     count = max(2, LARGEST // (_BAND * width))
     starts = [(height - _BAND) * number // (count - 1) // _BLOCK * _BLOCK for number in range(count)]
     return torch.stack([picture[:, start : start + _BAND] for start in starts])
+
+
+def _with_mean(rgb: Tensor) -> Tensor:
+    """[N, 3, H, W] -> [N, 4, H, W], the last one the mean of the others"""
+    return torch.cat([rgb, rgb.mean(1, keepdim=True)], dim=1)
 
 
 def _high_pass(planes: Tensor) -> Tensor:

@@ -391,7 +391,7 @@ MODELS = {
     "tsn-off-camera": Model(
         "recognition",
         partial(_motion_small, labels=_CAMERA, segments=4, rate=8, classifies_flow=True),
-        weights="tsn-off-camera-52f8f30e.safetensors",
+        weights="tsn-off-camera-740c46f5.safetensors",
     ),
     "tsn-off-fight": Model("recognition", partial(_off_small, labels=("fight", "noFight"))),
     "interaction": Model(

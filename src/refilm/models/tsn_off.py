@@ -207,12 +207,15 @@ class OFFStream(Stream):
 
     @property
     def scored(self) -> dict[str, tuple[str, ...]]:
-        """The backbone's classifier, and that of the last level (4.3); without the backbone's, those of all levels."""
+        """The classifiers of the backbone, of the last level (4.3) and of the flow, as far as there are.
+
+        If OFF's levels are all that there is, they all count.
+        """
         of_off, off = tuple(self._name(number) for number in range(len(self.levels))), f"{self.modality} OFF"
         of_flow = () if self.flow_classifier is None else (f"{off} flow",)
-        if self.config.appearance:
-            return super().scored | {off: (*of_off[-1:], *of_flow)}
-        return {off: (*of_off, *of_flow)}
+        if not self.config.appearance:
+            return {off: (of_off[-1], *of_flow) if of_flow else of_off}
+        return super().scored | {off: (of_off[-1], *of_flow)}
 
     def heads(self, snippets: Tensor, flow: Tensor | None = None) -> dict[str, Tensor]:
         """See `Stream.heads`; a head for each level beside that of the backbone."""

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from refilm.data.degradations import compress, gaussian_noise
 from refilm.data.pack import read_clip
-from refilm.models.coding_damage import CodingDamage, luma_of
+from refilm.models.coding_damage import CodingDamage, detail_of, luma_of
 from refilm.weights import Weights, save_weights
 
 FRAMES, SIDE, VARIANTS = 5, 256, 8
@@ -39,7 +39,7 @@ STRENGTHS = {
     "mpeg2": {2: 0.23, 4: 0.44, 7: 0.68, 14: 1.0, 24: 1.0},
     "mpeg4": {2: 0.19, 4: 0.41, 7: 0.7, 14: 1.0, 24: 1.0},
     "jpeg2000": {5: 0.56, 10: 0.75, 20: 0.94, 40: 1.0},
-    "jpeg": {92: 0.1, 70: 0.6, 40: 0.9},
+    "jpeg": {40: 0.9, 70: 0.6, 92: 0.1},
 }
 SHARES = {"": 0.3, "h264": 0.22, "hevc": 0.18, "mpeg2": 0.07, "mpeg4": 0.07, "jpeg2000": 0.1, "jpeg": 0.06}
 BATCH, STEPS, RATE = 16, 6000, 3e-3
@@ -56,7 +56,7 @@ def variants(clip: Tensor) -> Iterator[tuple[float, Tensor]]:
             continue
         known = STRENGTHS[codec]
         quality = random.randint(min(known), max(known))
-        strength = float(np.interp(quality, sorted(known), [known[each] for each in sorted(known)]))
+        strength = float(np.interp(quality, list(known), list(known.values())))
         through = _jpeg(shown[frame], quality) if codec == "jpeg" else compress(shown, codec, quality)[frame]
         harmed = float((through.float() - shown[frame].float()).square().mean().sqrt()) >= HARMLESS
         yield strength if harmed else 0.0, luma_of(through.float() / 255)
@@ -91,7 +91,7 @@ def train(lumas_u8: Tensor, strengths: Tensor, seed: int = 0) -> CodingDamage:
         top, left, side = random.randrange(32), random.randrange(32), SIDE - 32
         batch = lumas_u8[chosen, :, top : top + side, left : left + side].float() / 255
         batch = batch.flip(random.choice(((), (2,), (3,), (2, 3))))
-        loss = F.smooth_l1_loss(network(batch), strengths[chosen], beta=0.2)
+        loss = F.smooth_l1_loss(network(detail_of(batch)), strengths[chosen], beta=0.2)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -101,7 +101,7 @@ def train(lumas_u8: Tensor, strengths: Tensor, seed: int = 0) -> CodingDamage:
 
 @torch.inference_mode()
 def error(network: CodingDamage, lumas_u8: Tensor, strengths: Tensor) -> str:
-    found = torch.cat([network(batch.float() / 255) for batch in lumas_u8.split(BATCH)]).clamp(0, 1)
+    found = torch.cat([network(detail_of(batch.float() / 255)) for batch in lumas_u8.split(BATCH)]).clamp(0, 1)
     wrong = (found - strengths).square().mean().sqrt()
     clean = found[strengths == 0]
     return (

@@ -176,14 +176,14 @@ class CameraMotions:
             centre = (wanted[1] - 1) / 2 - across, (wanted[0] - 1) / 2 - down
             if chance(random, _FOLLOWED):
                 drift = between(random, -0.1, 0.1) * wide, between(random, -0.1, 0.1) * tall
-                scene = with_layer(scene, cutout, replace(path, centre=centre, velocity=drift, turn=0, zoom=1), moments)
-                continue
-            layer = replace(
-                path,
-                centre=centre,
-                velocity=(nearer * path.velocity[0] - own_x, nearer * path.velocity[1] - own_y),
-                swing=(nearer * path.swing[0], nearer * path.swing[1]),
-            )
+                layer = replace(path, centre=centre, velocity=drift, turn=0, zoom=1)
+            else:
+                layer = replace(
+                    path,
+                    centre=centre,
+                    velocity=(nearer * path.velocity[0] - own_x, nearer * path.velocity[1] - own_y),
+                    swing=(nearer * path.swing[0], nearer * path.swing[1]),
+                )
             scene = with_layer(scene, cutout, layer, moments)
         return scene
 

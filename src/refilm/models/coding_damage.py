@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refilm.layers.damage import bands
+from refilm.layers.optical_flow import LUMA_BT709
 from refilm.weights import SHIPPED, load_weights
 
 WIDTHS = 16, 32, 48, 48
@@ -22,7 +23,6 @@ SMALLEST = 32  # side in pixels of the smallest picture that can be judged
 # Root mean square of the finest detail, in 8-bit levels, below which a picture is even, and nothing is to be restored:
 # rounding a slope to 8 bits leaves 0.3, and x264 at crf 45 leaves 1.2 and more of films.
 EVEN = 0.5
-_LUMA = 0.2126, 0.7152, 0.0722
 
 
 class CodingDamage(nn.Module):
@@ -46,10 +46,10 @@ class CodingDamage(nn.Module):
             nn.Conv2d(fourth, 2, 1),
         )
 
-    def forward(self, luma: Tensor) -> Tensor:
-        """[N, 1, H, W] in [0, 1], at least SMALLEST a side -> [N]; not clamped."""
+    def forward(self, detail: Tensor) -> Tensor:
+        """What `detail_of` gives, [N, 1, H, W], at least SMALLEST a side -> [N]; not clamped."""
         # what a codec changes is a few levels of 8 bits, beside edges of a hundred
-        estimate, weight = self.layers(torch.asinh(detail_of(luma))).flatten(2).unbind(1)
+        estimate, weight = self.layers(torch.asinh(detail)).flatten(2).unbind(1)
         damage: Tensor = (estimate * weight.softmax(dim=1)).sum(dim=1)
         return damage
 
@@ -61,7 +61,7 @@ def detail_of(luma: Tensor) -> Tensor:
 
 def luma_of(picture: Tensor) -> Tensor:
     """[3, H, W], RGB -> [1, H, W], by the weights of BT.709."""
-    return (picture * picture.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True)
+    return (picture * picture.new_tensor(LUMA_BT709).view(3, 1, 1)).sum(0, keepdim=True)
 
 
 def coding_damage(picture: Tensor) -> float | None:
@@ -69,11 +69,11 @@ def coding_damage(picture: Tensor) -> float | None:
     if min(picture.shape[1:]) < SMALLEST:
         return None
     with torch.inference_mode():
-        luma = bands(luma_of(picture))
-        inner = detail_of(luma)[..., 1:-1, 1:-1]  # at the border, a slope has some
+        detail = detail_of(bands(luma_of(picture)))
+        inner = detail[..., 1:-1, 1:-1]  # at the border, a slope has some
         if inner.square().mean().sqrt() < EVEN:
             return 0.0
-        return float(_shipped()(luma).clamp(0, 1).mean())
+        return float(_shipped()(detail).clamp(0, 1).mean())
 
 
 @cache

@@ -212,7 +212,7 @@ class OFFStream(Stream):
         If OFF's levels are all that there is, they all count.
         """
         of_off, off = tuple(self._name(number) for number in range(len(self.levels))), f"{self.modality} OFF"
-        of_flow = () if self.flow_classifier is None else (f"{off} flow",)
+        of_flow = () if self.flow_classifier is None else (self._of_flow,)
         if not self.config.appearance:
             return {off: (of_off[-1], *of_flow) if of_flow else of_off}
         return super().scored | {off: (of_off[-1], *of_flow)}
@@ -235,8 +235,12 @@ class OFFStream(Stream):
                 cells = F.adaptive_avg_pool2d(finer.flatten(0, 2), self.config.flow_grid)
                 flow = (FLOW_UNIT * self.flow(cells)).unflatten(0, (len(snippets), -1))
                 if self.flow_classifier is not None:
-                    heads[f"{self.modality} OFF flow"] = self.flow_classifier(flow)
+                    heads[self._of_flow] = self.flow_classifier(flow)
         return Lesson(heads, flow)
+
+    @property
+    def _of_flow(self) -> str:
+        return f"{self.modality} OFF flow"
 
     def _name(self, level: int) -> str:
         return f"{self.modality} OFF {level + 1}"
